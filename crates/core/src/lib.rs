@@ -1,1 +1,19 @@
-//! (being written)
+//! Osler's pure vocabulary and rules: names, the run file, the order of samples, jobs and their states, checkpoints, reports.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number; every other crate may import this one, and it imports none of ours.
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod checkpoint;
+pub mod digest;
+pub mod estimate;
+pub mod gate;
+pub mod ids;
+pub mod job;
+pub mod order;
+pub mod paths;
+pub mod plan;
+pub mod process;
+pub mod record;
+pub mod report;
+pub mod spec;

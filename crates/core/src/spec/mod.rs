@@ -1,0 +1,416 @@
+//! The run file: what a run is, in types. [`parse`] reads it (strictly, all problems at once), [`check`] holds the rules that
+//! span several fields. Everything that affects a result is in here; a path is resolved by whoever submits.
+
+mod check;
+mod parse;
+mod reader;
+
+pub use parse::{Override, parse};
+pub use reader::{Problem, Problems};
+
+use crate::digest::Digest;
+use crate::ids::{CorpusName, ExamName, RunName, StageName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One run: corpora, tokenizer, model, stages, and what happens after each stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    pub name: RunName,
+    #[serde(default)]
+    pub description: String,
+    /// Keys the sample order, the weights' initialisation and the held-out split.
+    pub seed: u64,
+    pub corpora: BTreeMap<CorpusName, CorpusSpec>,
+    pub tokenizer: TokenizerSpec,
+    pub model: ModelSpec,
+    pub stages: Vec<StageSpec>,
+    pub exams: Vec<ExamSpec>,
+    pub quantize: Vec<QuantizeSpec>,
+    pub gates: Vec<GateSpec>,
+    pub checkpoint: CheckpointSpec,
+    pub resources: ResourceSpec,
+}
+
+impl RunSpec {
+    /// The identity of the run file's meaning: equal for two files that differ in layout or comments only.
+    pub fn digest(&self) -> Digest {
+        // Serialization of these types cannot fail: all keys are strings and all numbers finite (checked by `parse`).
+        Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
+    }
+
+    pub fn stage(&self, name: &StageName) -> Option<&StageSpec> {
+        self.stages.iter().find(|s| s.name == *name)
+    }
+
+    pub fn exam(&self, name: &ExamName) -> Option<&ExamSpec> {
+        self.exams.iter().find(|e| e.name == *name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CorpusFormat {
+    /// NLM's PubMed baseline and update files, `.xml` or `.xml.gz`, in file-name order: later records replace earlier ones.
+    PubmedXml,
+    /// One JSON object a line; the text is in `text_field`.
+    Jsonl,
+    /// A file is one document, or many when `separator` is given.
+    Text,
+}
+
+/// One corpus: where its files are and what is kept of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusSpec {
+    pub format: CorpusFormat,
+    /// Paths or globs, relative to the run file until submission makes them absolute.
+    pub files: Vec<String>,
+    /// Jsonl only: the field that holds the text.
+    pub text_field: String,
+    /// Text only: a line equal to this ends a document.
+    pub separator: Option<String>,
+    pub rules: CleanRules,
+    /// Share of documents kept out of training, chosen by a keyed hash of the document's id; 0 to 0.5.
+    pub held_out: f64,
+}
+
+/// What is removed and why. Every removed document is logged with the rule's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CleanRules {
+    /// Documents with fewer words (split on white space) are removed.
+    pub min_words: u32,
+    pub max_words: Option<u32>,
+    /// PubMed's three-letter codes; empty keeps every language.
+    pub languages: Vec<String>,
+    /// PubMed publication types that are removed, compared without case.
+    pub exclude_types: Vec<String>,
+    pub drop_retracted: bool,
+    pub require_abstract: bool,
+    /// Remove "Copyright …" and "(c) …" tails of abstracts.
+    pub strip_copyright: bool,
+    /// Remove documents whose normalised text equals an earlier one's.
+    pub dedup: bool,
+}
+
+impl Default for CleanRules {
+    fn default() -> Self {
+        Self {
+            min_words: 1,
+            max_words: None,
+            languages: vec![],
+            exclude_types: vec![],
+            drop_retracted: true,
+            require_abstract: true,
+            strip_copyright: true,
+            dedup: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum TokenizerSpec {
+    /// Byte-level BPE trained on the named corpora's training documents.
+    Train { vocab_size: u32, min_frequency: u32, corpora: Vec<CorpusName> },
+    /// A `tokenizer.json`.
+    File { path: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases.
+    Llama,
+    /// LayerNorm, learned positions, GELU (tanh), biases; head tied.
+    Gpt2,
+}
+
+/// The shape of the model. The vocabulary's size comes from the tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    pub family: Family,
+    pub dim: u32,
+    pub layers: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub ffn: u32,
+    /// Context length: the longest sequence that the model may see.
+    pub max_positions: u32,
+    pub tied: bool,
+    pub norm_eps: f64,
+    pub rope_theta: f64,
+    /// Standard deviation of the normal initialisation.
+    pub init_std: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "of")]
+pub enum Init {
+    Scratch,
+    /// The weights of an earlier stage's final checkpoint; the optimizer starts anew.
+    Stage(StageName),
+    /// A Hugging Face folder.
+    HuggingFace(String),
+}
+
+/// How long a stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "unit", content = "count")]
+pub enum Length {
+    Steps(u64),
+    Tokens(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSpec {
+    pub name: StageName,
+    pub from: Init,
+    /// Corpus to its share, in whole parts: `{ general = 1, domain = 3 }`.
+    pub mixture: BTreeMap<CorpusName, u32>,
+    pub length: Length,
+    /// Tokens a sequence.
+    pub sequence_length: u32,
+    /// Sequences a step, over all ranks.
+    pub global_batch: u32,
+    /// Sequences a rank runs at once; the rest of its share is accumulated.
+    pub micro_batch: u32,
+    pub optimizer: OptimizerSpec,
+    pub schedule: ScheduleSpec,
+}
+
+impl StageSpec {
+    pub fn tokens_per_step(&self) -> u64 {
+        u64::from(self.global_batch) * u64::from(self.sequence_length)
+    }
+
+    /// The number of optimizer steps; tokens are rounded up to whole steps.
+    pub fn steps(&self) -> u64 {
+        match self.length {
+            Length::Steps(n) => n,
+            Length::Tokens(n) => n.div_ceil(self.tokens_per_step().max(1)),
+        }
+    }
+}
+
+/// AdamW with decoupled weight decay, as torch.optim.AdamW defines it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSpec {
+    pub lr: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    /// Global gradient norm; 0 turns clipping off.
+    pub clip: f64,
+}
+
+/// The learning rate as a factor of `optimizer.lr`, by step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum ScheduleSpec {
+    Constant { warmup_steps: u64 },
+    /// Linear warm-up, then half a cosine down to `min_ratio`.
+    Cosine { warmup_steps: u64, min_ratio: f64 },
+    /// Warm-up, stable, then a linear decay over the last `decay_steps`.
+    Wsd { warmup_steps: u64, decay_steps: u64, min_ratio: f64 },
+}
+
+impl ScheduleSpec {
+    /// The factor for the update that makes `step` (counted from 0) into `step + 1`, of `total` steps. In (0, 1].
+    pub fn factor(&self, step: u64, total: u64) -> f64 {
+        let (Self::Constant { warmup_steps } | Self::Cosine { warmup_steps, .. } | Self::Wsd { warmup_steps, .. }) = *self;
+        if step < warmup_steps {
+            return (step + 1) as f64 / warmup_steps as f64;
+        }
+        match *self {
+            Self::Constant { .. } => 1.0,
+            Self::Cosine { min_ratio, .. } => {
+                let span = total.saturating_sub(warmup_steps).max(1);
+                let t = ((step - warmup_steps) as f64 / span as f64).min(1.0);
+                min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
+            }
+            Self::Wsd { decay_steps, min_ratio, .. } => {
+                let left = total.saturating_sub(step);
+                if left > decay_steps { 1.0 } else { min_ratio + (1.0 - min_ratio) * left as f64 / (decay_steps + 1) as f64 }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExamFormat {
+    Medmcqa,
+    Medqa,
+    Pubmedqa,
+    Mmlu,
+    /// Perplexity and bits per byte on the held-out documents of `corpus`.
+    HeldOut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// The choices are listed in the prompt; the model scores the letters.
+    Letter,
+    /// The model scores each choice's text, normalised by its length in characters.
+    Cloze,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Letter => "letter",
+            Self::Cloze => "cloze",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExamSpec {
+    pub name: ExamName,
+    pub format: ExamFormat,
+    /// The official files; empty for `held-out`.
+    pub files: Vec<String>,
+    /// `held-out` only: whose held-out documents.
+    pub corpus: Option<CorpusName>,
+    pub protocol: Protocol,
+    pub shots: u32,
+    /// Where the shots come from (MMLU: the dev files).
+    pub shots_files: Vec<String>,
+    /// At most so many questions, taken at an even stride over the file.
+    pub limit: Option<u32>,
+    /// Stages after which it is held; empty means after each.
+    pub stages: Vec<StageName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Method {
+    #[serde(rename = "int8")]
+    Int8,
+    #[serde(rename = "gguf-q8_0")]
+    GgufQ8_0,
+}
+
+impl Method {
+    pub const ALL: [Self; 2] = [Self::Int8, Self::GgufQ8_0];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::GgufQ8_0 => "gguf-q8_0",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizeSpec {
+    pub method: Method,
+    /// Stages after which it is made; empty means after each.
+    pub stages: Vec<StageName>,
+}
+
+/// A model after a stage: as trained, or compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    Full,
+    Quantized(Method),
+}
+
+impl Variant {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Quantized(method) => method.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Variant {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "full" {
+            return Ok(Self::Full);
+        }
+        let known = Method::ALL.iter().find(|m| m.as_str() == text);
+        known.map(|m| Self::Quantized(*m)).ok_or_else(|| format!("unknown variant {text:?}: use full, int8 or gguf-q8_0"))
+    }
+}
+
+impl Serialize for Variant {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Variant {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFail {
+    /// The run fails; its evidence and checkpoints are kept.
+    Stop,
+    /// The report shows it; the run goes on.
+    Warn,
+}
+
+/// A condition on an exam's outcome. Bounds that are absent are not checked; at least one is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateSpec {
+    pub exam: ExamName,
+    pub variant: Variant,
+    /// Stages it applies to; empty means each.
+    pub stages: Vec<StageName>,
+    /// Accuracy in percent, at least.
+    pub min_accuracy: Option<f64>,
+    /// Percentage points below the full-precision model on the same questions, at most.
+    pub max_drop: Option<f64>,
+    /// Relative increase of perplexity over the full-precision model, at most (0.02 is 2 %).
+    pub max_perplexity_increase: Option<f64>,
+    pub on_fail: OnFail,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSpec {
+    pub every_steps: u64,
+    /// So many newest ones are kept; a stage's last is kept always.
+    pub keep_last: u32,
+    /// Checkpoints at multiples of this step are kept too.
+    pub keep_every: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSpec {
+    /// Ranks of a train job: one process each.
+    pub ranks: u32,
+    /// Intra-op threads of a rank. Part of the result: bit-exactness holds for a fixed number.
+    pub threads_per_rank: u32,
+}

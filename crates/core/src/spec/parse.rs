@@ -1,0 +1,3 @@
+//! Being written.
+pub struct Override;
+pub fn parse() {}
