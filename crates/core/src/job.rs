@@ -1,1 +1,213 @@
-//! Being written.
+//! Jobs: the units that a coordinator schedules. What kinds there are, what each yields, and why one failed.
+
+use crate::checkpoint::ObjectRef;
+use crate::digest::Digest;
+use crate::ids::{CorpusName, ExamName, RunName, StageName};
+use crate::order::Component;
+use crate::spec::{Method, Variant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A job's name within its run, derived from its kind: `clean/domain/00003`, `train/general`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobKey(String);
+
+impl JobKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For looking a job up by what a user typed; an unknown key simply is not found.
+impl From<&str> for JobKey {
+    fn from(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
+/// A job of a run: names are unique per run, a run's name unique per store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId {
+    pub run: RunName,
+    pub job: JobKey,
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.run, self.job)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum JobKind {
+    /// One source file to cleaned documents.
+    Clean { corpus: CorpusName, source: u32 },
+    /// All cleaned files of a corpus to training and held-out documents: updates, deletions, duplicates, split.
+    Merge { corpus: CorpusName },
+    /// Training documents to `tokenizer.json`.
+    Tokenizer,
+    /// Training documents to packed token shards.
+    Pack { corpus: CorpusName, sequence_length: u32 },
+    /// The gang: one process per rank.
+    Train { stage: StageName },
+    /// A stage's final checkpoint to a Hugging Face folder.
+    Export { stage: StageName },
+    Quantize { stage: StageName, method: Method },
+    Exam { stage: StageName, variant: Variant, exam: ExamName },
+}
+
+impl JobKind {
+    pub fn key(&self) -> JobKey {
+        JobKey(match self {
+            Self::Clean { corpus, source } => format!("clean/{corpus}/{source:05}"),
+            Self::Merge { corpus } => format!("merge/{corpus}"),
+            Self::Tokenizer => "tokenizer".to_owned(),
+            Self::Pack { corpus, sequence_length } => format!("pack/{corpus}/{sequence_length}"),
+            Self::Train { stage } => format!("train/{stage}"),
+            Self::Export { stage } => format!("export/{stage}"),
+            Self::Quantize { stage, method } => format!("quantize/{stage}/{method}"),
+            Self::Exam { stage, variant, exam } => format!("exam/{stage}/{variant}/{exam}"),
+        })
+    }
+
+    /// The stage that the job serves; corpus work serves the run.
+    pub fn stage(&self) -> Option<&StageName> {
+        match self {
+            Self::Train { stage } | Self::Export { stage } | Self::Quantize { stage, .. } | Self::Exam { stage, .. } => Some(stage),
+            Self::Clean { .. } | Self::Merge { .. } | Self::Tokenizer | Self::Pack { .. } => None,
+        }
+    }
+
+    /// Whether its process needs libtorch (and so the `osler-rank` binary).
+    pub fn needs_torch(&self) -> bool {
+        matches!(self, Self::Train { .. } | Self::Export { .. } | Self::Exam { .. })
+    }
+}
+
+/// What a job left behind: objects by name, and what reports need to know without opening them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobResult {
+    pub outputs: BTreeMap<String, ObjectRef>,
+    pub summary: Summary,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "of", deny_unknown_fields)]
+pub enum Summary {
+    /// Output `documents`, `removed`, `records` (what merge needs of the records that were not kept).
+    Clean { source: String, source_bytes: u64, source_digest: Digest, documents: u64, removed: BTreeMap<String, u64> },
+    /// Outputs `train-NNNNN`, `held-out`, `removed`. `identity` is the corpus's: sources, rules and versions.
+    Merge { documents: u64, held_out: u64, words: u64, removed: BTreeMap<String, u64>, identity: Digest },
+    /// Output `tokenizer.json`.
+    Tokenizer { vocab_size: u32, end_of_text: u32 },
+    /// Outputs `dataset.json` and the shards that it names.
+    Pack { component: Component, tokens: u64, documents: u64, dropped_tokens: u64, vocab_size: u32 },
+    /// The published checkpoints are the run's, not the job's: no outputs.
+    Train { steps: u64, tokens: u64, final_loss: f64 },
+    /// Outputs: the files of the folder.
+    Export { step: u64, parameters: u64, bytes: u64 },
+    /// Outputs: the file, or the files of the folder.
+    Quantize { method: Method, tensors: u64, kept: u64, bytes_before: u64, bytes_after: u64, bits_per_weight: f64 },
+    /// Outputs `report.json` (per question) and `samples.jsonl`.
+    Exam(ExamSummary),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExamSummary {
+    pub task: ExamName,
+    pub variant: Variant,
+    pub protocol: String,
+    /// Questions, or documents for `held-out`.
+    pub n: u64,
+    /// Percent; absent for `held-out`. By the protocol's own rule: cloze is normalised by length.
+    pub accuracy: Option<f64>,
+    /// Percentage points.
+    pub stderr: Option<f64>,
+    /// Percent that the most frequent answer alone would score.
+    pub majority_baseline: Option<f64>,
+    /// Prompts that lost their beginning because they are longer than the model's context.
+    pub truncated: u64,
+    pub perplexity: Option<f64>,
+    pub bits_per_byte: Option<f64>,
+    /// Against the full-precision model on the same questions; absent for the full model itself.
+    pub paired: Option<PairedSummary>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairedSummary {
+    pub n: u64,
+    /// Percentage points: this variant minus the full model.
+    pub delta: f64,
+    pub ci95: (f64, f64),
+    pub mcnemar_p: f64,
+    /// Questions that only this variant, or only the full model, got right.
+    pub gained: u64,
+    pub lost: u64,
+    /// Relative increase of perplexity.
+    pub perplexity_increase: Option<f64>,
+}
+
+/// Who has to act on a fault. The class decides whether trying again is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultClass {
+    /// The run file or the data: the same inputs fail the same way, so it is never retried.
+    User,
+    OutOfMemory,
+    /// A process, node, link or store went away.
+    Infrastructure,
+    /// Our own bug or a broken promise (ranks disagree, digest mismatch): retried once, reported loudly.
+    Internal,
+}
+
+impl fmt::Display for FaultClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user error",
+            Self::OutOfMemory => "out of memory",
+            Self::Infrastructure => "infrastructure",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    pub class: FaultClass,
+    pub message: String,
+    /// The process that failed first, as `worker/rank`.
+    pub origin: Option<String>,
+    pub exit_code: Option<i32>,
+    /// Its last lines of log.
+    #[serde(default)]
+    pub log_tail: Vec<String>,
+}
+
+impl Fault {
+    pub fn new(class: FaultClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), origin: None, exit_code: None, log_tail: vec![] }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)?;
+        if let Some(origin) = &self.origin {
+            write!(f, " (first at {origin})")?;
+        }
+        Ok(())
+    }
+}

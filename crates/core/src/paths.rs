@@ -1,1 +1,87 @@
-//! Being written.
+//! The only author of object names. Every name is below the store's prefix, built from checked names and numbers.
+//!
+//! ```text
+//! coordinator/epoch/00000001.json                    created once: who reigns
+//! runs/RUN/state/0000000001.json                     created once per version: the run's record
+//! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
+//! runs/RUN/jobs/train/STAGE/g3/step-00000100/rank-00000.safetensors
+//! runs/RUN/checkpoints/STAGE/step-00000100.g3.json   manifest; published only if the state names it
+//! runs/RUN/logs/JOB/g3/rank-00000.log                standard error of a process, kept by its agent
+//! ```
+
+use crate::ids::{Epoch, Generation, RunName, StageName};
+use crate::job::{JobId, JobKey};
+
+pub const EPOCHS: &str = "coordinator/epoch";
+pub const RUNS: &str = "runs";
+
+pub fn epoch(epoch: Epoch) -> String {
+    format!("{EPOCHS}/{:08}.json", epoch.0)
+}
+
+pub fn states(run: &RunName) -> String {
+    format!("{RUNS}/{run}/state")
+}
+
+pub fn state(run: &RunName, version: u64) -> String {
+    format!("{}/{version:010}.json", states(run))
+}
+
+/// The number in an object's file name, for listings of [`EPOCHS`] and [`states`].
+pub fn number_of(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
+}
+
+pub fn attempts(run: &RunName, job: &JobKey) -> String {
+    format!("{RUNS}/{run}/jobs/{job}")
+}
+
+/// Everything that one attempt writes is below this.
+pub fn attempt(id: &JobId, generation: Generation) -> String {
+    format!("{}/g{generation}", attempts(&id.run, &id.job))
+}
+
+pub fn output(id: &JobId, generation: Generation, name: &str) -> String {
+    format!("{}/{name}", attempt(id, generation))
+}
+
+pub fn part(id: &JobId, generation: Generation, step: u64, rank: u32) -> String {
+    output(id, generation, &format!("step-{step:08}/rank-{rank:05}.safetensors"))
+}
+
+pub fn manifest(run: &RunName, stage: &StageName, step: u64, generation: Generation) -> String {
+    format!("{RUNS}/{run}/checkpoints/{stage}/step-{step:08}.g{generation}.json")
+}
+
+pub fn log(id: &JobId, generation: Generation, rank: u32) -> String {
+    format!("{RUNS}/{}/logs/{}/g{generation}/rank-{rank:05}.log", id.run, id.job)
+}
+
+/// Whether a path that came from outside stays inside what this attempt may write.
+pub fn belongs_to(path: &str, id: &JobId, generation: Generation) -> bool {
+    let inside = path.strip_prefix(&attempt(id, generation)).and_then(|rest| rest.strip_prefix('/'));
+    inside.is_some_and(|rest| !rest.is_empty() && rest.split('/').all(|s| !s.is_empty() && s != "." && s != ".." && !s.contains('\\')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_cannot_name_an_object_outside_its_attempt() {
+        let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("train/s") };
+        let belongs = |path: &str| belongs_to(path, &id, Generation(3));
+        assert!(belongs(&part(&id, Generation(3), 7, 0)));
+        for outside in ["runs/r/jobs/train/s/g3/../g4/x", "runs/r/jobs/train/s/g33/x", "runs/r/jobs/train/s/g3", "runs/r/jobs/train/s/g3/", "/etc/passwd", "runs/r/jobs/train/s/g3//x", ""] {
+            assert!(!belongs(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn numbers_come_back_out_of_names() {
+        let run = RunName::new("r").unwrap();
+        assert_eq!(number_of(&state(&run, 12)), Some(12));
+        assert_eq!(number_of(&epoch(Epoch(3))), Some(3));
+        assert_eq!(number_of("runs/r/state/tmp"), None);
+    }
+}

@@ -1,1 +1,86 @@
-//! Being written.
+//! What an agent and the processes that it starts say to each other: one JSON document a line.
+//!
+//! Down (standard input): an [`Assignment`] first, then [`Command`]s; end of file means that the agent is gone, and the process
+//! exits without publishing anything. Up (standard output): [`Report`]s. Standard error is the log. The coordinator gets the reports
+//! as they are, so this is also the vocabulary of the wire's payloads.
+
+use crate::checkpoint::{Manifest, Part};
+use crate::ids::Generation;
+use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
+use crate::spec::RunSpec;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One process's work: self-contained, so that the process asks nobody anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub generation: Generation,
+    pub rank: u32,
+    pub world_size: u32,
+    /// Where the run's objects are: a URL that `osler_runtime` opens.
+    pub store: String,
+    pub spec: RunSpec,
+    /// The results of the jobs that this one depends on.
+    pub inputs: BTreeMap<JobKey, JobResult>,
+    /// Train: the published checkpoint to go on from. Export: the one to export.
+    pub checkpoint: Option<Manifest>,
+    /// Train with `from = "stage:…"` and no checkpoint of its own yet: the earlier stage's last one.
+    pub initial: Option<Manifest>,
+}
+
+/// From the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command", deny_unknown_fields)]
+pub enum Command {
+    /// Where this generation's ranks meet: rank 0's store, `host:port`.
+    Rendezvous { address: String },
+    /// Agree on a step with the other ranks, checkpoint there, report [`Report::Stopped`] and exit with [`exit::STOPPED`].
+    Stop,
+}
+
+/// From a process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "report", deny_unknown_fields)]
+pub enum Report {
+    /// Rank 0's store is listening.
+    Rendezvous { address: String },
+    /// The latest only; may be dropped.
+    Progress(Progress),
+    /// A part of a checkpoint is durable.
+    Part(Part),
+    /// The job is done; the process exits with 0.
+    Done { result: JobResult },
+    /// The rank has checkpointed for [`Command::Stop`].
+    Stopped { step: u64 },
+    /// The process is about to exit because of this.
+    Failed { fault: Fault },
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// What is being done, in a word: `training`, `parsing`, `scoring`.
+    pub phase: String,
+    pub done: u64,
+    pub total: u64,
+    /// What `done` counts: `steps`, `documents`, `questions`.
+    pub unit: String,
+    pub loss: Option<f64>,
+    pub tokens_per_second: Option<f64>,
+}
+
+/// Exit codes of job processes and of the `osler` command.
+pub mod exit {
+    pub const OK: i32 = 0;
+    pub const FAILED: i32 = 1;
+    /// Bad file or usage: trying again cannot help.
+    pub const USAGE: i32 = 64;
+    /// Stopped on request with a published checkpoint: resumable.
+    pub const STOPPED: i32 = 75;
+}
+
+/// The longest line that either side accepts: an assignment of a run with thousands of inputs fits.
+pub const MAX_LINE_BYTES: usize = 64 << 20;

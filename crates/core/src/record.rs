@@ -1,1 +1,305 @@
-//! Being written.
+//! The durable truth about a run: what the coordinator writes, one immutable version after another, and every reader starts from.
+//!
+//! Only the coordinator's pure core changes a record. Everything but progress is in it, so a coordinator that restarts knows as much
+//! as the one before; an agent's report is acknowledged only after the record that contains it is written.
+
+use crate::checkpoint::{ObjectRef, Part};
+use crate::digest::Digest;
+use crate::gate::GateOutcome;
+use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, WorkerName};
+use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
+use crate::order::{Component, OrderError, SampleOrder};
+use crate::plan::{PlannedJob, train_key};
+use crate::spec::{RunSpec, StageSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// ```text
+/// Submitted -> Running -> Finished
+///              Running -> Stopping -> Stopped -> Running      (stop, resume)
+///              Running -> Failing  -> Failed  -> Running      (resume tries again)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "reason")]
+pub enum RunState {
+    /// Accepted; nothing has been placed yet.
+    Submitted,
+    Running,
+    /// Train gangs are agreeing on a step and checkpointing; other jobs are ended and will be done again.
+    Stopping,
+    /// Nothing runs; resumable.
+    Stopped,
+    /// A job failed for good or a gate said stop; the rest is being ended.
+    Failing(String),
+    Failed(String),
+    Finished,
+}
+
+impl RunState {
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Submitted | Self::Running | Self::Stopping | Self::Failing(_))
+    }
+
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failing(_) => "failing",
+            Self::Failed(_) => "failed",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where one rank of an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub worker: WorkerName,
+    pub incarnation: Incarnation,
+}
+
+/// How one rank of an attempt ended, as far as it has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "end")]
+pub enum RankEnd {
+    Done { result: JobResult },
+    Stopped { step: u64 },
+}
+
+/// One generation of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub generation: Generation,
+    /// By rank.
+    pub places: Vec<Place>,
+    pub started_at: Millis,
+    /// Train: where the ranks meet, as rank 0 reported it.
+    pub rendezvous: Option<String>,
+    pub ended: BTreeMap<u32, RankEnd>,
+    /// Train: parts of checkpoints that are not complete yet, by step.
+    pub parts: BTreeMap<u64, Vec<Part>>,
+    /// Train: the step that this attempt resumed from, then its last published one.
+    pub published: u64,
+}
+
+/// What happens once the processes of an ended attempt are confirmed gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "then")]
+pub enum Then {
+    /// Try again, not before the time given.
+    Retry { fault: Fault, not_before: Millis },
+    Fail { fault: Fault },
+    /// Stopped on request: goes back to the queue, waits for a resume.
+    Requeue,
+}
+
+/// ```text
+/// Blocked -> Pending -> Active -> Succeeded
+///            Pending <- Ending <- Active          (lost, killed, failed, stopped: the old processes are confirmed gone first)
+///                       Ending -> Failed          (budget used up, or trying again cannot help)
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum JobState {
+    /// Something that it needs has not succeeded yet.
+    Blocked,
+    /// Waits for slots, or for `not_before` after a failure.
+    Pending { since: Millis, not_before: Millis },
+    /// Placed: its processes are wanted on these workers.
+    Active { attempt: Attempt },
+    /// Its processes are unwanted and not yet confirmed gone.
+    Ending { attempt: Attempt, next: Then },
+    Succeeded { generation: Generation, at: Millis, result: JobResult },
+    Failed { at: Millis, fault: Fault },
+}
+
+impl JobState {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Pending { .. } => "pending",
+            Self::Active { .. } => "active",
+            Self::Ending { .. } => "ending",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// The attempt that holds slots, wanted or not.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::Active { attempt } | Self::Ending { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    pub fn result(&self) -> Option<&JobResult> {
+        match self {
+            Self::Succeeded { result, .. } => Some(result),
+            _ => None,
+        }
+    }
+}
+
+/// An attempt that is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PastAttempt {
+    pub generation: Generation,
+    pub workers: BTreeSet<WorkerName>,
+    pub started_at: Millis,
+    pub ended_at: Millis,
+    /// None: it succeeded or was stopped on request.
+    pub fault: Option<Fault>,
+    /// Train: steps that it published beyond where it started. Jobs without checkpoints: 0.
+    pub steps_published: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    #[serde(flatten)]
+    pub planned: PlannedJob,
+    pub status: JobState,
+    pub past: Vec<PastAttempt>,
+}
+
+/// A checkpoint that exists for readers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub step: u64,
+    pub generation: Generation,
+    pub manifest: ObjectRef,
+    pub at: Millis,
+    /// Its parts were deleted by retention; the manifest stays for the ledger.
+    pub retired: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    Run,
+    Started,
+    Succeeded,
+    Retry,
+    Failed,
+    Checkpoint,
+    Gate,
+    Worker,
+}
+
+/// Something that happened, for people and programs that watch. Ids count from 1 within a run and survive restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: u64,
+    pub at: Millis,
+    pub kind: EventKind,
+    pub job: Option<JobKey>,
+    pub generation: Option<Generation>,
+    pub message: String,
+}
+
+/// A run, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub format: u32,
+    /// Of this object; the next one is created under the next number, by one coordinator only.
+    pub version: u64,
+    /// Who wrote it.
+    pub epoch: Epoch,
+    pub spec: RunSpec,
+    /// Of the spec as submitted: a second submission with the same name must carry the same.
+    pub spec_digest: Digest,
+    pub submitted_at: Millis,
+    pub state: RunState,
+    pub jobs: BTreeMap<JobKey, JobRecord>,
+    pub next_generation: Generation,
+    /// Ascending by step.
+    pub checkpoints: BTreeMap<StageName, Vec<Published>>,
+    pub gates: Vec<GateOutcome>,
+    pub events: Vec<Event>,
+    pub next_event: u64,
+}
+
+/// Why a stage's sample order cannot be built yet, or at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoOrder {
+    #[error("{0} has not succeeded")]
+    NotPacked(JobKey),
+    #[error("{0} did not yield a packed corpus")]
+    NotAComponent(JobKey),
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+impl RunRecord {
+    pub const FORMAT: u32 = 1;
+
+    pub fn name(&self) -> &RunName {
+        &self.spec.name
+    }
+
+    pub fn id(&self, job: &JobKey) -> JobId {
+        JobId { run: self.spec.name.clone(), job: job.clone() }
+    }
+
+    pub fn result(&self, job: &JobKey) -> Option<&JobResult> {
+        self.jobs.get(job)?.status.result()
+    }
+
+    /// The newest published checkpoint of a stage whose parts still exist.
+    pub fn newest_checkpoint(&self, stage: &StageName) -> Option<&Published> {
+        self.checkpoints.get(stage)?.iter().rev().find(|c| !c.retired)
+    }
+
+    /// Updates of a stage that are safe: the newest published step.
+    pub fn published_steps(&self, stage: &StageName) -> u64 {
+        self.checkpoints.get(stage).and_then(|c| c.last()).map_or(0, |c| c.step)
+    }
+
+    /// The results of the jobs that `job` needs, once all have succeeded.
+    pub fn inputs(&self, job: &JobKey) -> Option<BTreeMap<JobKey, JobResult>> {
+        let needs = &self.jobs.get(job)?.planned.needs;
+        needs.iter().map(|key| Some((key.clone(), self.result(key)?.clone()))).collect()
+    }
+
+    /// A stage, as the sum of its train job: what a person calls its state.
+    pub fn stage_state(&self, stage: &StageName) -> &'static str {
+        self.jobs.get(&train_key(stage)).map_or("unknown", |job| match job.status {
+            JobState::Blocked => "blocked",
+            JobState::Pending { .. } => "ready",
+            JobState::Active { .. } | JobState::Ending { .. } => "running",
+            JobState::Succeeded { .. } => "succeeded",
+            JobState::Failed { .. } => "failed",
+        })
+    }
+
+    pub fn order(&self, stage: &StageSpec) -> Result<SampleOrder, NoOrder> {
+        stage_order(&self.spec, stage, |key| self.result(key))
+    }
+}
+
+/// The order of a stage's samples, from the results of its pack jobs. Coordinator, ranks and audit all build it here.
+pub fn stage_order<'a>(
+    spec: &RunSpec,
+    stage: &StageSpec,
+    result: impl Fn(&JobKey) -> Option<&'a JobResult>,
+) -> Result<SampleOrder, NoOrder> {
+    let mut components = vec![];
+    for (corpus, parts) in &stage.mixture {
+        let key = JobKind::Pack { corpus: corpus.clone(), sequence_length: stage.sequence_length }.key();
+        let packed = result(&key).ok_or_else(|| NoOrder::NotPacked(key.clone()))?;
+        let crate::job::Summary::Pack { component, .. } = &packed.summary else {
+            return Err(NoOrder::NotAComponent(key));
+        };
+        components.push(Component { parts: *parts, ..component.clone() });
+    }
+    Ok(SampleOrder::new(spec.seed, &stage.name, stage.global_batch, components)?)
+}

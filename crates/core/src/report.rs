@@ -1,1 +1,326 @@
-//! Being written.
+//! The report of a run: computed from the record and the published manifests only, so that each number can be traced to an object.
+
+use crate::audit::{Audit, audit_stage};
+use crate::checkpoint::{Manifest, PhaseSeconds};
+use crate::gate::GateOutcome;
+use crate::ids::{CorpusName, Millis, RunName, StageName};
+use crate::job::{ExamSummary, JobKind, Summary};
+use crate::plan::train_key;
+use crate::record::{JobRecord, JobState, RunRecord};
+use crate::spec::StageSpec;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub run: RunName,
+    pub description: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub spec_digest: String,
+    pub submitted_at: Millis,
+    pub stages: Vec<StageReport>,
+    pub corpora: BTreeMap<CorpusName, CorpusReport>,
+    pub quantized: Vec<QuantizedReport>,
+    pub gates: Vec<GateOutcome>,
+    pub audit: Audit,
+    /// Attempts of any job that ended in a fault.
+    pub failures: Vec<FailureReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageReport {
+    pub name: StageName,
+    pub state: &'static str,
+    /// Published, not merely computed.
+    pub steps: u64,
+    pub planned_steps: u64,
+    pub tokens: u64,
+    /// Loss of the last published step, before its update.
+    pub final_loss: Option<f64>,
+    pub losses: Vec<LossPoint>,
+    /// How often each corpus of the mixture was gone through.
+    pub epochs: BTreeMap<CorpusName, f64>,
+    pub checkpoints: Vec<CheckpointReport>,
+    pub time: Option<TimeReport>,
+    pub exams: Vec<ExamSummary>,
+    pub audit: Audit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LossPoint {
+    pub step: u64,
+    pub loss: f64,
+    pub grad_norm: f64,
+    pub lr: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckpointReport {
+    pub step: u64,
+    pub generation: u64,
+    pub manifest: String,
+    pub digest: String,
+    pub retired: bool,
+}
+
+/// Wall seconds of a stage, by cause; the causes add up to `wall`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct TimeReport {
+    pub wall: f64,
+    pub data: f64,
+    /// Forward, backward and update.
+    pub compute: f64,
+    pub communication: f64,
+    pub checkpoint: f64,
+    /// Work that was not published before its attempt ended, and the time until the next attempt started.
+    pub lost_to_failures: f64,
+    /// Everything else: starting processes, waiting for slots, loading.
+    pub idle: f64,
+    pub tokens_per_second: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CorpusReport {
+    pub identity: String,
+    pub sources: Vec<SourceReport>,
+    pub documents: u64,
+    pub held_out: u64,
+    pub words: u64,
+    /// Rule to number of documents.
+    pub removed: BTreeMap<String, u64>,
+    /// Tokens of the training documents, by sequence length that it was packed to.
+    pub packed: BTreeMap<u32, PackedReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceReport {
+    pub path: String,
+    pub bytes: u64,
+    pub digest: String,
+    pub documents: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PackedReport {
+    pub tokens: u64,
+    pub sequences: u64,
+    pub dropped_tokens: u64,
+    pub fingerprint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuantizedReport {
+    pub stage: StageName,
+    pub method: String,
+    pub tensors: u64,
+    pub kept: u64,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+    pub bits_per_weight: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailureReport {
+    pub job: String,
+    pub generation: u64,
+    pub at: Millis,
+    pub fault: String,
+}
+
+/// Builds the report. `manifests` are those that the record's checkpoints name, read back and verified by the caller.
+pub fn build(record: &RunRecord, manifests: &BTreeMap<StageName, Vec<Manifest>>) -> Report {
+    let none = vec![];
+    let stages: Vec<_> = record.spec.stages.iter().map(|s| stage_report(record, s, manifests.get(&s.name).unwrap_or(&none))).collect();
+    let mut audit = Audit::default();
+    stages.iter().for_each(|s| audit.add(&s.audit));
+    let reason = match &record.state {
+        crate::record::RunState::Failing(why) | crate::record::RunState::Failed(why) => Some(why.clone()),
+        _ => None,
+    };
+    Report {
+        run: record.name().clone(),
+        description: record.spec.description.clone(),
+        state: record.state.to_string(),
+        reason,
+        spec_digest: record.spec_digest.to_string(),
+        submitted_at: record.submitted_at,
+        stages,
+        corpora: corpora(record),
+        quantized: quantized(record),
+        gates: record.gates.clone(),
+        audit,
+        failures: failures(record),
+    }
+}
+
+fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -> StageReport {
+    let steps = record.published_steps(&stage.name);
+    let mut losses: Vec<LossPoint> = manifests
+        .iter()
+        .flat_map(|m| m.ledger.iter().map(|r| LossPoint { step: r.step, loss: r.loss, grad_norm: r.grad_norm, lr: r.lr }))
+        .collect();
+    losses.sort_by_key(|p| p.step);
+    let order = record.order(stage).ok();
+    let audit = order.as_ref().map(|order| audit_stage(manifests, steps, |step| order.expected(step))).unwrap_or_default();
+    let epochs = order.map(|order| {
+        let names = order.components().iter().map(|c| c.corpus.clone());
+        names.zip(order.epochs(steps)).collect()
+    });
+    let checkpoints = record.checkpoints.get(&stage.name).map(Vec::as_slice).unwrap_or_default();
+    StageReport {
+        name: stage.name.clone(),
+        state: record.stage_state(&stage.name),
+        steps,
+        planned_steps: stage.steps(),
+        tokens: steps * stage.tokens_per_step(),
+        final_loss: losses.last().map(|p| p.loss),
+        losses,
+        epochs: epochs.unwrap_or_default(),
+        checkpoints: checkpoints
+            .iter()
+            .map(|c| CheckpointReport {
+                step: c.step,
+                generation: c.generation.0,
+                manifest: c.manifest.path.clone(),
+                digest: c.manifest.digest.to_string(),
+                retired: c.retired,
+            })
+            .collect(),
+        time: record.jobs.get(&train_key(&stage.name)).and_then(|job| time(job, manifests, steps * stage.tokens_per_step())),
+        exams: exams(record, &stage.name),
+        audit,
+    }
+}
+
+fn exams(record: &RunRecord, stage: &StageName) -> Vec<ExamSummary> {
+    let of_stage = record.jobs.values().filter(|j| j.planned.kind.stage() == Some(stage));
+    let summaries = of_stage.filter_map(|j| match &j.status.result()?.summary {
+        Summary::Exam(summary) => Some(summary.clone()),
+        _ => None,
+    });
+    summaries.collect()
+}
+
+/// Splits a train job's wall time. None until an attempt is over.
+fn time(job: &JobRecord, manifests: &[Manifest], tokens: u64) -> Option<TimeReport> {
+    let first = job.past.first()?.started_at;
+    let end = match job.status {
+        JobState::Succeeded { at, .. } => at,
+        _ => job.past.last()?.ended_at,
+    };
+    let seconds = |from: Millis, to: Millis| to.0.saturating_sub(from.0) as f64 / 1e3;
+    let mean = |m: &Manifest| scaled(&m.seconds, 1.0 / f64::from(m.world_size.max(1)));
+    let mut phases = PhaseSeconds::default();
+    manifests.iter().for_each(|m| phases.add(&mean(m)));
+    let mut lost = 0.0;
+    for (i, attempt) in job.past.iter().enumerate().filter(|(_, a)| a.fault.is_some()) {
+        let kept: f64 = manifests.iter().filter(|m| m.generation == attempt.generation).map(|m| mean(m).total()).sum();
+        let until = job.past.get(i + 1).map_or(attempt.ended_at, |next| next.started_at);
+        lost += (seconds(attempt.started_at, until) - kept).max(0.0);
+    }
+    let wall = seconds(first, end);
+    let compute = phases.forward + phases.backward + phases.update;
+    let idle = (wall - phases.total() - lost).max(0.0);
+    let per_second = if wall > 0.0 { tokens as f64 / wall } else { 0.0 };
+    Some(TimeReport {
+        wall,
+        data: phases.data,
+        compute,
+        communication: phases.communication,
+        checkpoint: phases.checkpoint,
+        lost_to_failures: lost,
+        idle,
+        tokens_per_second: per_second,
+    })
+}
+
+fn scaled(seconds: &PhaseSeconds, by: f64) -> PhaseSeconds {
+    PhaseSeconds {
+        data: seconds.data * by,
+        forward: seconds.forward * by,
+        backward: seconds.backward * by,
+        communication: seconds.communication * by,
+        update: seconds.update * by,
+        checkpoint: seconds.checkpoint * by,
+    }
+}
+
+fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {
+    let mut found = BTreeMap::new();
+    for job in record.jobs.values() {
+        let (JobKind::Merge { corpus }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
+        let Summary::Merge { documents, held_out, words, removed, identity } = &result.summary else { continue };
+        let mut removed = removed.clone();
+        let sources = sources(record, corpus, &mut removed);
+        let packed = packed(record, corpus);
+        let report = CorpusReport {
+            identity: identity.to_string(),
+            sources,
+            documents: *documents,
+            held_out: *held_out,
+            words: *words,
+            removed,
+            packed,
+        };
+        found.insert(corpus.clone(), report);
+    }
+    found
+}
+
+fn sources(record: &RunRecord, of: &CorpusName, removed_in_all: &mut BTreeMap<String, u64>) -> Vec<SourceReport> {
+    let mut found = vec![];
+    for job in record.jobs.values() {
+        let (JobKind::Clean { corpus, .. }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
+        let Summary::Clean { source, source_bytes, source_digest, documents, removed } = &result.summary else { continue };
+        if corpus == of {
+            removed.iter().for_each(|(rule, n)| *removed_in_all.entry(rule.clone()).or_default() += n);
+            found.push(SourceReport { path: source.clone(), bytes: *source_bytes, digest: source_digest.to_string(), documents: *documents });
+        }
+    }
+    found
+}
+
+fn packed(record: &RunRecord, of: &CorpusName) -> BTreeMap<u32, PackedReport> {
+    let mut found = BTreeMap::new();
+    for job in record.jobs.values() {
+        let (JobKind::Pack { corpus, sequence_length }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
+        let Summary::Pack { component, tokens, dropped_tokens, .. } = &result.summary else { continue };
+        if corpus == of {
+            let fingerprint = component.fingerprint.to_string();
+            let report = PackedReport { tokens: *tokens, sequences: component.sequences, dropped_tokens: *dropped_tokens, fingerprint };
+            found.insert(*sequence_length, report);
+        }
+    }
+    found
+}
+
+fn quantized(record: &RunRecord) -> Vec<QuantizedReport> {
+    let made = record.jobs.values().filter_map(|job| {
+        let JobKind::Quantize { stage, .. } = &job.planned.kind else { return None };
+        let Summary::Quantize { method, tensors, kept, bytes_before, bytes_after, bits_per_weight } = &job.status.result()?.summary else {
+            return None;
+        };
+        Some(QuantizedReport {
+            stage: stage.clone(),
+            method: method.to_string(),
+            tensors: *tensors,
+            kept: *kept,
+            bytes_before: *bytes_before,
+            bytes_after: *bytes_after,
+            bits_per_weight: *bits_per_weight,
+        })
+    });
+    made.collect()
+}
+
+fn failures(record: &RunRecord) -> Vec<FailureReport> {
+    let mut found: Vec<_> = record
+        .jobs
+        .iter()
+        .flat_map(|(key, job)| job.past.iter().filter_map(move |past| Some((key, past, past.fault.as_ref()?))))
+        .map(|(key, past, fault)| FailureReport { job: key.to_string(), generation: past.generation.0, at: past.ended_at, fault: fault.to_string() })
+        .collect();
+    found.sort_by_key(|f| (f.at, f.generation));
+    found
+}
