@@ -1,0 +1,170 @@
+// Rendezvous store, Gloo process group, collectives, and the works they return. Handles are heap-allocated intrusive pointers.
+#include "status.h"
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+namespace {
+
+using osler::Failure;
+using osler::guarded;
+using osler::tensor;
+
+using Store = c10::intrusive_ptr<c10d::Store>;
+using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
+using Work = c10::intrusive_ptr<c10d::Work>;
+
+template <class Handle>
+void release(void* handle) noexcept {
+  try {
+    delete static_cast<Handle*>(handle);
+  } catch (...) {
+    // A destructor that fails leaves nobody to tell.
+  }
+}
+
+void open_store(const char* host, const c10d::TCPStoreOptions& options, void** out) {
+  *out = new Store(c10::make_intrusive<c10d::TCPStore>(host, options));
+}
+
+template <class Start>
+OslerOutcome start(void* group, void** out, Start&& begin) noexcept {
+  return guarded([&] {
+    Work work = begin(**static_cast<Group*>(group));
+    if (!work) {
+      throw Failure(OSLER_TORCH, "libtorch returned no work");
+    }
+    *out = new Work(std::move(work));
+  });
+}
+
+} // namespace
+
+extern "C" {
+
+OslerOutcome osler_store_host(int32_t fd, const char* host, uint16_t port, size_t world, int64_t timeout_ms, void** out) {
+  return guarded([&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.isServer = true;
+    options.numWorkers = world;
+    options.waitWorkers = false;
+    options.timeout = std::chrono::milliseconds(timeout_ms);
+    // A socket of ours, because libtorch's own would listen on every interface.
+    options.masterListenFd = fd;
+    open_store(host, options, out);
+  });
+}
+
+OslerOutcome osler_store_connect(const char* host, uint16_t port, size_t world, int64_t timeout_ms, void** out) {
+  return guarded([&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.numWorkers = world;
+    options.waitWorkers = false;
+    options.timeout = std::chrono::milliseconds(timeout_ms);
+    open_store(host, options, out);
+  });
+}
+
+void osler_store_free(void* store) {
+  release<Store>(store);
+}
+
+OslerOutcome osler_group_gloo(
+    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out) {
+  return guarded([&] {
+    const auto timeout = std::chrono::milliseconds(timeout_ms);
+    // Its own connection, so that one store may serve groups with different timeouts and from several threads.
+    auto connection = (*static_cast<Store*>(store))->clone();
+    connection->setTimeout(timeout);
+    auto scoped = c10::make_intrusive<c10d::PrefixStore>(prefix, connection);
+    if (scoped->add("claim/" + std::to_string(rank), 1) != 1) {
+      throw Failure(OSLER_TAKEN, "another process, or an earlier attempt, has joined with this rank");
+    }
+    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
+    *out = new Group(c10::make_intrusive<c10d::ProcessGroupGloo>(scoped, rank, world, options));
+  });
+}
+
+void osler_group_free(void* group) {
+  release<Group>(group);
+}
+
+OslerOutcome osler_all_reduce_sum(void* group, const void* in_out, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<at::Tensor> tensors{tensor(in_out)};
+    return gloo.allreduce(tensors);
+  });
+}
+
+OslerOutcome osler_broadcast(void* group, const void* in_out, int64_t root, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<at::Tensor> tensors{tensor(in_out)};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    return gloo.broadcast(tensors, options);
+  });
+}
+
+OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<std::vector<at::Tensor>> targets(1);
+    for (size_t i = 0; i < count; ++i) {
+      targets[0].push_back(tensor(outputs[i]));
+    }
+    std::vector<at::Tensor> sources{tensor(input)};
+    return gloo.allgather(targets, sources);
+  });
+}
+
+OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    // libtorch cuts the output along its first dimension; flat views make that rank after rank for any shape.
+    at::Tensor target = tensor(output).detach().view(-1);
+    at::Tensor source = tensor(input).detach().view(-1);
+    return gloo._allgather_base(target, source);
+  });
+}
+
+OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    at::Tensor target = tensor(output).detach().view(-1);
+    at::Tensor source = tensor(input).detach().view(-1);
+    return gloo._reduce_scatter_base(target, source);
+  });
+}
+
+OslerOutcome osler_barrier(void* group, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) { return gloo.barrier(); });
+}
+
+OslerOutcome osler_send(void* group, const void* input, int32_t peer, int32_t tag, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<at::Tensor> tensors{tensor(input)};
+    return gloo.send(tensors, peer, tag);
+  });
+}
+
+OslerOutcome osler_recv(void* group, const void* output, int32_t peer, int32_t tag, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<at::Tensor> tensors{tensor(output)};
+    return gloo.recv(tensors, peer, tag);
+  });
+}
+
+OslerOutcome osler_work_wait(void* work, int64_t timeout_ms) {
+  return guarded([&] {
+    if (!(*static_cast<Work*>(work))->wait(std::chrono::milliseconds(timeout_ms))) {
+      throw Failure(OSLER_PEER, "the operation was aborted");
+    }
+  });
+}
+
+void osler_work_free(void* work) {
+  release<Work>(work);
+}
+
+} // extern "C"

@@ -1,0 +1,80 @@
+// The C ABI between the Rust crate and libtorch. Mirrored by hand in src/sys.rs: change both together.
+//
+// Rules that every function keeps:
+//   - nothing unwinds: C++ exceptions become an OslerOutcome, whose message the caller frees with osler_message_free;
+//   - tensors are borrowed `at::Tensor*` (the pointers that tch hands out); what must outlive the call is copied (a counted reference);
+//   - `out` handles are written only when the outcome is OSLER_OK, and each has one `_free`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+extern "C" {
+
+enum OslerCode : int32_t {
+  OSLER_OK = 0,
+  OSLER_TORCH = 1,    // any other failure inside libtorch
+  OSLER_TIMEOUT = 2,  // a deadline passed
+  OSLER_PEER = 3,     // a connection to another rank broke
+  OSLER_STORE = 4,    // the rendezvous store failed or is gone
+  OSLER_TAKEN = 5,    // the rank, or the hook's place, is already taken
+  OSLER_HOOK = 6,     // a gradient hook failed
+};
+
+struct OslerOutcome {
+  int32_t code;
+  char* message; // null when the code is OSLER_OK, or when there was no memory for it
+};
+
+struct OslerFacts {
+  int32_t defined;
+  int32_t known_device; // CPU or CUDA
+  int32_t plain; // dense strided memory without conjugate or negative bit: data_ptr tells the whole truth
+  int32_t contiguous;
+  int32_t leaf;
+  int32_t requires_grad;
+  int64_t numel;
+};
+
+char* osler_message_copy(const char* bytes, size_t length);
+void osler_message_free(char* message);
+
+// The listening socket `fd` passes to the store in every case.
+OslerOutcome osler_store_host(int32_t fd, const char* host, uint16_t port, size_t world, int64_t timeout_ms, void** out);
+OslerOutcome osler_store_connect(const char* host, uint16_t port, size_t world, int64_t timeout_ms, void** out);
+void osler_store_free(void* store);
+
+OslerOutcome osler_group_gloo(
+    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out);
+void osler_group_free(void* group);
+
+// The collectives only enqueue; the caller serializes them per group.
+OslerOutcome osler_all_reduce_sum(void* group, const void* tensor, void** out);
+OslerOutcome osler_broadcast(void* group, const void* tensor, int64_t root, void** out);
+OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out);
+OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out);
+OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out);
+OslerOutcome osler_barrier(void* group, void** out);
+OslerOutcome osler_send(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);
+OslerOutcome osler_recv(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);
+
+OslerOutcome osler_work_wait(void* work, int64_t timeout_ms);
+void osler_work_free(void* work);
+
+// A hook's state belongs to the tensor once arming succeeded; `drop` is called exactly once, never while `call` runs.
+typedef int32_t (*OslerHookCall)(void* state, char** message);
+typedef void (*OslerHookDrop)(void* state);
+OslerOutcome osler_hook_arm(const void* param, void* state, OslerHookCall call, OslerHookDrop drop);
+void osler_hook_disarm(const void* param, const void* state);
+
+OslerOutcome osler_tensor_facts(const void* tensor, OslerFacts* out);
+OslerOutcome osler_set_grad(const void* param, const void* grad);
+OslerOutcome osler_set_data(const void* param, const void* view);
+OslerOutcome osler_set_threads(int32_t threads);
+OslerOutcome osler_deterministic(int32_t on);
+
+OslerOutcome osler_fused_adamw(
+    const void* const* params, const void* const* grads, const void* const* exp_avgs, const void* const* exp_avg_sqs, size_t count,
+    int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay);
+
+} // extern "C"
