@@ -1,10 +1,11 @@
-//! The run file: what a run is, in types. [`parse`] reads it (strictly, all problems at once), [`check`] holds the rules that
-//! span several fields. Everything that affects a result is in here; a path is resolved by whoever submits.
+//! The run file: what a run is, in types. [`parse`] reads it (strictly, all problems at once), [`check()`] holds the rules,
+//! for a spec from anywhere. Everything that affects a result is in here; a path is resolved by whoever submits.
 
 mod check;
 mod parse;
 mod reader;
 
+pub use check::check;
 pub use parse::{Override, parse};
 pub use reader::{Problem, Problems};
 

@@ -1,3 +1,101 @@
-//! Being written.
-pub struct Override;
-pub fn parse() {}
+//! From the text of a run file and its overrides to a [`RunSpec`]: which keys there are and what they default to.
+//!
+//! The rules about values are in `check`; this reads shapes. Pure: paths and globs stay as they were written.
+
+mod after;
+mod corpus;
+mod model;
+mod set;
+mod stage;
+
+pub use set::Override;
+
+use super::check::{self, Labels};
+use super::reader::{Node, Problems, Report, Section};
+use super::{CheckpointSpec, ResourceSpec, RunSpec};
+use crate::ids::RunName;
+use std::collections::BTreeMap;
+
+/// Reads a run file strictly. `file` is what problems call it; overrides apply in order, a later one over an earlier.
+///
+/// Errors: every problem at once, in file order.
+pub fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<RunSpec, Problems> {
+    let report = Report::new(file);
+    let Some(mut document) = Node::document(text, &report) else {
+        return report.finish(None);
+    };
+    for change in overrides {
+        change.apply(&mut document, &report);
+    }
+    let spec = read_run(document, &report);
+    report.finish(spec)
+}
+
+fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
+    let mut root = Section::new(document, String::new(), report);
+    let mut labels = Labels::default();
+    let name = root.need("name", stand_in()?, "name = \"first-try\"");
+    let description = root.or("description", String::new());
+    let seed = root.need("seed", 0, "seed = 1");
+    let corpora = corpus::read_corpora(&mut root, report);
+    let tokenizer = corpus::read_tokenizer(&mut root, corpora.keys());
+    let resources = read_resources(&mut root);
+    let stages = stage::read_stages(&mut root, resources.ranks, report, &mut labels);
+    let model = model::read_model(&mut root, stages.iter().map(|stage| stage.sequence_length).max());
+    let (quantize, exams, gates) = after::read_after_stage(&mut root, &stages, report, &mut labels);
+    let checkpoint = read_checkpoint(&mut root);
+    root.finish();
+    let spec =
+        RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, checkpoint, resources };
+    check::rules(&spec, &labels, report);
+    Some(spec)
+}
+
+/// Stands in for a run name that is missing or wrong; never leaves `parse`, because the problem was reported.
+fn stand_in() -> Option<RunName> {
+    RunName::new("unnamed").ok()
+}
+
+fn read_checkpoint(root: &mut Section<'_>) -> CheckpointSpec {
+    let mut section = root.section_or_default("checkpoint");
+    let spec = CheckpointSpec {
+        every_steps: section.or("every_steps", 500),
+        keep_last: section.or("keep_last", 2),
+        keep_every: section.take("keep_every"),
+    };
+    section.finish();
+    spec
+}
+
+fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
+    let mut section = root.section_or_default("resources");
+    let spec = ResourceSpec { ranks: section.or("ranks", 1), threads_per_rank: section.or("threads_per_rank", 1) };
+    section.finish();
+    spec
+}
+
+/// A table whose keys are names of one type: those that are no names are problems, and left out.
+fn named_entries<N: Ord + std::str::FromStr<Err: std::fmt::Display>, T>(
+    section: &mut Section<'_>,
+    report: &Report,
+    mut read: impl FnMut(Node, String) -> T,
+) -> BTreeMap<N, T> {
+    let mut out = BTreeMap::new();
+    for (path, key, node) in section.entries() {
+        report.saw(&path, &node.origin);
+        // The value first: a problem with the key would hide the problems inside.
+        let value = read(node, path.clone());
+        match key.parse() {
+            Ok(name) => drop(out.insert(name, value)),
+            Err(error) => {
+                report.problem(&path, format!("{error}"));
+                // References to what was left out must not become problems of their own.
+                report.mark_bad(&section.path_of("*"));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Rules of `[corpus.*]` and `[tokenizer]`.
+
+use super::Rules;
+use crate::spec::reader::{join, quoted};
+use crate::spec::{CorpusFormat, CorpusSpec, TokenizerSpec};
+use std::collections::BTreeSet;
+
+/// A document longer than this is not one document.
+const MAX_WORDS: u32 = 1_000_000_000;
+/// 256 bytes and the end-of-document token.
+const MIN_VOCAB: u32 = 257;
+const MAX_VOCAB: u32 = 1 << 20;
+
+pub(super) fn check_corpora(rules: &Rules<'_>) {
+    for (name, corpus) in &rules.spec.corpora {
+        check_corpus(rules, &join("corpus", name.as_str()), corpus);
+    }
+}
+
+fn check_corpus(rules: &Rules<'_>, label: &str, corpus: &CorpusSpec) {
+    let report = rules.report;
+    rules.files(&join(label, "files"), &corpus.files);
+    rules.number(&join(label, "held_out"), corpus.held_out, 0.0, false, 0.5);
+    if corpus.format == CorpusFormat::Jsonl && corpus.text_field.is_empty() {
+        report.problem(&join(label, "text_field"), "empty: name the field that holds the text");
+    }
+    if corpus.separator.as_ref().is_some_and(|line| line.is_empty() || line.contains(['\n', '\r'])) {
+        report.problem(&join(label, "separator"), "a separator is one whole line, and not an empty one: write it without line breaks");
+    }
+    let clean = &corpus.rules;
+    let field = |key: &str| format!("{label}.clean.{key}");
+    rules.between(&field("min_words"), clean.min_words, 0, MAX_WORDS);
+    if let Some(most) = clean.max_words {
+        let inside = rules.between(&field("max_words"), most, 1, MAX_WORDS);
+        if inside && report.all_sound(&[&field("max_words"), &field("min_words")]) && most < clean.min_words {
+            report.problem(&field("max_words"), format!("{most} is less than min_words = {}: nothing would be left", clean.min_words));
+        }
+    }
+    for (i, code) in clean.languages.iter().enumerate() {
+        if code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            let place = join(&field("languages"), &i.to_string());
+            report.problem(&place, format!("found {}, expected a three-letter code such as \"eng\"", quoted(code)));
+        }
+    }
+    for (i, kind) in clean.exclude_types.iter().enumerate() {
+        if kind.trim().is_empty() {
+            let place = join(&field("exclude_types"), &i.to_string());
+            report.problem(&place, "empty: write a publication type such as \"Retracted Publication\"");
+        }
+    }
+}
+
+pub(super) fn check_tokenizer(rules: &Rules<'_>) {
+    match &rules.spec.tokenizer {
+        TokenizerSpec::File { path } => rules.path("tokenizer.file", path),
+        TokenizerSpec::Train { vocab_size, min_frequency, corpora } => {
+            rules.between("tokenizer.train.vocab_size", *vocab_size, MIN_VOCAB, MAX_VOCAB);
+            rules.between("tokenizer.train.min_frequency", *min_frequency, 1, 1_000_000);
+            let field = "tokenizer.train.corpora";
+            if corpora.is_empty() && rules.report.all_sound(&[field, "corpus.*"]) && !rules.spec.corpora.is_empty() {
+                rules.report.problem(field, "empty: name at least one corpus, or leave the key out to use all");
+            }
+            let mut seen = BTreeSet::new();
+            for (i, name) in corpora.iter().enumerate() {
+                let place = join(field, &i.to_string());
+                rules.reference(&place, "corpus", name.as_str(), rules.spec.corpora.keys().map(|known| known.as_str()));
+                if !seen.insert(name) && rules.report.sound(&place) {
+                    rules.report.problem(&place, format!("{:?} is listed twice: remove one", name.as_str()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Rules of `[[stage]]`.
+
+use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_divisors, nearest_multiples};
+use crate::spec::reader::{join, suggest};
+use crate::spec::{Init, Length, ScheduleSpec, StageSpec};
+
+const MAX_TOKENS: u64 = 1_000_000_000_000_000;
+const MAX_BATCH: u32 = 1 << 20;
+/// The order of samples works with whole parts of a cycle this long at most.
+const MAX_PARTS: u64 = 10_000;
+
+pub(super) fn check_stages(rules: &Rules<'_>) {
+    rules.unique(&rules.labels.stages, rules.spec.stages.iter().map(|stage| stage.name.as_str()));
+    for (i, (label, stage)) in rules.labels.stages.iter().zip(&rules.spec.stages).enumerate() {
+        let check = Stage { rules, label, stage };
+        check.from(i);
+        check.mixture();
+        check.batches();
+        check.length();
+        check.optimizer();
+        check.schedule();
+    }
+}
+
+struct Stage<'a> {
+    rules: &'a Rules<'a>,
+    label: &'a str,
+    stage: &'a StageSpec,
+}
+
+impl Stage<'_> {
+    fn field(&self, key: &str) -> String {
+        join(self.label, key)
+    }
+
+    fn sound(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| self.rules.report.sound(&format!("{}.{key}", self.label)))
+    }
+
+    fn problem(&self, key: &str, message: String) {
+        self.rules.report.problem(&format!("{}.{key}", self.label), message);
+    }
+
+    fn from(&self, index: usize) {
+        match &self.stage.from {
+            Init::Scratch => {}
+            Init::HuggingFace(path) => self.rules.path(&self.field("from"), path),
+            Init::Stage(name) => {
+                let stages = &self.rules.spec.stages;
+                let earlier = stages.get(..index).unwrap_or_default();
+                if earlier.iter().any(|stage| stage.name == *name) || !self.rules.report.sound("stage.*") || !self.sound(&["from"]) {
+                    return;
+                }
+                let name = name.as_str();
+                let message = if stages.iter().any(|stage| stage.name.as_str() == name) {
+                    format!("stage {name:?} does not come before this one: a stage starts from an earlier stage")
+                } else {
+                    format!("no stage is named {name:?}; {}", suggest(name, earlier.iter().map(|stage| stage.name.as_str())))
+                };
+                self.problem("from", message);
+            }
+        }
+    }
+
+    fn mixture(&self) {
+        let mixture = &self.stage.mixture;
+        if !self.sound(&["mixture", "corpus"]) {
+            return;
+        }
+        if mixture.is_empty() && self.sound(&["mixture.*"]) {
+            self.problem("mixture", "empty: name at least one corpus, for example mixture = { general = 1, domain = 3 }".to_owned());
+        }
+        // `corpus = "x"` is read as a mixture; the problem belongs where the name was written.
+        let shorthand = self.rules.report.seen(&self.field("corpus"));
+        for (name, parts) in mixture {
+            let place = if shorthand { self.field("corpus") } else { join(&self.field("mixture"), name.as_str()) };
+            self.rules.reference(&place, "corpus", name.as_str(), self.rules.spec.corpora.keys().map(|known| known.as_str()));
+            if *parts == 0 && self.rules.report.sound(&place) {
+                self.rules.report.problem(&place, "found 0, expected a whole number of parts: remove a corpus that is not wanted");
+            }
+        }
+        let sum: u64 = mixture.values().map(|parts| u64::from(*parts)).sum();
+        if sum > MAX_PARTS {
+            self.problem("mixture", format!("the parts add up to {sum}, at most {MAX_PARTS} are possible: write 1 and 3 for 25 % and 75 %"));
+        }
+    }
+
+    fn batches(&self) {
+        let StageSpec { sequence_length, global_batch, micro_batch, .. } = *self.stage;
+        self.rules.between(&self.field("sequence_length"), sequence_length, 2, MAX_POSITIONS);
+        self.rules.between(&self.field("global_batch"), global_batch, 1, MAX_BATCH);
+        let positions = self.rules.spec.model.max_positions;
+        if self.sound(&["sequence_length"]) && self.rules.report.sound("model.max_positions") && sequence_length > positions {
+            self.problem("sequence_length", format!("{sequence_length} is more than model.max_positions = {positions}: shorten it or raise that"));
+        }
+        let ranks = self.rules.spec.resources.ranks;
+        if !self.sound(&["global_batch"]) || !self.rules.report.sound("resources.ranks") {
+            return;
+        }
+        if !global_batch.is_multiple_of(ranks) {
+            let near = nearest_multiples(global_batch.into(), ranks.into(), MAX_BATCH.into());
+            self.problem("global_batch", format!("{global_batch} sequences cannot be shared evenly by {ranks} ranks: use {near}"));
+            return;
+        }
+        let share = global_batch / ranks;
+        if self.rules.between(&self.field("micro_batch"), micro_batch, 1, MAX_BATCH) && self.sound(&["micro_batch"]) && share % micro_batch != 0 {
+            let near = nearest_divisors(micro_batch, share);
+            let message = format!("a rank's share of {share} sequences a step cannot be run {micro_batch} at a time: use {near}");
+            self.problem("micro_batch", message);
+        }
+    }
+
+    fn length(&self) {
+        match self.stage.length {
+            Length::Steps(steps) => drop(self.rules.between(&self.field("steps"), steps, 1, MAX_STEPS)),
+            Length::Tokens(tokens) => {
+                self.rules.between(&self.field("tokens"), tokens, 1, MAX_TOKENS);
+                if !self.sound(&["tokens", "sequence_length", "global_batch"]) {
+                    return;
+                }
+                let (steps, step) = (self.stage.steps(), self.stage.tokens_per_step());
+                if tokens < step {
+                    self.problem("tokens", format!("{tokens} are fewer than one step's {step} (global_batch x sequence_length): use at least {step}"));
+                } else if steps > MAX_STEPS {
+                    self.problem("tokens", format!("{tokens} tokens would take {steps} steps, at most {MAX_STEPS} are possible: enlarge global_batch"));
+                }
+            }
+        }
+    }
+
+    fn optimizer(&self) {
+        let optimizer = &self.stage.optimizer;
+        let field = |key: &str| format!("{}.optimizer.{key}", self.label);
+        self.rules.number(&field("lr"), optimizer.lr, 0.0, true, 100.0);
+        let beta = |value: f64| value > 0.0 && value < 1.0;
+        if !(beta(optimizer.beta1) && beta(optimizer.beta2)) && self.rules.report.sound(&field("betas")) {
+            let message = format!("found {:?} and {:?}, expected both between 0 and 1, without the ends", optimizer.beta1, optimizer.beta2);
+            self.problem("optimizer.betas", message);
+        }
+        self.rules.number(&field("eps"), optimizer.eps, 0.0, true, 0.1);
+        self.rules.number(&field("weight_decay"), optimizer.weight_decay, 0.0, false, 100.0);
+        self.rules.number(&field("clip"), optimizer.clip, 0.0, false, 1e6);
+    }
+
+    fn schedule(&self) {
+        let (warmup, decay, min_ratio) = match self.stage.schedule {
+            ScheduleSpec::Constant { warmup_steps } => (warmup_steps, None, 0.0),
+            ScheduleSpec::Cosine { warmup_steps, min_ratio } => (warmup_steps, None, min_ratio),
+            ScheduleSpec::Wsd { warmup_steps, decay_steps, min_ratio } => (warmup_steps, Some(decay_steps), min_ratio),
+        };
+        let field = |key: &str| format!("{}.schedule.{key}", self.label);
+        self.rules.number(&field("min_ratio"), min_ratio, 0.0, false, 1.0);
+        self.rules.between(&field("warmup_steps"), warmup, 0, MAX_STEPS);
+        if let Some(decay) = decay {
+            self.rules.between(&field("decay_steps"), decay, 1, MAX_STEPS);
+        }
+        let lengths = ["schedule.warmup_steps", "schedule.decay_steps", "steps", "tokens", "sequence_length", "global_batch"];
+        let steps = self.stage.steps();
+        if self.sound(&lengths) && warmup.saturating_add(decay.unwrap_or(0)) > steps {
+            let sum = decay.map_or(format!("{warmup} steps"), |decay| format!("{warmup} steps and decay_steps = {decay}"));
+            self.problem("schedule.warmup_steps", format!("{sum} do not fit into the stage's {steps} steps: shorten them"));
+        }
+    }
+}
