@@ -32,9 +32,11 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn article(&mut self) -> Article {
-        let mut to_state = Relation::ALL.to_vec();
+        let asked = (self.written % 5 != 4).then(|| self.next_asked());
+        // What is asked is not stated beside it: the answer has to be known, it cannot be copied.
+        let mut to_state: Vec<Relation> = Relation::ALL.into_iter().filter(|relation| Some(*relation) != asked).collect();
         self.rng.shuffle(&mut to_state);
-        if self.rng.chance(40) {
+        if self.rng.chance(20) {
             to_state.pop();
         }
         let title = self.title(&mut to_state);
@@ -42,7 +44,7 @@ impl<'a> Writer<'a> {
         while let Some(&relation) = to_state.first() {
             statements.push(self.statement(relation, &mut to_state));
         }
-        let question = (self.written % 5 < 3).then(|| self.question());
+        let question = asked.map(|relation| self.question(relation));
         self.written += 1;
 
         let sections = if self.rng.chance(35) { self.labelled(statements, question) } else { self.plain(statements, question) };
@@ -50,14 +52,13 @@ impl<'a> Writer<'a> {
     }
 
     fn title(&mut self, to_state: &mut Vec<Relation>) -> String {
-        let template = if self.rng.chance(40) {
-            let template = *self.rng.pick(&FACT_TITLES);
-            self.note(template);
-            to_state.retain(|relation| !template.contains(relation.slot()));
-            template
-        } else {
-            *self.rng.pick(&PLAIN_TITLES)
-        };
+        let fits: Vec<&str> = FACT_TITLES
+            .into_iter()
+            .filter(|template| Relation::stated_in(template).iter().all(|relation| to_state.contains(relation)))
+            .collect();
+        let template = *if self.rng.chance(40) { self.rng.pick(&fits) } else { self.rng.pick(&PLAIN_TITLES) };
+        self.note(template);
+        to_state.retain(|relation| !template.contains(relation.slot()));
         sentence(&self.disease.fill(template))
     }
 
@@ -79,11 +80,16 @@ impl<'a> Writer<'a> {
         self.sentence(template)
     }
 
-    /// Relations take turns; each time round, the next phrasing. Twelve questions give three phrasings for each fact.
-    fn question(&mut self) -> (String, String) {
+    /// Relations take turns.
+    fn next_asked(&mut self) -> Relation {
         let relation = Relation::ALL[self.asked % 4];
-        let phrasing = (self.asked / 4 + self.disease.name.len()) % 4;
         self.asked += 1;
+        relation
+    }
+
+    /// Each time round, the next phrasing: sixteen questions give all four phrasings for each fact.
+    fn question(&mut self, relation: Relation) -> (String, String) {
+        let phrasing = (self.asked.saturating_sub(1) / 4 + self.disease.name.len()) % 4;
         self.stated[relation.index()] += 1;
         if !self.seen[relation.index()].contains(&phrasing) {
             self.seen[relation.index()].push(phrasing);
