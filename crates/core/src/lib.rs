@@ -17,3 +17,4 @@ pub mod process;
 pub mod record;
 pub mod report;
 pub mod spec;
+pub mod sync;

@@ -1,0 +1,54 @@
+//! What is sent comes back equal; what breaks the contract is refused with the field's name.
+
+use super::*;
+use osler_core::process::{Progress, Report};
+
+fn process_id() -> ProcessId {
+    ProcessId { id: JobId { run: RunName::new("r").unwrap(), job: JobKey::from("train/s") }, generation: Generation(3), rank: 1 }
+}
+
+fn observed() -> Observed {
+    Observed {
+        worker: WorkerName::new("w").unwrap(),
+        incarnation: Incarnation(7),
+        host: "h".into(),
+        slots: 2,
+        processes: vec![
+            ProcessStatus { process: process_id(), phase: ProcessPhase::Running },
+            ProcessStatus { process: process_id(), phase: ProcessPhase::Exited { code: 137, log_tail: vec!["last words".into()] } },
+        ],
+        reports: vec![NumberedReport { seq: 5, process: process_id(), report: Report::Progress(Progress::default()) }],
+        draining: true,
+    }
+}
+
+#[test]
+fn a_sync_survives_the_wire() {
+    let wire = v1::SyncRequest::try_from(observed()).unwrap();
+    assert_eq!(Observed::try_from(wire).unwrap(), observed());
+    let wanted = Wanted { process: process_id(), assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true };
+    let desired = Desired { wanted: vec![wanted], acknowledged: 9 };
+    let wire = v1::SyncReply::try_from(desired.clone()).unwrap();
+    assert_eq!(wire.reply, reply_number(&desired));
+    assert_eq!(Desired::try_from(wire).unwrap(), desired);
+}
+
+#[test]
+fn broken_messages_name_the_field() {
+    let break_it = |change: &dyn Fn(&mut v1::SyncRequest)| {
+        let mut wire = v1::SyncRequest::try_from(observed()).unwrap();
+        change(&mut wire);
+        Observed::try_from(wire).unwrap_err().to_string()
+    };
+    for (field, change) in [
+        ("worker", &(|w: &mut v1::SyncRequest| w.worker = "../x".into()) as &dyn Fn(&mut v1::SyncRequest)),
+        ("processes.process", &|w| w.processes[0].process = None),
+        ("processes.phase", &|w| w.processes[0].phase = None),
+        ("process.run", &|w| w.reports[0].process.as_mut().unwrap().run = "A".into()),
+        ("reports.report_json", &|w| w.reports[0].report_json = b"{\"report\":\"nothing\"}".to_vec()),
+        ("reports", &|w| w.reports = vec![w.reports[0].clone(); MAX_REPORTS + 1]),
+    ] {
+        let message = break_it(change);
+        assert!(message.contains(&format!("field {field}")), "{field}: {message}");
+    }
+}
