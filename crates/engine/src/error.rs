@@ -1,0 +1,47 @@
+//! What can go wrong in the engine. Messages name the file or field and what would make it right.
+
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the model cannot be built: {}", .0.join("; "))]
+    Model(Vec<String>),
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("{action} {}: {source}", path.display())]
+    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    #[error("{}: the model does not fit ({} problems): {}", path.display(), problems.len(), problems.join("; "))]
+    Import { path: PathBuf, problems: Vec<String> },
+    #[error("tensor {name}: {problem}")]
+    Tensor { name: String, problem: String },
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    #[error("batch: {0}")]
+    Batch(String),
+    #[error("scoring request {index}: {problem}")]
+    Request { index: usize, problem: String },
+    /// Every rank returns this for the same step, before its update: the weights are those of the last good step.
+    #[error("step {step}: the {what} is not finite ({value}); lower the learning rate, or resume before this step with clipping on")]
+    NotFinite { step: u64, what: &'static str, value: f64 },
+    #[error("the ranks disagree: {0}")]
+    Disagreement(String),
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    #[error(transparent)]
+    Distributed(#[from] osler_torch_dist::DistError),
+}
+
+impl EngineError {
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, action, source }
+    }
+
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File { path: path.to_path_buf(), problem: problem.into() }
+    }
+
+    pub(crate) fn tensor(name: &str, problem: impl Into<String>) -> Self {
+        Self::Tensor { name: name.to_owned(), problem: problem.into() }
+    }
+}

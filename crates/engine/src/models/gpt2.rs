@@ -1,0 +1,102 @@
+//! The GPT-2-style decoder: LayerNorm, learned positions, GELU (tanh), biases, tied head.
+
+use super::attend;
+use osler_core::spec::ModelSpec;
+use tch::Tensor;
+
+pub(super) struct Gpt2 {
+    tokens: Tensor,
+    positions: Tensor,
+    layers: Vec<Layer>,
+    norm: Norm,
+    heads: i64,
+}
+
+struct Layer {
+    attn_norm: Norm,
+    qkv: Projection,
+    out: Projection,
+    ffn_norm: Norm,
+    up: Projection,
+    down: Projection,
+}
+
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+/// `weight` is `[in, out]`.
+struct Projection {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Gpt2 {
+    /// `next` yields the parameters in their order; shapes were checked by the caller.
+    pub fn new(spec: &ModelSpec, next: &mut dyn FnMut() -> Tensor) -> Self {
+        let (tokens, positions) = (next(), next());
+        let layers = (0..spec.layers)
+            .map(|_| Layer {
+                attn_norm: Norm::new(next, spec.norm_eps),
+                qkv: Projection::new(next),
+                out: Projection::new(next),
+                ffn_norm: Norm::new(next, spec.norm_eps),
+                up: Projection::new(next),
+                down: Projection::new(next),
+            })
+            .collect();
+        let norm = Norm::new(next, spec.norm_eps);
+        Self { tokens, positions, layers, norm, heads: spec.heads.into() }
+    }
+
+    pub fn hidden(&self, ids_bt: &Tensor) -> Tensor {
+        let time = ids_bt.size2().unwrap_or_default().1;
+        let mut x_btd = Tensor::embedding(&self.tokens, ids_bt, -1, false, false) + self.positions.narrow(0, 0, time);
+        for layer in &self.layers {
+            x_btd = layer.forward(&x_btd, self.heads);
+        }
+        self.norm.apply(&x_btd)
+    }
+
+    pub fn head(&self) -> &Tensor {
+        &self.tokens
+    }
+}
+
+impl Layer {
+    fn forward(&self, x_btd: &Tensor, heads: i64) -> Tensor {
+        let x_btd = x_btd + self.attention(&self.attn_norm.apply(x_btd), heads);
+        let up = self.up.apply(&self.ffn_norm.apply(&x_btd)).gelu("tanh");
+        x_btd + self.down.apply(&up)
+    }
+
+    fn attention(&self, h_btd: &Tensor, heads: i64) -> Tensor {
+        let (batch, time, dim) = h_btd.size3().unwrap_or_default();
+        let qkv = self.qkv.apply(h_btd);
+        let part = |i: i64| qkv.narrow(2, i * dim, dim).view([batch, time, heads, dim / heads]).transpose(1, 2);
+        self.out.apply(&attend(&part(0), &part(1), &part(2)))
+    }
+}
+
+impl Norm {
+    fn new(next: &mut dyn FnMut() -> Tensor, eps: f64) -> Self {
+        Self { weight: next(), bias: next(), eps }
+    }
+
+    fn apply(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, false)
+    }
+}
+
+impl Projection {
+    fn new(next: &mut dyn FnMut() -> Tensor) -> Self {
+        Self { weight: next(), bias: next() }
+    }
+
+    fn apply(&self, x_btd: &Tensor) -> Tensor {
+        let (batch, time, dim) = x_btd.size3().unwrap_or_default();
+        self.bias.addmm(&x_btd.reshape([batch * time, dim]), &self.weight).view([batch, time, -1])
+    }
+}

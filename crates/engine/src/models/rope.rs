@@ -1,0 +1,26 @@
+//! Rotary positions in the rotate-half layout that Hugging Face's Llama uses.
+
+use tch::{Device, Kind, Tensor};
+
+pub(super) struct Rope {
+    cos_td: Tensor,
+    sin_td: Tensor,
+}
+
+impl Rope {
+    pub fn new(positions: i64, head_dim: i64, theta: f64, device: Device) -> Self {
+        let options = (Kind::Float, device);
+        let exponents = Tensor::arange_start_step(0, head_dim, 2, options) / head_dim as f64;
+        let frequencies = Tensor::pow_scalar(theta, &exponents).reciprocal();
+        let angles = Tensor::arange(positions, options).outer(&frequencies).repeat([1, 2]);
+        Self { cos_td: angles.cos(), sin_td: angles.sin() }
+    }
+
+    /// Turns `[batch, heads, time, head_dim]` by its positions, which begin at 0.
+    pub fn turn(&self, x_bhtd: &Tensor) -> Tensor {
+        let (_, _, time, width) = x_bhtd.size4().unwrap_or_default();
+        let (cos, sin) = (self.cos_td.narrow(0, 0, time), self.sin_td.narrow(0, 0, time));
+        let (a, b) = (x_bhtd.narrow(3, 0, width / 2), x_bhtd.narrow(3, width / 2, width / 2));
+        x_bhtd * cos + Tensor::cat(&[b.neg(), a], 3) * sin
+    }
+}
