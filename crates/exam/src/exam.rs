@@ -1,5 +1,7 @@
 //! An exam ready to be taken: files read, questions selected, prompts made. Nothing here depends on a tokenizer or a model.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::error::ExamError;
@@ -15,6 +17,8 @@ pub struct Exam {
     pub content: Content,
     /// How many questions or documents there were before the limit.
     pub available: usize,
+    /// The same for each MMLU subject; empty otherwise.
+    pub available_by_subject: BTreeMap<String, usize>,
     pub digests: Vec<FileDigest>,
 }
 
@@ -73,8 +77,12 @@ pub fn load(spec: &ExamSpec) -> Result<Exam, ExamError> {
         return Err(ExamError::NoQuestions { exam: spec.name.clone(), message: "its files hold no record".into() });
     }
     let digests = loaded.digests.into_iter().chain(shot_digests).collect();
-    let available = loaded.items.len();
-    Ok(Exam { spec: spec.clone(), content: Content::Questions(questions), available, digests })
+    let mut available_by_subject = BTreeMap::new();
+    for subject in loaded.items.iter().filter_map(|item| item.subject.clone()) {
+        *available_by_subject.entry(subject).or_default() += 1;
+    }
+    let (available, content) = (loaded.items.len(), Content::Questions(questions));
+    Ok(Exam { spec: spec.clone(), content, available, available_by_subject, digests })
 }
 
 impl Exam {
@@ -111,7 +119,7 @@ impl Exam {
         }
         let keep = select(available, spec.limit, spec.limit_mode);
         let kept = keep.into_iter().filter_map(|i| documents.get(i).cloned()).collect();
-        Ok(Self { spec, content: Content::Documents(kept), available, digests })
+        Ok(Self { spec, content: Content::Documents(kept), available, available_by_subject: BTreeMap::new(), digests })
     }
 }
 

@@ -136,9 +136,7 @@ impl Sections {
                 metrics.put("acc_norm", subject.accuracy_norm, proportion_stderr(subject.accuracy_norm, subject.n));
             }
             self.results.insert(task.clone(), metrics.0);
-            // How many questions a subject had before the limit is not in the report; the last position is a lower bound.
-            let original = scores.map_or(subject.n, |s| if report.limit.is_none() { subject.n } else { last_doc(s, &subject.subject) + 1 });
-            self.task(report, task, original, subject.n);
+            self.task(report, task, subject.available, subject.n);
         }
         if let Some(scores) = scores {
             let group = group(report, scores);
@@ -162,11 +160,6 @@ impl Sections {
         self.higher_is_better.insert(task.to_owned(), direction(report));
         self.n_samples.insert(task.to_owned(), json!({ "original": original, "effective": effective }));
     }
-}
-
-fn last_doc(scores: &ChoiceScores, subject: &str) -> usize {
-    let of_subject = scores.questions.iter().filter(|q| q.subject.as_deref() == Some(subject));
-    of_subject.map(|q| q.doc_id).max().unwrap_or_default()
 }
 
 fn group(report: &ExamReport, scores: &ChoiceScores) -> Value {

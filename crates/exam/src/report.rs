@@ -66,7 +66,9 @@ pub struct ChoiceScores {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubjectScores {
     pub subject: String,
+    /// Questions scored, and how many there were before the limit.
     pub n: usize,
+    pub available: usize,
     pub accuracy: f64,
     pub stderr: Option<f64>,
     pub accuracy_raw: f64,

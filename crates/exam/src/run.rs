@@ -105,7 +105,7 @@ fn mark(exam: &Exam, questions: &[Question], scores: &[Score], notes: &[Note]) -
         rest = after;
         rows.push(row(exam.spec.protocol, question, scores, note));
     }
-    let subjects = subjects(&rows);
+    let subjects = subjects(&rows, &exam.available_by_subject);
     let stderr = if subjects.is_empty() {
         proportion_stderr(share(&rows, |r| r.prediction), rows.len())
     } else {
@@ -165,12 +165,14 @@ fn share(rows: &[QuestionResult], prediction: fn(&QuestionResult) -> usize) -> f
     rows.iter().filter(|r| prediction(r) == r.gold).count() as f64 / rows.len().max(1) as f64
 }
 
-fn subjects(rows: &[QuestionResult]) -> Vec<SubjectScores> {
+fn subjects(rows: &[QuestionResult], available: &BTreeMap<String, usize>) -> Vec<SubjectScores> {
     let of_subject = rows.chunk_by(|a, b| a.subject == b.subject);
     let scores = of_subject.filter_map(|rows| {
         let accuracy = share(rows, |r| r.prediction);
+        let subject = rows.first()?.subject.clone()?;
         Some(SubjectScores {
-            subject: rows.first()?.subject.clone()?,
+            available: available.get(&subject).copied().unwrap_or(rows.len()),
+            subject,
             n: rows.len(),
             accuracy,
             stderr: proportion_stderr(accuracy, rows.len()),

@@ -37,9 +37,11 @@ fn results_have_the_reference_keys() {
     let pubmedqa = sit(&named("pubmedqa", ExamFormat::PubMedQa, vec![folder.file("p.json", PUBMEDQA)]), 1);
     let files = vec![folder.file("anatomy_test.csv", ANATOMY), folder.file("virology_test.csv", ANATOMY)];
     let mmlu = sit(&named("mmlu", ExamFormat::Mmlu, files), 1);
+    let limited = load(&ExamSpec { limit: Some(1), name: "limited".into(), ..spec(ExamFormat::Mmlu, vec![folder.file("biology_test.csv", ANATOMY)]) });
+    let limited = sit(&limited.unwrap(), 1);
     let text = sit(&named("heldout", ExamFormat::Perplexity, vec![folder.file("t.txt", "Some words.")]), 1);
     let tokenizer = byte_tokenizer(&[], true).unwrap();
-    let value = results(&[&medmcqa, &pubmedqa, &mmlu, &text], &tokenizer, &meta()).unwrap();
+    let value = results(&[&medmcqa, &pubmedqa, &mmlu, &limited, &text], &tokenizer, &meta()).unwrap();
     for key in [
         "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", "git_hash", "date",
         "tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "max_length", "task_hashes",
@@ -54,6 +56,7 @@ fn results_have_the_reference_keys() {
     assert_eq!(value["groups"]["mmlu"], value["results"]["mmlu"]);
     assert_eq!(value["groups"]["mmlu"]["acc_stderr,none"].as_f64(), mmlu.choice().unwrap().stderr);
     assert_eq!(value["n-samples"]["mmlu_anatomy"], json!({"original": 2, "effective": 2}));
+    assert_eq!(value["n-samples"]["limited_biology"], json!({"original": 2, "effective": 1}));
     assert_eq!(value["results"]["heldout"]["bits_per_byte_stderr,none"], "N/A");
     assert_eq!(value["higher_is_better"]["heldout"]["bits_per_byte"], false);
     assert_eq!(value["tokenizer_bos_token"], json!(["<s>", "256"]));

@@ -35,7 +35,7 @@ fn ask(tokenizer: &ExamTokenizer, prompt: &str, choice: &str, max: usize) -> Res
         doc: serde_json::Value::Null,
     };
     let spec = ExamSpec::new("x", ExamFormat::MedMcqa, vec![]);
-    let exam = Exam { spec, content: Content::Questions(vec![question]), available: 1, digests: vec![] };
+    let exam = Exam { spec, content: Content::Questions(vec![question]), available: 1, available_by_subject: Default::default(), digests: vec![] };
     let mut listener = Listener { max_length: max, asked: vec![] };
     let report = run(&exam, tokenizer, &mut listener, &RunOptions::default(), &mut |_, _| ())?;
     Ok((listener.asked.remove(0), report))
