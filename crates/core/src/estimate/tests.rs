@@ -1,0 +1,158 @@
+//! Parameter counts of published models, and small runs that can be reckoned by hand.
+
+use super::*;
+use crate::spec::{RunSpec, parse};
+
+fn model(family: Family, dims: [u32; 6], tied: bool) -> ModelSpec {
+    let [dim, layers, heads, kv_heads, ffn, max_positions] = dims;
+    ModelSpec { family, dim, layers, heads, kv_heads, ffn, max_positions, tied, norm_eps: 1e-5, rope_theta: 1e4, init_std: 0.02 }
+}
+
+#[test]
+fn published_models_have_their_published_sizes() {
+    use Family::{Gpt2, Llama};
+    let table = [
+        ("GPT-2 small", model(Gpt2, [768, 12, 12, 12, 3072, 1024], true), 50_257, 124_439_808),
+        ("GPT-2 XL", model(Gpt2, [1600, 48, 25, 25, 6400, 1024], true), 50_257, 1_557_611_200),
+        ("LLaMA-2-7B", model(Llama, [4096, 32, 32, 32, 11_008, 4096], false), 32_000, 6_738_415_616),
+        ("Llama-3-8B", model(Llama, [4096, 32, 32, 8, 14_336, 8192], false), 128_256, 8_030_261_248),
+        ("stories260k", model(Llama, [64, 5, 8, 4, 172, 512], true), 512, 260_032),
+    ];
+    for (name, model, vocab, expected) in table {
+        assert_eq!(parameters(&model, vocab), expected, "{name}");
+    }
+}
+
+#[test]
+fn embeddings_count_as_work_once_when_they_are_the_head() {
+    let tied = parameters_of(&model(Family::Llama, [64, 5, 8, 4, 172, 512], true), 512);
+    assert_eq!(tied.total - tied.non_embedding, 64 * 512);
+    assert_eq!(tied.active, tied.total);
+    let own_head = parameters_of(&model(Family::Llama, [64, 5, 8, 4, 172, 512], false), 512);
+    assert_eq!((own_head.non_embedding, own_head.active), (tied.non_embedding, tied.active));
+    assert_eq!(own_head.total, tied.total + 64 * 512);
+}
+
+#[test]
+fn hostile_shapes_saturate_instead_of_overflowing() {
+    let most = u32::MAX;
+    for family in [Family::Llama, Family::Gpt2] {
+        let shape = model(family, [most; 6], false);
+        assert_eq!(parameters(&shape, most), u64::MAX);
+        let mut spec = run("");
+        spec.model = shape;
+        for stage in &mut spec.stages {
+            (stage.micro_batch, stage.sequence_length, stage.global_batch) = (most, most, most);
+        }
+        let estimate = estimate(&spec, most, &sizes(u64::MAX));
+        assert_eq!((estimate.checkpoint_bytes, estimate.disk.total), (u64::MAX, u64::MAX));
+        assert_eq!(estimate.stages[0].memory_per_rank.total, u64::MAX);
+    }
+}
+
+/// 100 steps of 1024 tokens from scratch, then 300 that mix corpora 1 to 3.
+fn run(extra: &str) -> RunSpec {
+    let text = format!(
+        r#"
+        name = "t"
+        seed = 1
+        corpus.a = {{ format = "text", files = "a" }}
+        corpus.b = {{ format = "text", files = "b" }}
+        tokenizer.train.vocab_size = 512
+        model = {{ family = "llama", dim = 64, layers = 2, heads = 4 }}
+        after_stage.quantize = ["int8", {{ method = "gguf-q8_0", stages = ["two"] }}]
+        checkpoint = {{ every_steps = 30, keep_last = 2, keep_every = 60 }}
+        [[stage]]
+        name = "one"
+        corpus = "a"
+        steps = 100
+        sequence_length = 64
+        global_batch = 16
+        micro_batch = 4
+        optimizer.lr = 0.1
+        schedule.kind = "constant"
+        [[stage]]
+        name = "two"
+        mixture = {{ a = 1, b = 3 }}
+        tokens = 307_200
+        sequence_length = 64
+        global_batch = 16
+        micro_batch = 4
+        optimizer.lr = 0.1
+        schedule.kind = "constant"
+        {extra}"#
+    );
+    parse(&text, "run.toml", &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn sizes(b: u64) -> BTreeMap<CorpusName, u64> {
+    [(CorpusName::new("b").unwrap(), b)].into()
+}
+
+#[test]
+fn a_small_run_is_reckoned_as_by_hand() {
+    let spec = run("");
+    let estimate = estimate(&spec, planned_vocab(&spec).unwrap(), &sizes(115_200));
+    // Layer: 4 x 64 x 64 + 3 x 64 x 192 + 2 x 64; head and embeddings of 512 x 64 each; a last norm.
+    let layer = 16_384 + 36_864 + 128;
+    let non_embedding = 2 * layer + 64;
+    let total = non_embedding + 2 * 32_768;
+    assert_eq!(estimate.parameters, Parameters { total, non_embedding, active: total - 32_768 });
+    assert_eq!(estimate.checkpoint_bytes, 12 * total);
+
+    let [one, two] = estimate.stages.as_slice() else { panic!("two stages") };
+    assert_eq!((one.steps, one.tokens, two.steps, two.tokens), (100, 102_400, 300, 307_200));
+    assert_eq!(one.flops_per_token, (6 * (total - 32_768) + 12 * 2 * 64 * 64) as f64);
+    assert_eq!(one.flops, one.flops_per_token * 102_400.0);
+
+    let memory = one.memory_per_rank;
+    assert_eq!((memory.weights, memory.gradients, memory.moments), (4 * total, 4 * total, 8 * total));
+    // 8 dim + qkv + rotated qk + attention rows + feed-forward, for two layers; embeddings, last norm, logits.
+    let per_token = 2 * (8 * 64 + 3 * 64 + 2 * 64 + 4 * 64 + 4 * 192) + 2 * 64 + 3 * 512;
+    assert_eq!(memory.activations, 4 * 64 * per_token * 4);
+    assert_eq!(memory.total, 16 * total + memory.activations + LIBTORCH_BYTES);
+
+    let [a, b] = ["a", "b"].map(|name| CorpusName::new(name).unwrap());
+    assert_eq!(two.epochs, [(a, None), (b.clone(), Some(2.0))].into());
+    assert_eq!(estimate.epochs, [(b, 2.0)].into());
+
+    // Saved at 30, 60, 90, 100 and at 30 to 300; kept for good: 60, 100 and 60, 120, 180, 240, 300.
+    assert_eq!((one.checkpoints, one.kept, two.checkpoints, two.kept), (4, 2, 10, 5));
+    assert_eq!(estimate.disk.checkpoints, (2 + 5 + 2 + 1) * 12 * total);
+    let int8 = non_embedding + 4 * 65_536;
+    assert_eq!(estimate.disk.models, 2 * (4 * total + int8) + (total / 32 * 34 + 34));
+    assert_eq!(estimate.disk.shards, 2 * 115_200);
+    assert_eq!(estimate.disk.total, estimate.disk.checkpoints + estimate.disk.models + estimate.disk.shards);
+}
+
+#[test]
+fn warnings_say_what_is_unwise_and_cite_why() {
+    let warnings = |spec: &RunSpec, b: u64| estimate(spec, 512, &sizes(b)).warnings;
+    let few = warnings(&run(""), 115_200);
+    assert_eq!(few.len(), 1, "{few:?}");
+    assert!(few[0].contains("stage two ends after 409600 tokens") && few[0].contains("Hoffmann et al. 2022"), "{}", few[0]);
+    let repeated = warnings(&run(""), 50_000);
+    assert!(repeated[0].contains("corpus b is read 4.6 times") && repeated[0].contains("Muennighoff et al. 2023"), "{}", repeated[0]);
+
+    let mut enough = run("");
+    enough.stages[1].length = crate::spec::Length::Steps(4000);
+    assert_eq!(warnings(&enough, 1 << 40), [""; 0]);
+    enough.checkpoint.every_steps = 101;
+    assert!(warnings(&enough, 1 << 40)[0].contains("stage one has 100 steps"));
+
+    let mut unused = enough.clone();
+    unused.checkpoint.every_steps = 100;
+    unused.stages[1].mixture.remove(&CorpusName::new("b").unwrap());
+    assert!(warnings(&unused, 1 << 40)[0].contains("corpus b is in no stage's mixture"));
+
+    let mut pretrained = run("");
+    pretrained.stages[0].from = crate::spec::Init::HuggingFace("m".to_owned());
+    assert_eq!(warnings(&pretrained, 1 << 40), [""; 0], "what a given model has read is not known");
+}
+
+#[test]
+fn an_estimate_can_be_shown_as_json() {
+    let json = serde_json::to_value(estimate(&run(""), 512, &sizes(1000))).unwrap();
+    assert_eq!(json["stages"][1]["epochs"]["a"], serde_json::Value::Null);
+    assert_eq!(json["vocab"], 512);
+}

@@ -200,10 +200,11 @@ pub(super) fn join(path: &str, key: &str) -> String {
 
 /// "did you mean \"dim\"?", or what there is to choose from.
 pub(super) fn suggest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    const NEAR: f64 = 0.7;
     let known: BTreeSet<&str> = known.into_iter().collect();
-    let likeness = |word: &str| strsim::jaro_winkler(given, word).max(strsim::normalized_damerau_levenshtein(given, word));
-    let near = |word: &&str| given.len() <= 80 && likeness(word) > NEAR;
+    // Swapped and missing letters count by the second measure; a name cut short ("vocab") by the first, which must be nearly sure.
+    let measures = |word: &str| (strsim::jaro_winkler(given, word), strsim::normalized_damerau_levenshtein(given, word));
+    let likeness = |word: &str| measures(word).0.max(measures(word).1);
+    let near = |word: &&str| given.len() <= 80 && (measures(word).0 > 0.85 || measures(word).1 > 0.6);
     match known.iter().copied().filter(near).max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
         Some(word) => format!("did you mean {word:?}?"),
         None if known.is_empty() => "nothing is known here".to_owned(),

@@ -106,13 +106,15 @@ pub(super) fn check_gates(rules: &Rules<'_>) {
         if bounds.iter().all(|(_, bound, _)| bound.is_none()) && keys.iter().all(|key| rules.report.sound(&field(key))) {
             rules.report.problem(&field("min_accuracy"), format!("this gate has no bound: add one of {}", keys.join(", ")));
         }
-        against_exam(rules, &label, gate);
-        against_variant(rules, &label, gate);
+        // Asked once, so that an exam and a variant that are both absent are both reported.
+        let stages_sound = rules.report.sound(&field("stages"));
+        against_exam(rules, &label, gate, stages_sound);
+        against_variant(rules, &label, gate, stages_sound);
     }
 }
 
 /// The gate's exam exists, measures what is bounded, and is held after the gate's stages.
-fn against_exam(rules: &Rules<'_>, label: &str, gate: &GateSpec) {
+fn against_exam(rules: &Rules<'_>, label: &str, gate: &GateSpec, stages_sound: bool) {
     let report = rules.report;
     let field = |key: &str| join(label, key);
     let Some((exam_label, exam)) = rules.labels.exams.iter().zip(&rules.spec.exams).find(|(_, exam)| exam.name == gate.exam) else {
@@ -132,7 +134,7 @@ fn against_exam(rules: &Rules<'_>, label: &str, gate: &GateSpec) {
             report.problem(&field("max_perplexity_increase"), message);
         }
     }
-    if report.sound(&join(exam_label, "stages")) {
+    if stages_sound && report.sound(&join(exam_label, "stages")) {
         holds_at(rules, label, gate, &format!("exam {:?} is not held", gate.exam.as_str()), |stage| {
             exam.stages.is_empty() || exam.stages.contains(stage)
         });
@@ -140,7 +142,7 @@ fn against_exam(rules: &Rules<'_>, label: &str, gate: &GateSpec) {
 }
 
 /// The gate's variant is made after its stages, and differs from what it is compared with.
-fn against_variant(rules: &Rules<'_>, label: &str, gate: &GateSpec) {
+fn against_variant(rules: &Rules<'_>, label: &str, gate: &GateSpec, stages_sound: bool) {
     let report = rules.report;
     let field = |key: &str| join(label, key);
     if !report.sound(&field("variant")) {
@@ -163,17 +165,16 @@ fn against_variant(rules: &Rules<'_>, label: &str, gate: &GateSpec) {
         report.problem(&field("variant"), format!("{method} is never made: add it to after_stage.quantize"));
         return;
     }
-    holds_at(rules, label, gate, &format!("{method} is not made"), |stage| {
-        entries().any(|(_, q)| q.method == method && (q.stages.is_empty() || q.stages.contains(stage)))
-    });
+    if stages_sound {
+        holds_at(rules, label, gate, &format!("{method} is not made"), |stage| {
+            entries().any(|(_, q)| q.method == method && (q.stages.is_empty() || q.stages.contains(stage)))
+        });
+    }
 }
 
 /// Reports the gate's stages at which what it needs is not there. No stages means each.
 fn holds_at(rules: &Rules<'_>, label: &str, gate: &GateSpec, what: &str, there: impl Fn(&StageName) -> bool) {
     let field = join(label, "stages");
-    if !rules.report.sound(&field) {
-        return;
-    }
     let known = rules.spec.stages.iter().map(|stage| &stage.name);
     let applies = |stage: &&StageName| gate.stages.is_empty() || gate.stages.contains(stage);
     let absent: Vec<_> = known.filter(applies).filter(|stage| !there(stage)).map(StageName::as_str).collect();

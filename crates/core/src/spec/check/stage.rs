@@ -103,7 +103,8 @@ impl Stage<'_> {
             return;
         }
         let share = global_batch / ranks;
-        if self.rules.between(&self.field("micro_batch"), micro_batch, 1, MAX_BATCH) && self.sound(&["micro_batch"]) && share % micro_batch != 0 {
+        let inside = self.rules.between(&self.field("micro_batch"), micro_batch, 1, MAX_BATCH);
+        if inside && self.sound(&["micro_batch"]) && !share.is_multiple_of(micro_batch) {
             let near = nearest_divisors(micro_batch, share);
             let message = format!("a rank's share of {share} sequences a step cannot be run {micro_batch} at a time: use {near}");
             self.problem("micro_batch", message);

@@ -93,6 +93,9 @@ fn segments(path: &str) -> Result<Vec<String>, String> {
     if in_quotes {
         return Err("a quote in the path is not closed".to_owned());
     }
+    if path.chars().any(char::is_control) {
+        return Err("a control character in the path: write it without".to_owned());
+    }
     if segments.iter().any(String::is_empty) {
         return Err("the path has an empty part: write --set model.dim=512".to_owned());
     }
