@@ -1,1 +1,12 @@
+//! The coordinator: decides what runs where, and what of it counts. It never links libtorch and never dials a worker.
+//!
+//! [`cluster`] decides purely, [`ledger`] makes its decisions durable and fences older coordinators, [`owner`] is the one task that
+//! does both in turn, [`service`] is the door: gRPC in, events out.
+#![forbid(unsafe_code)]
 
+pub mod cluster;
+pub mod endpoint;
+pub mod ledger;
+pub mod owner;
+pub mod service;
+mod view;

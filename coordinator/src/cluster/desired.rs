@@ -1,0 +1,78 @@
+//! What a worker should run, derived from the records alone, and the assignments that its processes start with.
+
+use super::workers::Workers;
+use super::{Cluster, Run};
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::WorkerName;
+use osler_core::job::{JobKey, JobKind};
+use osler_core::process::Assignment;
+use osler_core::record::{Attempt, JobState, RunState};
+use osler_core::spec::Init;
+use osler_core::sync::{Desired, ProcessId, Wanted};
+
+impl Cluster {
+    /// For the incarnation that called last. Ask only after all effects so far are durable: this hands out generations.
+    pub fn desired(&self, name: &WorkerName) -> Desired {
+        let Some(worker) = self.workers.known.get(name) else { return Desired::default() };
+        let mut wanted = vec![];
+        for (run, key, attempt) in self.attempts() {
+            if !matches!(run.job(key).map(|job| &job.status), Some(JobState::Active { .. })) {
+                continue;
+            }
+            let here = attempt.places.iter().enumerate().filter(|(_, p)| p.worker == *name && p.incarnation == worker.incarnation);
+            for (rank, _) in here {
+                let rank = rank as u32;
+                let process = ProcessId { id: run.record.id(key), generation: attempt.generation, rank };
+                let listed = worker.listed.contains_key(&process);
+                let ended = attempt.ended.contains_key(&rank);
+                // A rank that has ended was listed once; a restarted coordinator does not know that, and must not start it again.
+                let assignment = if listed || ended { None } else { run.assignment(key, attempt, rank, &self.store) };
+                let stop = !ended && run.must_stop(key, attempt, &self.workers);
+                wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop });
+            }
+        }
+        Desired { wanted, acknowledged: worker.acknowledged }
+    }
+}
+
+impl Run {
+    /// Gangs checkpoint and end when the run is stopped, and when one of their workers wants to go.
+    pub fn must_stop(&self, key: &JobKey, attempt: &Attempt, workers: &Workers) -> bool {
+        let draining = || attempt.places.iter().any(|place| workers.at(place).is_some_and(|w| w.draining));
+        self.is_train(key) && (self.record.state == RunState::Stopping || draining())
+    }
+
+    fn assignment(&self, key: &JobKey, attempt: &Attempt, rank: u32, store: &str) -> Option<Assignment> {
+        let job = self.job(key)?;
+        let kind = job.planned.kind.clone();
+        let (checkpoint, initial) = self.start_from(&kind);
+        Some(Assignment {
+            id: self.record.id(key),
+            kind,
+            generation: attempt.generation,
+            rank,
+            world_size: attempt.places.len() as u32,
+            store: store.to_owned(),
+            spec: self.record.spec.clone(),
+            inputs: self.record.inputs(key)?,
+            checkpoint,
+            initial,
+        })
+    }
+
+    /// The checkpoint to go on from (or to export), else the earlier stage's last one.
+    fn start_from(&self, kind: &JobKind) -> (Option<Manifest>, Option<Manifest>) {
+        match kind {
+            JobKind::Export { stage } => (self.manifests.get(stage).cloned(), None),
+            JobKind::Train { stage } => {
+                let own = self.manifests.get(stage).cloned();
+                let initial = match self.record.spec.stage(stage).map(|s| &s.from) {
+                    Some(Init::Stage(earlier)) if own.is_none() => self.manifests.get(earlier).cloned(),
+                    _ => None,
+                };
+                (own, initial)
+            }
+            _ => (None, None),
+        }
+    }
+}

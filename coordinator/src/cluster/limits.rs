@@ -1,0 +1,36 @@
+//! The numbers of the cluster's policy, in one place. Durations are milliseconds.
+
+/// See the fields. [`Limits::default`] is what ships; tests use others.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A worker that was not heard of for so long gets no new work.
+    pub suspect: u64,
+    /// A worker that was not heard of for so long has lost its processes.
+    pub lost: u64,
+    /// A worker without work that was not heard of for so long is forgotten.
+    pub forgotten: u64,
+    /// No event for so long means that the coordinator itself stood still: silence of workers is not theirs.
+    pub pause: u64,
+    /// An attempt that would be this many in a row without progress is not made.
+    pub barren_attempts: usize,
+    /// The wait before the second retry in a row; doubles with each one.
+    pub first_backoff: u64,
+    pub longest_backoff: u64,
+    /// The newest events that a record keeps.
+    pub events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            suspect: 3_000,
+            lost: 10_000,
+            forgotten: 3_600_000,
+            pause: 2_000,
+            barren_attempts: 10,
+            first_backoff: 250,
+            longest_backoff: 10_000,
+            events: 2_000,
+        }
+    }
+}

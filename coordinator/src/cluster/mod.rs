@@ -1,0 +1,186 @@
+//! The pure heart of the coordinator: `apply(now, event) -> effects`. No I/O, no clock, no randomness.
+//!
+//! The caller persists the effects before it answers anybody, in this order: puts, new versions of the changed records, deletes.
+//! What a worker should do is not an effect but a question, [`Cluster::desired`], asked after that.
+
+mod desired;
+mod finish;
+mod limits;
+mod phases;
+mod place;
+mod publish;
+mod recover;
+mod report;
+mod run;
+mod submit;
+mod sync;
+mod view;
+mod waiting;
+mod workers;
+
+pub use limits::Limits;
+pub use publish::leftovers;
+pub use run::Run;
+pub use view::{RunLine, WorkerLine, reason};
+pub use workers::{Worker, WorkerState};
+
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::{Epoch, Millis, RunName, StageName, WorkerName};
+use osler_core::job::JobKey;
+use osler_core::record::{RunRecord, RunState};
+use osler_core::spec::RunSpec;
+use osler_core::sync::Observed;
+use std::collections::{BTreeMap, BTreeSet};
+use workers::Workers;
+
+/// Everything that can happen to a cluster.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Submit(Box<RunSpec>),
+    Stop(RunName),
+    Resume(RunName),
+    Sync(Box<Observed>),
+    /// Time passed. Comes several times a second, so that silence is noticed.
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Submitted { created: bool, state: RunState },
+    State(RunState),
+    /// The call was taken in; ask [`Cluster::desired`] once the effects are durable.
+    Synced,
+    Ticked,
+}
+
+/// What to do, in this order.
+#[derive(Debug)]
+pub struct Effects {
+    /// Manifests: path and bytes, written before the records that name them.
+    pub puts: Vec<(String, Vec<u8>)>,
+    /// Runs whose records changed; each needs a new version.
+    pub persist: BTreeSet<RunName>,
+    /// Objects that no record names any more; deleted after the records are written.
+    pub deletes: Vec<String>,
+    /// For the log.
+    pub notes: Vec<String>,
+    pub answer: Result<Answer, Refused>,
+}
+
+/// A request that cannot be met, with the way out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("run {run} exists with another run file (digest {submitted}, given {given}): choose another name")]
+    AlreadyExists { run: RunName, submitted: String, given: String },
+    #[error("there is no run {0:?}: `osler ps` lists them")]
+    NoSuchRun(String),
+    #[error("the run file cannot be used: {0}")]
+    InvalidSpec(String),
+    #[error("run {run} is still {state}: wait until it has ended, then resume it")]
+    StillEnding { run: RunName, state: String },
+    #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
+    Superseded { worker: WorkerName, newest: u64, given: u64 },
+}
+
+/// All runs and workers. One owner; nothing else changes it.
+#[derive(Debug)]
+pub struct Cluster {
+    runs: BTreeMap<RunName, Run>,
+    workers: Workers,
+    epoch: Epoch,
+    /// Where ranks find the objects.
+    store: String,
+    last_event: Millis,
+    /// Reports of attempts that are over; counted, because many of them mean that something is wrong.
+    fenced: u64,
+}
+
+impl Cluster {
+    pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
+        let workers = Workers::new(now, limits);
+        Self { runs: BTreeMap::new(), workers, epoch, store: store.into(), last_event: now, fenced: 0 }
+    }
+
+    /// Takes over a run that an earlier coordinator wrote. `manifests`: the newest published one of each stage.
+    pub fn adopt(&mut self, record: RunRecord, manifests: BTreeMap<StageName, Manifest>) {
+        let name = record.name().clone();
+        self.runs.insert(name, Run::new(record, manifests, self.workers.limits.events));
+    }
+
+    pub fn apply(&mut self, now: Millis, event: Event) -> Effects {
+        let now = self.advance(now);
+        let mut effects = Effects { puts: vec![], persist: BTreeSet::new(), deletes: vec![], notes: vec![], answer: Ok(Answer::Ticked) };
+        effects.answer = match event {
+            Event::Submit(spec) => self.submit(now, *spec),
+            Event::Stop(run) => self.stop(now, &run).map(Answer::State),
+            Event::Resume(run) => self.resume(now, &run).map(Answer::State),
+            Event::Sync(observed) => self.sync(now, *observed, &mut effects).map(|()| Answer::Synced),
+            Event::Tick => Ok(Answer::Ticked),
+        };
+        self.settle(now, &mut effects);
+        effects.persist = self.runs.iter().filter(|(_, run)| run.changed).map(|(name, _)| name.clone()).collect();
+        effects
+    }
+
+    /// Time never goes back here, whatever the clock does; and a pause of our own is not the workers' silence.
+    fn advance(&mut self, now: Millis) -> Millis {
+        let now = now.max(self.last_event);
+        let gap = now.0 - self.last_event.0;
+        if gap > self.workers.limits.pause {
+            self.workers.forgive(gap);
+        }
+        self.last_event = now;
+        now
+    }
+
+    /// Brings everything that follows from the facts up to date.
+    fn settle(&mut self, now: Millis, effects: &mut Effects) {
+        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
+            run.fail_lost(now, &self.workers);
+            run.end_unwanted(now, &self.workers);
+            run.finish_endings(now, &self.workers, effects);
+            run.end_unwanted(now, &self.workers);
+            if run.changed {
+                run.unblock(now);
+            }
+            run.conclude(now);
+        }
+        self.place(now, effects);
+        let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
+        self.workers.forget(now, &busy);
+    }
+
+    /// Every attempt that holds slots.
+    fn attempts(&self) -> impl Iterator<Item = (&Run, &JobKey, &osler_core::record::Attempt)> {
+        let live = self.runs.values().filter(|run| run.record.state.is_live());
+        live.flat_map(|run| run.record.jobs.iter().filter_map(move |(key, job)| Some((run, key, job.status.attempt()?))))
+    }
+
+    pub fn run(&self, name: &RunName) -> Option<&Run> {
+        self.runs.get(name)
+    }
+
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
+    /// The next version of a run's record, to be created under its number.
+    pub fn next_version(&mut self, name: &RunName) -> Option<(u64, Vec<u8>)> {
+        let epoch = self.epoch;
+        self.runs.get_mut(name).map(|run| run.next_version(epoch))
+    }
+
+    /// Runs with progress that watchers have not seen, and forgets that.
+    pub fn take_moved(&mut self) -> Vec<RunName> {
+        let moved = self.runs.iter_mut().filter_map(|(name, run)| std::mem::take(&mut run.moved).then(|| name.clone()));
+        moved.collect()
+    }
+
+    /// Reports that came from attempts that are over.
+    pub fn fenced(&self) -> u64 {
+        self.fenced
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! One run: its durable record, and what is remembered beside it only while this coordinator lives.
+
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::{Epoch, Generation, Millis, StageName};
+use osler_core::job::{JobKey, JobKind};
+use osler_core::order::SampleOrder;
+use osler_core::process::Progress;
+use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
+use osler_core::spec::StageSpec;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub record: RunRecord,
+    /// The newest published checkpoint of each stage, in full: what a gang resumes from.
+    pub manifests: BTreeMap<StageName, Manifest>,
+    /// The latest word of each process, and when it came.
+    pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
+    /// Ranks of ending attempts whose processes are confirmed gone.
+    pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
+    /// The record differs from the newest written version.
+    pub changed: bool,
+    /// Progress came in that watchers have not seen.
+    pub moved: bool,
+    orders: BTreeMap<StageName, SampleOrder>,
+    events_kept: usize,
+}
+
+impl Run {
+    pub fn new(record: RunRecord, manifests: BTreeMap<StageName, Manifest>, events_kept: usize) -> Self {
+        Self {
+            record,
+            manifests,
+            progress: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            changed: true,
+            moved: false,
+            orders: BTreeMap::new(),
+            events_kept,
+        }
+    }
+
+    /// The next version of the record, as it will be written.
+    pub fn next_version(&mut self, epoch: Epoch) -> (u64, Vec<u8>) {
+        self.record.version += 1;
+        self.record.epoch = epoch;
+        self.changed = false;
+        // Cannot fail: keys are strings and every number came out of a document or a checked sum.
+        (self.record.version, serde_json::to_vec(&self.record).unwrap_or_default())
+    }
+
+    pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {
+        let record = &mut self.record;
+        let (job, generation) = job.map_or((None, None), |(key, generation)| (Some(key.clone()), generation));
+        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into() });
+        record.next_event += 1;
+        let surplus = record.events.len().saturating_sub(self.events_kept);
+        record.events.drain(..surplus);
+        self.changed = true;
+    }
+
+    pub fn job(&self, key: &JobKey) -> Option<&JobRecord> {
+        self.record.jobs.get(key)
+    }
+
+    pub fn active(&self, key: &JobKey) -> Option<&Attempt> {
+        match &self.job(key)?.status {
+            JobState::Active { attempt } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// The attempt, to change it; the record counts as changed.
+    pub fn active_mut(&mut self, key: &JobKey) -> Option<&mut Attempt> {
+        match &mut self.record.jobs.get_mut(key)?.status {
+            JobState::Active { attempt } => {
+                self.changed = true;
+                Some(attempt)
+            }
+            _ => None,
+        }
+    }
+
+    /// Replaces the state of a job, and gives back the one before.
+    pub fn set(&mut self, key: &JobKey, status: JobState) -> Option<JobState> {
+        let job = self.record.jobs.get_mut(key)?;
+        self.changed = true;
+        Some(std::mem::replace(&mut job.status, status))
+    }
+
+    pub fn keys(&self, wanted: impl Fn(&JobRecord) -> bool) -> Vec<JobKey> {
+        self.record.jobs.iter().filter(|(_, job)| wanted(job)).map(|(key, _)| key.clone()).collect()
+    }
+
+    pub fn has_attempts(&self) -> bool {
+        self.record.jobs.values().any(|job| job.status.attempt().is_some())
+    }
+
+    pub fn is_train(&self, key: &JobKey) -> bool {
+        self.job(key).is_some_and(|job| matches!(job.planned.kind, JobKind::Train { .. }))
+    }
+
+    /// Steps that an attempt published beyond where it started.
+    pub fn steps_published(&self, key: &JobKey, attempt: &Attempt) -> u64 {
+        let Some(JobKind::Train { stage }) = self.job(key).map(|job| &job.planned.kind) else { return 0 };
+        let published = self.record.checkpoints.get(stage).map_or(&[][..], Vec::as_slice);
+        let before = published.iter().rev().find(|c| c.generation != attempt.generation).map_or(0, |c| c.step);
+        attempt.published.saturating_sub(before)
+    }
+
+    /// The order of a stage's samples, built once.
+    pub fn order(&mut self, stage: &StageSpec) -> Result<&SampleOrder, NoOrder> {
+        if !self.orders.contains_key(&stage.name) {
+            let order = self.record.order(stage)?;
+            self.orders.insert(stage.name.clone(), order);
+        }
+        self.orders.get(&stage.name).ok_or_else(|| NoOrder::NotPacked(osler_core::plan::train_key(&stage.name)))
+    }
+}

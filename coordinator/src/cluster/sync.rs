@@ -1,0 +1,173 @@
+//! One call of an agent, taken in: who it is, what its processes reported, how they ended, which are gone.
+//!
+//! Level-triggered: a repeated call changes nothing, and a call of an older incarnation is refused.
+
+use super::workers::{Worker, Workers};
+use super::{Cluster, Effects, Refused};
+use osler_core::ids::{Incarnation, Millis, RunName, WorkerName};
+use osler_core::job::{Fault, FaultClass, JobKey};
+use osler_core::process::exit;
+use osler_core::record::{Attempt, JobState, RankEnd};
+use osler_core::sync::{Observed, ProcessId, ProcessPhase};
+use std::collections::BTreeMap;
+
+impl Cluster {
+    pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<(), Refused> {
+        let acknowledged = self.admit(now, &observed)?;
+        let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
+        let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
+        let was_ending = self.ending();
+        let before = self.workers.known.get_mut(&name).map(|worker| {
+            let listed = phases.iter().map(|(id, phase)| (id.clone(), *phase == ProcessPhase::Running)).collect();
+            std::mem::replace(&mut worker.listed, listed)
+        });
+        reports.sort_by_key(|r| r.seq);
+        for report in reports.into_iter().filter(|r| r.seq > acknowledged) {
+            let seq = report.seq;
+            self.report(now, &name, incarnation, report, effects);
+            if let Some(worker) = self.workers.known.get_mut(&name) {
+                worker.acknowledged = seq;
+            }
+        }
+        self.see_exits(now, &name, incarnation, &phases, &before.unwrap_or_default());
+        self.confirm_gone(&name, incarnation, &phases, &was_ending);
+        Ok(())
+    }
+
+    /// Who calls; refused if a newer life of the same worker is known. Gives the last report number that was dealt with.
+    fn admit(&mut self, now: Millis, observed: &Observed) -> Result<u64, Refused> {
+        let (name, given) = (&observed.worker, observed.incarnation);
+        let placed = self.attempts().flat_map(|(_, _, a)| &a.places).filter(|p| p.worker == *name).map(|p| p.incarnation).max();
+        let known = self.workers.known.get(name).map(|w| w.incarnation);
+        if let Some(newest) = known.max(placed).filter(|newest| *newest > given) {
+            return Err(Refused::Superseded { worker: name.clone(), newest: newest.0, given: given.0 });
+        }
+        let fresh = || Worker {
+            incarnation: given,
+            host: String::new(),
+            slots: 0,
+            draining: false,
+            seen: now,
+            acknowledged: 0,
+            listed: BTreeMap::new(),
+        };
+        let worker = self.workers.known.entry(name.clone()).or_insert_with(fresh);
+        if worker.incarnation != given {
+            *worker = fresh();
+        }
+        worker.host.clone_from(&observed.host);
+        worker.slots = observed.slots;
+        worker.draining = observed.draining;
+        worker.seen = now;
+        Ok(worker.acknowledged)
+    }
+
+    fn ending(&self) -> Vec<(RunName, JobKey)> {
+        let ending = |run: &super::Run, key: &JobKey| matches!(run.job(key).map(|j| &j.status), Some(JobState::Ending { .. }));
+        self.attempts().filter(|(run, key, _)| ending(run, key)).map(|(run, key, _)| (run.record.name().clone(), key.clone())).collect()
+    }
+
+    /// Processes that ended without a last word, and those that the agent has lost sight of.
+    fn see_exits(
+        &mut self,
+        now: Millis,
+        name: &WorkerName,
+        incarnation: Incarnation,
+        phases: &BTreeMap<ProcessId, ProcessPhase>,
+        before: &BTreeMap<ProcessId, bool>,
+    ) {
+        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
+            for key in run.keys(|job| matches!(job.status, JobState::Active { .. })) {
+                let Some(attempt) = run.active(&key) else { continue };
+                for (rank, process) in here(attempt, &run.record.id(&key), name, incarnation) {
+                    let fault = match phases.get(&process) {
+                        Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
+                            run.rank_stopped(now, &key, rank, None, &self.workers);
+                            continue;
+                        }
+                        Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
+                        None if before.contains_key(&process) => {
+                            Fault::new(FaultClass::Infrastructure, format!("worker {name} does not know this process any more"))
+                        }
+                        Some(ProcessPhase::Running) | None => continue,
+                    };
+                    let ended = run.active(&key).is_none_or(|attempt| attempt.ended.contains_key(&rank));
+                    if !ended {
+                        let fault = Fault { origin: Some(format!("{name}/{rank}")), ..fault };
+                        run.fail(now, &key, fault, &self.workers);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An ending attempt's process is gone when the agent says that it exited, or when a call that came after the end began does not
+    /// list it as running: that call's author has acted on every earlier answer, so it cannot start the process any more.
+    fn confirm_gone(
+        &mut self,
+        name: &WorkerName,
+        incarnation: Incarnation,
+        phases: &BTreeMap<ProcessId, ProcessPhase>,
+        was_ending: &[(RunName, JobKey)],
+    ) {
+        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
+            for key in run.keys(|job| matches!(job.status, JobState::Ending { .. })) {
+                let Some(attempt) = run.job(&key).and_then(|job| job.status.attempt()) else { continue };
+                let before = was_ending.iter().any(|(r, k)| r == run.record.name() && *k == key);
+                let gone = |process: &ProcessId| match phases.get(process) {
+                    Some(ProcessPhase::Exited { .. }) => true,
+                    Some(ProcessPhase::Running) => false,
+                    None => before,
+                };
+                let here = here(attempt, &run.record.id(&key), name, incarnation);
+                let ranks: Vec<u32> = here.into_iter().filter(|(_, process)| gone(process)).map(|(rank, _)| rank).collect();
+                run.gone.entry(key).or_default().extend(ranks);
+            }
+        }
+    }
+}
+
+impl super::Run {
+    /// A rank has checkpointed on request, at `step` or where the attempt stands.
+    pub(super) fn rank_stopped(&mut self, now: Millis, key: &JobKey, rank: u32, step: Option<u64>, workers: &Workers) {
+        let Some(attempt) = self.active(key) else { return };
+        if attempt.ended.contains_key(&rank) {
+            return;
+        }
+        let step = step.unwrap_or(attempt.published);
+        if let Some(attempt) = self.active_mut(key) {
+            attempt.ended.insert(rank, RankEnd::Stopped { step });
+        }
+        self.rank_ended(now, key, workers);
+    }
+}
+
+/// The ranks of an attempt that are on this life of a worker.
+fn here(attempt: &Attempt, id: &osler_core::job::JobId, name: &WorkerName, incarnation: Incarnation) -> Vec<(u32, ProcessId)> {
+    let on = attempt.places.iter().enumerate().filter(|(_, p)| p.worker == *name && p.incarnation == incarnation);
+    on.map(|(rank, _)| (rank as u32, ProcessId { id: id.clone(), generation: attempt.generation, rank: rank as u32 })).collect()
+}
+
+/// What an exit without a last word means.
+fn exited(code: i32, log_tail: &[String]) -> Fault {
+    let (class, message) = match code {
+        exit::OK => (FaultClass::Internal, "the process exited with 0 but reported no result".to_owned()),
+        exit::USAGE => (FaultClass::User, format!("the process exited with {code}: bad file or usage")),
+        129.. => (FaultClass::Infrastructure, format!("the process was killed by signal {}", code - 128)),
+        _ => (FaultClass::Internal, format!("the process exited with {code} and said nothing")),
+    };
+    Fault { exit_code: Some(code), log_tail: super::report::bounded_log(log_tail), ..Fault::new(class, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_say_who_has_to_act() {
+        use FaultClass::{Infrastructure, Internal, User};
+        for (code, class) in [(0, Internal), (1, Internal), (64, User), (101, Internal), (134, Infrastructure), (137, Infrastructure), (143, Infrastructure), (-1, Internal)] {
+            assert_eq!(exited(code, &[]).class, class, "{code}");
+        }
+    }
+}

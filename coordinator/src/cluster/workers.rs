@@ -1,0 +1,120 @@
+//! Workers as the coordinator knows them: soft state, learned from their calls and forgotten with the process.
+//!
+//! ```text
+//! (first call) -> Idle <-> Busy -> Suspect -> Lost      (silence; a call brings it back to Idle or Busy)
+//!                 Idle, Busy -> Draining -> Gone         (asked for no more work; silent after that)
+//! ```
+//! A restarted agent is a new incarnation under the same name: what the old one ran is gone at once.
+
+use super::limits::Limits;
+use osler_core::ids::{Incarnation, Millis, WorkerName};
+use osler_core::record::Place;
+use osler_core::sync::ProcessId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub incarnation: Incarnation,
+    pub host: String,
+    pub slots: u32,
+    pub draining: bool,
+    pub seen: Millis,
+    /// The highest report number that has been dealt with.
+    pub acknowledged: u64,
+    /// What its latest call listed: true while the process runs, false once it is confirmed gone.
+    pub listed: BTreeMap<ProcessId, bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    Idle,
+    Busy,
+    Draining,
+    Suspect,
+    Lost,
+    Gone,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Suspect => "suspect",
+            Self::Lost => "lost",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+/// All workers, and since when silence counts for those that have not called yet.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    pub known: BTreeMap<WorkerName, Worker>,
+    /// Start of this coordinator; moved when it stood still.
+    pub since: Millis,
+    pub limits: Limits,
+}
+
+impl Workers {
+    pub fn new(since: Millis, limits: Limits) -> Self {
+        Self { known: BTreeMap::new(), since, limits }
+    }
+
+    /// The coordinator stood still for `gap`: nobody could have been heard.
+    pub fn forgive(&mut self, gap: u64) {
+        self.since = Millis(self.since.0 + gap);
+        self.known.values_mut().for_each(|w| w.seen = Millis(w.seen.0 + gap));
+    }
+
+    /// Why the processes of a place cannot be alive any more, or none if they may be.
+    pub fn why_gone(&self, now: Millis, place: &Place) -> Option<String> {
+        let name = &place.worker;
+        let seconds = self.limits.lost / 1000;
+        match self.known.get(name) {
+            Some(worker) if worker.incarnation > place.incarnation => Some(format!("worker {name} was restarted")),
+            Some(worker) if worker.incarnation == place.incarnation && self.silence(now, worker) > self.limits.lost => {
+                Some(format!("worker {name} lost: not heard of for {seconds} s"))
+            }
+            Some(_) => None,
+            None if now.0.saturating_sub(self.since.0) > self.limits.lost => {
+                Some(format!("worker {name} lost: not heard of for {seconds} s since the coordinator started"))
+            }
+            None => None,
+        }
+    }
+
+    /// The worker of a place, if it still is the incarnation that the place names.
+    pub fn at(&self, place: &Place) -> Option<&Worker> {
+        self.known.get(&place.worker).filter(|w| w.incarnation == place.incarnation)
+    }
+
+    pub fn state(&self, now: Millis, worker: &Worker, used: u32) -> WorkerState {
+        let silence = self.silence(now, worker);
+        match () {
+            () if silence > self.limits.suspect && worker.draining && used == 0 => WorkerState::Gone,
+            () if silence > self.limits.lost => WorkerState::Lost,
+            () if silence > self.limits.suspect => WorkerState::Suspect,
+            () if worker.draining => WorkerState::Draining,
+            () if used > 0 => WorkerState::Busy,
+            () => WorkerState::Idle,
+        }
+    }
+
+    /// Whether new work may go there.
+    pub fn takes_work(&self, now: Millis, worker: &Worker) -> bool {
+        matches!(self.state(now, worker, 0), WorkerState::Idle)
+    }
+
+    /// Forgets workers that have been silent for very long; `busy` still have work in some record.
+    pub fn forget(&mut self, now: Millis, busy: &BTreeSet<WorkerName>) {
+        let limit = self.limits.forgotten;
+        self.known.retain(|name, w| busy.contains(name) || now.0.saturating_sub(w.seen.0) <= limit);
+    }
+
+    fn silence(&self, now: Millis, worker: &Worker) -> u64 {
+        now.0.saturating_sub(worker.seen.0)
+    }
+}

@@ -1,0 +1,57 @@
+//! Where a coordinator can be found: a small file beside the store, written once it listens, so that nobody has to know the port.
+
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Contents of the endpoint file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    pub pid: u32,
+    pub token_file: PathBuf,
+}
+
+impl Endpoint {
+    /// Of the coordinator of a local store, unless told otherwise.
+    pub fn default_path(store_root: &Path) -> PathBuf {
+        store_root.join("coordinator/endpoint.json")
+    }
+
+    /// Replaces the file as a whole: a reader sees the old contents or the new.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let temporary = path.with_extension(format!("new-{}", self.pid));
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    }
+
+    /// Removes the file if it still is this one.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let ours = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()).is_some_and(|found| found == *self);
+        if ours { fs::remove_file(path) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_file_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Endpoint::default_path(folder.path());
+        let endpoint = |pid| Endpoint { address: "127.0.0.1:7".parse().unwrap(), pid, token_file: "t".into() };
+        endpoint(1).write(&path).unwrap();
+        endpoint(2).write(&path).unwrap();
+        endpoint(1).remove(&path).unwrap();
+        assert_eq!(serde_json::from_slice::<Endpoint>(&fs::read(&path).unwrap()).unwrap(), endpoint(2));
+        endpoint(2).remove(&path).unwrap();
+        assert!(!path.exists());
+    }
+}

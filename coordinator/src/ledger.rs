@@ -1,0 +1,152 @@
+//! Durable state: one immutable object per version of a run's record, created once, by the newest coordinator only.
+//!
+//! A coordinator takes the next epoch when it starts and then writes a version of every run, so the next version that an older one
+//! tries to create is taken: it finds that it is fenced and ends. Readers start from the highest version; nothing is chosen by time.
+
+mod load;
+
+pub use load::LoadedRun;
+
+use bytes::Bytes;
+use osler_core::ids::{Epoch, Millis, RunName};
+use osler_core::paths;
+use osler_runtime::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::time::Duration;
+
+/// Versions of a record that are kept, for people who ask what happened.
+const KEPT_VERSIONS: u64 = 20;
+/// A store that fails so often in a row is given up.
+const TRIES: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("another coordinator has taken over this store ({what}, ours is epoch {epoch}): this one ends; there may be only one")]
+    Fenced { epoch: Epoch, what: String },
+    #[error("{path:?} does not belong in the ledger: move it away, then start again")]
+    Foreign { path: String },
+    #[error("{path:?} cannot be read: {why}; restore it from a copy, or move its run's folder away to start without it")]
+    Unreadable { path: String, why: String },
+}
+
+/// Who reigned since when; contents of an epoch's object.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reign {
+    epoch: Epoch,
+    since: Millis,
+}
+
+/// The right to write under one epoch, for as long as no higher one exists.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Store,
+    epoch: Epoch,
+}
+
+impl Ledger {
+    /// Begins the next reign over the store.
+    pub async fn open(store: Store, now: Millis) -> Result<Self, LedgerError> {
+        loop {
+            let mut newest = 0;
+            for path in store.list(paths::EPOCHS).await? {
+                let number = paths::number_of(&path).filter(|n| paths::epoch(Epoch(*n)) == path);
+                newest = newest.max(number.ok_or(LedgerError::Foreign { path })?);
+            }
+            let epoch = Epoch(newest + 1);
+            let reign = serde_json::to_vec(&Reign { epoch, since: now }).unwrap_or_default();
+            match store.create(&paths::epoch(epoch), reign.into()).await {
+                Ok(()) => return Ok(Self { store, epoch }),
+                Err(StoreError::AlreadyExists(_)) => {} // somebody else started at the same time: take the one after
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether this coordinator still is the newest. Epochs have no gaps, so the next one's object tells.
+    pub async fn check_reign(&self) -> Result<(), LedgerError> {
+        let next = Epoch(self.epoch.0 + 1);
+        match self.store.get(&paths::epoch(next)).await? {
+            None => Ok(()),
+            Some(_) => Err(self.fenced(format!("epoch {next} has begun"))),
+        }
+    }
+
+    /// Creates the next version of a run's record.
+    pub async fn write(&self, run: &RunName, version: u64, bytes: Bytes) -> Result<(), LedgerError> {
+        let path = paths::state(run, version);
+        if let Err(taken) = self.create(&path, bytes).await? {
+            return Err(self.fenced(format!("it wrote {taken}")));
+        }
+        if let Some(old) = version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
+            self.delete(&paths::state(run, old)).await;
+        }
+        Ok(())
+    }
+
+    /// Writes an object that a later version of a record will name.
+    ///
+    /// A coordinator that died between the object and the record leaves the object behind; the reigning one replaces it. An older one
+    /// finds here that it does not reign any more, so it cannot replace what the record of another names.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), LedgerError> {
+        if self.create(path, bytes.clone()).await?.is_err() {
+            self.check_reign().await?;
+            self.persevere(|| self.store.put(path, bytes.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what nothing names any more. A failure costs space, not truth, so it is logged and forgotten.
+    pub async fn delete(&self, path: &str) {
+        if let Err(error) = self.store.delete(path).await {
+            tracing::warn!(%error, "delete old object");
+        }
+    }
+
+    /// Creates an object, also if an earlier try succeeded without our hearing of it. `Err` gives the path that somebody else took.
+    async fn create(&self, path: &str, bytes: Bytes) -> Result<Result<(), String>, LedgerError> {
+        let created = self.persevere(|| self.store.create(path, bytes.clone())).await;
+        match created {
+            Ok(()) => Ok(Ok(())),
+            Err(StoreError::AlreadyExists(path)) => {
+                let ours = self.persevere(|| self.store.get(&path)).await?.is_some_and(|found| found == bytes);
+                Ok(if ours { Ok(()) } else { Err(path) })
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Repeats a call that failed for a reason that may pass.
+    async fn persevere<T, F: Future<Output = Result<T, StoreError>>>(&self, call: impl Fn() -> F) -> Result<T, StoreError> {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            match call().await {
+                Err(error @ (StoreError::Io { .. } | StoreError::Backend { .. })) => {
+                    tracing::warn!(%error, "store failed; trying again in {} ms", wait.as_millis());
+                    tokio::time::sleep(wait).await;
+                    wait *= 2;
+                }
+                other => return other,
+            }
+        }
+        call().await
+    }
+
+    fn fenced(&self, what: String) -> LedgerError {
+        LedgerError::Fenced { epoch: self.epoch, what }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Reading the ledger back: the highest version of each run and the manifests that it lives on, verified, or an error that names the file.
+
+use super::{KEPT_VERSIONS, Ledger, LedgerError};
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::{RunName, StageName};
+use osler_core::paths;
+use osler_core::record::{Published, RunRecord, RunState};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A run as an earlier coordinator left it.
+#[derive(Debug)]
+pub struct LoadedRun {
+    pub record: RunRecord,
+    /// The newest published checkpoint of each stage; none for finished runs.
+    pub manifests: BTreeMap<StageName, Manifest>,
+}
+
+impl Ledger {
+    /// Every run of the store.
+    pub async fn load(&self) -> Result<Vec<LoadedRun>, LedgerError> {
+        let mut versions: BTreeMap<RunName, Vec<u64>> = BTreeMap::new();
+        for path in self.store.list(paths::RUNS).await? {
+            if let Some((run, version)) = version_of(&path)? {
+                versions.entry(run).or_default().push(version);
+            }
+        }
+        let mut runs = vec![];
+        for (run, versions) in versions {
+            let newest = versions.iter().copied().max().unwrap_or(0);
+            let record = self.record(&run, newest).await?;
+            let mut manifests = BTreeMap::new();
+            for stage in record.checkpoints.keys().filter(|_| record.state != RunState::Finished) {
+                if let Some(published) = record.newest_checkpoint(stage) {
+                    manifests.insert(stage.clone(), self.manifest(&record, stage, published).await?);
+                }
+            }
+            for old in versions.into_iter().filter(|v| v + KEPT_VERSIONS <= newest) {
+                self.delete(&paths::state(&run, old)).await;
+            }
+            runs.push(LoadedRun { record, manifests });
+        }
+        Ok(runs)
+    }
+
+    async fn record(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = paths::state(run, version);
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
+        let Format { format } = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if format != RunRecord::FORMAT {
+            return Err(unreadable(format!("format {format}, this version of Osler reads {}", RunRecord::FORMAT)));
+        }
+        let record: RunRecord = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if record.version != version || record.name() != run {
+            return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
+        }
+        Ok(record)
+    }
+
+    async fn manifest(&self, record: &RunRecord, stage: &StageName, published: &Published) -> Result<Manifest, LedgerError> {
+        let path = &published.manifest.path;
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let bytes = self.store.read(&published.manifest).await.map_err(|e| unreadable(e.to_string()))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let same = manifest.run == *record.name() && manifest.stage == *stage && manifest.step == published.step;
+        if !same || manifest.generation != published.generation || manifest.format != Manifest::FORMAT {
+            return Err(unreadable(format!("it is not the manifest of {stage} at step {}", published.step)));
+        }
+        Ok(manifest)
+    }
+}
+
+/// The run and version of a state object; none for other objects of runs.
+fn version_of(path: &str) -> Result<Option<(RunName, u64)>, LedgerError> {
+    let foreign = || LedgerError::Foreign { path: path.to_owned() };
+    let below = path.strip_prefix(paths::RUNS).and_then(|rest| rest.strip_prefix('/'));
+    let Some((run, rest)) = below.and_then(|below| below.split_once('/')) else { return Err(foreign()) };
+    if !rest.starts_with("state/") {
+        return Ok(None);
+    }
+    let run = RunName::new(run).map_err(|_| foreign())?;
+    let version = paths::number_of(path).filter(|v| paths::state(&run, *v) == path).ok_or_else(foreign)?;
+    Ok(Some((run, version)))
+}

@@ -1,0 +1,98 @@
+//! `osler-coordinator`: options, store, owner, door, wait, end.
+
+#![forbid(unsafe_code)]
+
+use anyhow::Context;
+use clap::Parser;
+use osler_coordinator::cluster::Limits;
+use osler_coordinator::endpoint::Endpoint;
+use osler_coordinator::owner::Owner;
+use osler_coordinator::service::serve;
+use osler_core::process::exit;
+use osler_runtime::auth::Token;
+use osler_runtime::clock::SystemClock;
+use osler_runtime::net::require_loopback;
+use osler_runtime::store::Store;
+use osler_runtime::{shutdown, telemetry};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Decides what runs where, and publishes checkpoints. One per store.
+#[derive(Debug, Parser)]
+#[command(name = "osler-coordinator", version)]
+struct Options {
+    /// The runs' store: a folder, or file:///folder.
+    #[arg(long)]
+    store: String,
+    /// Loopback only; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The shared secret; made if it is not there.
+    #[arg(long)]
+    token_file: PathBuf,
+    /// Where to write address, pid and token file once it listens [default: STORE/coordinator/endpoint.json].
+    #[arg(long)]
+    endpoint_file: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(e) => {
+            let _closed_terminal = e.print();
+            return if e.use_stderr() { code(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    telemetry::init();
+    if let Err(e) = require_loopback(options.listen) {
+        tracing::error!("{e}");
+        return code(exit::USAGE);
+    }
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            code(exit::FAILED)
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let token = Token::load_or_create(&options.token_file)?;
+    let store = Store::open(&options.store)?;
+    let endpoint_file = options.endpoint_file.unwrap_or_else(|| Endpoint::default_path(store.local_root()));
+    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
+    let token_file = std::path::absolute(&options.token_file)?;
+    let endpoint = Endpoint { address: listener.local_addr()?, pid: std::process::id(), token_file };
+    endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
+    announce(endpoint.address)?;
+    // The server ends with the process: open streams must not keep it.
+    let server = tokio::spawn(serve(listener, handle, token, std::future::pending()));
+    let ended = owner.run(asked_to_end()).await;
+    server.abort();
+    endpoint.remove(&endpoint_file)?;
+    ended.context("coordinate")
+}
+
+async fn asked_to_end() {
+    if let Err(error) = shutdown::requested().await {
+        tracing::error!(%error, "signals cannot be received; ending");
+    }
+}
+
+/// The one line on standard output: whoever starts a coordinator may wait for it.
+fn announce(address: SocketAddr) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on {address}")?;
+    out.flush()
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
