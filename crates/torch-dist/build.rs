@@ -20,10 +20,7 @@ fn libtorch() -> Result<PathBuf, String> {
         .map(PathBuf::from)
         .ok_or("LIBTORCH is not set: point it at an unpacked libtorch 2.11.0, a folder with include/ and lib/ (`make` does this)")?;
     if !root.join(HEADER_THAT_MUST_EXIST).is_file() {
-        return Err(format!(
-            "LIBTORCH={} has no {HEADER_THAT_MUST_EXIST}: this is not a libtorch 2.11.0 with its headers",
-            root.display()
-        ));
+        return Err(format!("LIBTORCH={} has no {HEADER_THAT_MUST_EXIST}: this is not a libtorch 2.11.0 with its headers", root.display()));
     }
     Ok(root)
 }

@@ -129,14 +129,6 @@ OslerOutcome osler_all_gather_into(void* group, const void* output, const void* 
   });
 }
 
-OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
-    at::Tensor target = tensor(output).detach().view(-1);
-    at::Tensor source = tensor(input).detach().view(-1);
-    return gloo._reduce_scatter_base(target, source);
-  });
-}
-
 OslerOutcome osler_barrier(void* group, void** out) {
   return start(group, out, [&](c10d::ProcessGroupGloo& gloo) { return gloo.barrier(); });
 }

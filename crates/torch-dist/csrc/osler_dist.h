@@ -53,7 +53,6 @@ OslerOutcome osler_all_reduce_sum(void* group, const void* tensor, void** out);
 OslerOutcome osler_broadcast(void* group, const void* tensor, int64_t root, void** out);
 OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out);
 OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out);
-OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out);
 OslerOutcome osler_barrier(void* group, void** out);
 OslerOutcome osler_send(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);
 OslerOutcome osler_recv(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);

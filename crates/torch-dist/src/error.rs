@@ -7,7 +7,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DistError {
-    #[error("{operation}: not done within {limit:?}: {reason}; a peer is missing, hung or slow: find it, then restart the gang under a new generation")]
+    #[error(
+        "{operation}: not done within {limit:?}: {reason}; a peer is missing, hung or slow: find it, then restart the gang under a new generation"
+    )]
     Timeout { operation: String, limit: Duration, reason: String },
 
     #[error("{operation}: lost the connection to a peer: {reason}; restart the gang under a new generation")]

@@ -70,17 +70,8 @@ impl ProcessGroup {
         let handle = within(&operation.clone(), timeout, move || {
             Handle::create(sys::osler_group_free, |out| {
                 // SAFETY: the store handle and both texts outlive the call; `out` is a valid place.
-                let outcome = unsafe {
-                    sys::osler_group_gloo(
-                        shared.as_ptr(),
-                        prefix.as_ptr(),
-                        address.as_ptr(),
-                        rank,
-                        world,
-                        millis(timeout),
-                        out,
-                    )
-                };
+                let outcome =
+                    unsafe { sys::osler_group_gloo(shared.as_ptr(), prefix.as_ptr(), address.as_ptr(), rank, world, millis(timeout), out) };
                 outcome.check(|| operation, timeout)
             })
         })?;
@@ -108,9 +99,7 @@ impl ProcessGroup {
         const NAME: &str = "all_reduce_sum";
         self.check_summable(NAME, tensor)?;
         // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe {
-            sys::osler_all_reduce_sum(group, pointer(tensor), out)
-        })
+        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_all_reduce_sum(group, pointer(tensor), out) })
     }
 
     /// Replaces `tensor` on every rank by that of rank `root`.
@@ -119,9 +108,7 @@ impl ProcessGroup {
         self.check(NAME, tensor)?;
         let root = i64::from(self.peer(NAME, root)?);
         // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe {
-            sys::osler_broadcast(group, pointer(tensor), root, out)
-        })
+        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_broadcast(group, pointer(tensor), root, out) })
     }
 
     /// Fills `outputs[r]` with the `input` of rank r; all have its shape and kind.
@@ -140,9 +127,7 @@ impl ProcessGroup {
         kept.push(input.shallow_clone());
         let places = pointers(outputs);
         // SAFETY: `places` has `places.len()` live tensors for the call, and `start` keeps them and the input alive in the work.
-        self.start(NAME, kept, |group, out| unsafe {
-            sys::osler_all_gather(group, places.as_ptr(), places.len(), pointer(input), out)
-        })
+        self.start(NAME, kept, |group, out| unsafe { sys::osler_all_gather(group, places.as_ptr(), places.len(), pointer(input), out) })
     }
 
     /// Fills `output` with all ranks' `input`s one after the other, in memory order; it has world size times as many elements.
@@ -156,17 +141,22 @@ impl ProcessGroup {
         })
     }
 
-    /// Fills `output` with this rank's share of the sum of all ranks' `input`s, which are cut in rank order. `input` stays as it is.
+    /// Fills `output` with this rank's share of the sum of all ranks' `input`s, which are cut in rank order. What `input` holds
+    /// afterwards is not defined. `output` may be a view of this rank's share of `input`.
     ///
-    /// Gloo has no scatter of its own in libtorch 2.11: a whole all-reduce of a copy runs underneath, with its traffic and memory.
-    pub fn reduce_scatter_sum(&self, output: &mut Tensor, input: &Tensor) -> Result<Work, DistError> {
+    /// libtorch 2.11 has no reduce-scatter of its own for Gloo, and its imitation waits without a deadline. This one all-reduces
+    /// `input` in place: the traffic of an all-reduce, but no copy of `input`.
+    pub fn reduce_scatter_sum(&self, output: &mut Tensor, input: &mut Tensor) -> Result<Work, DistError> {
         const NAME: &str = "reduce_scatter_sum";
         let (target, source) = (self.check_summable(NAME, output)?, self.check_summable(NAME, input)?);
         self.check_share(NAME, &source, "input", &target, "output")?;
-        // SAFETY: `start` keeps both tensors alive in the work.
-        self.start(NAME, vec![output.shallow_clone(), input.shallow_clone()], |group, out| unsafe {
-            sys::osler_reduce_scatter_sum(group, pointer(output), pointer(input), out)
-        })
+        let torch = |error: tch::TchError| self.torch(NAME, &error);
+        let shares = input.f_view([i64::try_from(self.world_size()).unwrap_or(i64::MAX), -1]).map_err(torch)?;
+        let mine = shares.f_get(self.rank() as i64).and_then(|share| share.f_view_as(output)).map_err(torch)?;
+        // SAFETY: `start` keeps the tensor alive in the work.
+        let work =
+            self.start(NAME, vec![input.shallow_clone()], |group, out| unsafe { sys::osler_all_reduce_sum(group, pointer(input), out) })?;
+        Ok(work.then_copy(mine, output.shallow_clone()))
     }
 
     /// Done when every rank has come here and its earlier collectives are done.
@@ -181,9 +171,7 @@ impl ProcessGroup {
         self.check(NAME, tensor)?;
         let to = self.other_peer(NAME, to)?;
         // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe {
-            sys::osler_send(group, pointer(tensor), to, tag.into(), out)
-        })
+        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_send(group, pointer(tensor), to, tag.into(), out) })
     }
 
     /// Receives into `tensor` what rank `from` sends under `tag`.
@@ -204,14 +192,13 @@ impl ProcessGroup {
     /// [`DistError::Disagreement`] names the ranks that differ from rank 0.
     pub fn agree(&self, what: &str, fingerprint: u64, limit: Duration) -> Result<(), DistError> {
         const NAME: &str = "agree";
-        let torch = |error: tch::TchError| DistError::Torch { operation: self.core.describe(NAME), reason: error.to_string() };
+        let torch = |error: tch::TchError| self.torch(NAME, &error);
         let mine = Tensor::from_slice(&[fingerprint.cast_signed()]);
         let size = i64::try_from(self.world_size()).unwrap_or(i64::MAX);
         let mut all = Tensor::f_zeros([size], (Kind::Int64, Device::Cpu)).map_err(torch)?;
         self.all_gather_into(&mut all, &mine)?.wait(limit)?;
         let all = Vec::<i64>::try_from(&all).map_err(torch)?;
-        let ranks: Vec<usize> =
-            all.iter().enumerate().filter(|(_, print)| Some(*print) != all.first()).map(|(rank, _)| rank).collect();
+        let ranks: Vec<usize> = all.iter().enumerate().filter(|(_, print)| Some(*print) != all.first()).map(|(rank, _)| rank).collect();
         if ranks.is_empty() {
             return Ok(());
         }
@@ -237,14 +224,22 @@ impl ProcessGroup {
         DistError::invalid(self.core.describe(operation), reason)
     }
 
+    fn torch(&self, operation: &str, error: &tch::TchError) -> DistError {
+        DistError::Torch { operation: self.core.describe(operation), reason: error.to_string() }
+    }
+
     fn check(&self, operation: &str, tensor: &Tensor) -> Result<Checked, DistError> {
         let checked = Checked::dense(tensor).map_err(|reason| self.invalid(operation, reason))?;
         let reason = match checked.kind {
             _ if checked.device != Device::Cpu => {
                 format!("the tensor is on {:?}: Gloo moves CPU memory only", checked.device)
             }
-            _ if checked.numel == 0 => format!("the tensor of shape {:?} has no elements", checked.shape),
-            Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16 | Kind::Bool => return Ok(checked),
+            _ if checked.numel == 0 => {
+                format!("the tensor of shape {:?} has no elements", checked.shape)
+            }
+            Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16 | Kind::Bool => {
+                return Ok(checked);
+            }
             Kind::Int8 | Kind::Uint8 | Kind::Int | Kind::Int64 => return Ok(checked),
             other => format!("Gloo does not move tensors of kind {other:?}"),
         };
@@ -260,14 +255,7 @@ impl ProcessGroup {
     }
 
     /// `whole` is world size times `part`.
-    fn check_share(
-        &self,
-        operation: &str,
-        whole: &Checked,
-        whole_name: &str,
-        part: &Checked,
-        part_name: &str,
-    ) -> Result<(), DistError> {
+    fn check_share(&self, operation: &str, whole: &Checked, whole_name: &str, part: &Checked, part_name: &str) -> Result<(), DistError> {
         if whole.kind != part.kind {
             let reason = format!("{whole_name} is {:?}, {part_name} is {:?}", whole.kind, part.kind);
             return Err(self.invalid(operation, reason));

@@ -34,9 +34,8 @@ impl Store {
         let handle = within(&operation.clone(), timeout, move || {
             Handle::create(sys::osler_store_free, |out| {
                 // SAFETY: the socket's ownership passes to libtorch; the host name outlives the call; `out` is a valid place.
-                let outcome = unsafe {
-                    sys::osler_store_host(listener.into_raw_fd(), reach.as_ptr(), port, world_size, millis(timeout), out)
-                };
+                let outcome =
+                    unsafe { sys::osler_store_host(listener.into_raw_fd(), reach.as_ptr(), port, world_size, millis(timeout), out) };
                 outcome.check(|| operation, timeout)
             })
         })?;
@@ -54,8 +53,7 @@ impl Store {
         let handle = within(&operation.clone(), timeout, move || {
             Handle::create(sys::osler_store_free, |out| {
                 // SAFETY: the host name outlives the call; `out` is a valid place.
-                let outcome =
-                    unsafe { sys::osler_store_connect(host.as_ptr(), port, world_size, millis(timeout), out) };
+                let outcome = unsafe { sys::osler_store_connect(host.as_ptr(), port, world_size, millis(timeout), out) };
                 outcome.check(|| operation, timeout)
             })
         })?;

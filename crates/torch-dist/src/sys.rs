@@ -45,13 +45,7 @@ unsafe extern "C" {
         timeout_ms: i64,
         out: *mut *mut c_void,
     ) -> Outcome;
-    pub(crate) fn osler_store_connect(
-        host: *const c_char,
-        port: u16,
-        world: usize,
-        timeout_ms: i64,
-        out: *mut *mut c_void,
-    ) -> Outcome;
+    pub(crate) fn osler_store_connect(host: *const c_char, port: u16, world: usize, timeout_ms: i64, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_store_free(store: *mut c_void);
 
     pub(crate) fn osler_group_gloo(
@@ -74,33 +68,10 @@ unsafe extern "C" {
         input: TensorPtr,
         out: *mut *mut c_void,
     ) -> Outcome;
-    pub(crate) fn osler_all_gather_into(
-        group: *mut c_void,
-        output: TensorPtr,
-        input: TensorPtr,
-        out: *mut *mut c_void,
-    ) -> Outcome;
-    pub(crate) fn osler_reduce_scatter_sum(
-        group: *mut c_void,
-        output: TensorPtr,
-        input: TensorPtr,
-        out: *mut *mut c_void,
-    ) -> Outcome;
+    pub(crate) fn osler_all_gather_into(group: *mut c_void, output: TensorPtr, input: TensorPtr, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_barrier(group: *mut c_void, out: *mut *mut c_void) -> Outcome;
-    pub(crate) fn osler_send(
-        group: *mut c_void,
-        tensor: TensorPtr,
-        peer: i32,
-        tag: i32,
-        out: *mut *mut c_void,
-    ) -> Outcome;
-    pub(crate) fn osler_recv(
-        group: *mut c_void,
-        tensor: TensorPtr,
-        peer: i32,
-        tag: i32,
-        out: *mut *mut c_void,
-    ) -> Outcome;
+    pub(crate) fn osler_send(group: *mut c_void, tensor: TensorPtr, peer: i32, tag: i32, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_recv(group: *mut c_void, tensor: TensorPtr, peer: i32, tag: i32, out: *mut *mut c_void) -> Outcome;
 
     pub(crate) fn osler_work_wait(work: *mut c_void, timeout_ms: i64) -> Outcome;
     pub(crate) fn osler_work_free(work: *mut c_void);
@@ -190,10 +161,8 @@ impl Handle {
     ) -> Result<Self, DistError> {
         let mut out = std::ptr::null_mut();
         make(&mut out)?;
-        let pointer = NonNull::new(out).ok_or_else(|| DistError::Torch {
-            operation: "create".to_owned(),
-            reason: "success without an object".to_owned(),
-        })?;
+        let pointer = NonNull::new(out)
+            .ok_or_else(|| DistError::Torch { operation: "create".to_owned(), reason: "success without an object".to_owned() })?;
         Ok(Self { pointer, free })
     }
 

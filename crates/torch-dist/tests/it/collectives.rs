@@ -47,12 +47,15 @@ fn every_collective_gives_the_right_numbers(seat: Seat) {
     group.all_gather_into(&mut flat, &ramp(rank, 6).view([2, 3])).unwrap().wait(PATIENT).unwrap();
     assert_eq!(floats(&flat), (0..world).flat_map(|source| floats(&ramp(source, 6))).collect::<Vec<_>>());
 
-    let whole = ramp(rank, world as i64 * 6);
-    let mut share = Tensor::zeros([2, 3], CPU);
-    group.reduce_scatter_sum(&mut share, &whole).unwrap().wait(PATIENT).unwrap();
     let wanted: Vec<f32> = (6 * rank..6 * rank + 6).map(|i| (i * world + offset) as f32).collect();
+    let mut whole = ramp(rank, world as i64 * 6);
+    let mut share = Tensor::zeros([2, 3], CPU);
+    group.reduce_scatter_sum(&mut share, &mut whole).unwrap().wait(PATIENT).unwrap();
     assert_eq!(floats(&share), wanted);
-    assert_eq!(floats(&whole), floats(&ramp(rank, world as i64 * 6)), "the input stays");
+    let mut whole = ramp(rank, world as i64 * 6);
+    let mut in_place = whole.narrow(0, 6 * rank as i64, 6);
+    group.reduce_scatter_sum(&mut in_place, &mut whole).unwrap().wait(PATIENT).unwrap();
+    assert_eq!(floats(&in_place), wanted);
 
     // Around the ring: to the right, from the left.
     let (right, left) = ((rank + 1) % world, (rank + world - 1) % world);
@@ -117,7 +120,9 @@ fn agreement_names_the_ranks_that_differ() {
         group.agree("the plan", u64::MAX, PATIENT).unwrap();
         let odd = if seat.rank == 2 { 1 } else { 0 };
         match group.agree("the plan", odd, PATIENT) {
-            Err(DistError::Disagreement { ranks, what, .. }) => assert_eq!((ranks, what.as_str()), (vec![2], "the plan")),
+            Err(DistError::Disagreement { ranks, what, .. }) => {
+                assert_eq!((ranks, what.as_str()), (vec![2], "the plan"))
+            }
             other => panic!("{other:?}"),
         }
     });
@@ -156,7 +161,7 @@ fn tensors_that_gloo_would_misread_are_refused() {
         (zeros(&[2], Kind::Int16), "Int16"),
         (zeros(&[2], Kind::ComplexFloat), "ComplexFloat"),
         (zeros(&[2], Kind::Bool), "bool"),
-        (flat().to_sparse(None::<i64>, None::<&[i64]>, None), "not dense"),
+        (flat().to_sparse(None, None::<&[i64]>, None), "not dense"),
     ] {
         refused(group.all_reduce_sum(&mut tensor), words);
     }
@@ -169,5 +174,5 @@ fn tensors_that_gloo_would_misread_are_refused() {
     refused(group.all_gather(&mut [zeros(&[6], Kind::Double)], &flat()), "kinds");
     refused(group.all_gather_into(&mut zeros(&[7], Kind::Float), &flat()), "7 elements");
     refused(group.all_gather_into(&mut zeros(&[6], Kind::Int), &flat()), "output is Int");
-    refused(group.reduce_scatter_sum(&mut zeros(&[5], Kind::Float), &flat()), "6 elements");
+    refused(group.reduce_scatter_sum(&mut zeros(&[5], Kind::Float), &mut flat()), "6 elements");
 }

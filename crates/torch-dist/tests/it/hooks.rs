@@ -27,8 +27,7 @@ fn backward(params: &[Tensor]) -> Result<(), tch::TchError> {
 fn hooks_fire_once_per_backward_in_reverse_order_of_use() {
     let params: Vec<Tensor> = (0..4).map(|_| leaf(&[0.5, -0.25])).collect();
     let log = Log::default();
-    let hooks: Vec<GradHook> =
-        params.iter().enumerate().map(|(at, param)| GradHook::register(param, logging(&log, at)).unwrap()).collect();
+    let hooks: Vec<GradHook> = params.iter().enumerate().map(|(at, param)| GradHook::register(param, logging(&log, at)).unwrap()).collect();
     backward(&params).unwrap();
     assert_eq!(*log.lock().unwrap(), [3, 2, 1, 0]);
     backward(&params).unwrap();
@@ -110,7 +109,7 @@ fn a_hook_outlives_the_last_handle_of_its_tensor_and_the_other_way_round() {
 #[test]
 fn a_panic_becomes_an_error_of_backward_and_of_the_hook() {
     let params = [leaf(&[1.0, 1.0])];
-    let hook = GradHook::register(&params[0], || panic!("on purpose {}", 42)).unwrap();
+    let hook = GradHook::register(&params[0], || -> () { panic!("on purpose {}", 42) }).unwrap();
     for _ in 0..2 {
         let error = backward(&params).unwrap_err().to_string();
         assert!(error.contains("on purpose 42"), "{error}");
@@ -145,9 +144,7 @@ fn reduction_from_hooks_equals_the_gradient_of_the_whole_batch() {
     gang("hooks::reduction_from_hooks_equals_the_gradient_of_the_whole_batch", 2, |seat| {
         let group = Arc::new(seat.join(PATIENT));
         let batch = Tensor::from_slice(&[0.5f32, -1.0, 2.0, 0.25]).view([4, 1]);
-        let loss = |weights: &[Tensor], rows: &Tensor| {
-            weights.iter().fold(rows.shallow_clone(), |x, w| (x * w).tanh()).sum(Kind::Float)
-        };
+        let loss = |weights: &[Tensor], rows: &Tensor| weights.iter().fold(rows.shallow_clone(), |x, w| (x * w).tanh()).sum(Kind::Float);
         let weights = || [leaf(&[0.5, -0.3, 0.8]), leaf(&[1.5, 0.1, -0.7])];
 
         let whole = weights();

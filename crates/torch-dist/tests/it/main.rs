@@ -1,5 +1,7 @@
 //! What the crate promises, shown on real processes where several ranks are involved.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise; its helpers are not #[test] functions themselves")]
+
 mod collectives;
 mod faults;
 mod gang;

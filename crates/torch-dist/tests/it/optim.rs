@@ -113,7 +113,9 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
         (tensors(5), 1, AdamW { eps: -1.0, ..OPTIONS }, "eps"),
     ] {
         match fused_adamw_step(&state.params, &grads, &state.exp_avgs, &state.exp_avg_sqs, step, options) {
-            Err(DistError::Invalid { reason, .. }) => assert!(reason.contains(words), "{words}: {reason}"),
+            Err(DistError::Invalid { reason, .. }) => {
+                assert!(reason.contains(words), "{words}: {reason}")
+            }
             other => panic!("{words}: {other:?}"),
         }
     }

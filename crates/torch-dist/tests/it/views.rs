@@ -55,7 +55,9 @@ fn what_does_not_fit_is_refused() {
             (&(&param * 1.0), Tensor::zeros([2, 2], CPU), "not a leaf that requires"),
         ] {
             match setter(target, &value) {
-                Err(DistError::Invalid { reason, .. }) => assert!(reason.contains(words), "{words}: {reason}"),
+                Err(DistError::Invalid { reason, .. }) => {
+                    assert!(reason.contains(words), "{words}: {reason}")
+                }
                 other => panic!("{words}: {other:?}"),
             }
         }
