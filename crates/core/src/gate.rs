@@ -32,7 +32,7 @@ pub fn judge(gate: &GateSpec, stage: &StageName, summary: &ExamSummary) -> GateO
         check(drop.map(|d| d <= bound), format!("drop {} points, at most {bound}", shown(drop, 2)));
     }
     if let Some(bound) = gate.max_perplexity_increase {
-        let increase = summary.paired.as_ref().and_then(|p| p.perplexity_increase);
+        let increase = summary.perplexity_increase;
         check(increase.map(|i| i <= bound), format!("perplexity increase {}, at most {bound}", shown(increase, 5)));
     }
     GateOutcome {
@@ -56,9 +56,9 @@ mod tests {
     use crate::job::PairedSummary;
 
     fn summary(accuracy: Option<f64>, delta: Option<f64>) -> ExamSummary {
-        let paired = delta.map(|delta| PairedSummary { n: 100, delta, ci95: (0.0, 0.0), mcnemar_p: 1.0, gained: 0, lost: 0, perplexity_increase: None });
+        let paired = delta.map(|delta| PairedSummary { n: 100, delta, ci95: (0.0, 0.0), mcnemar_p: 1.0, gained: 0, lost: 0 });
         let task = ExamName::new("e").unwrap();
-        ExamSummary { task, variant: Variant::Full, protocol: "cloze".into(), n: 100, accuracy, stderr: None, majority_baseline: None, truncated: 0, perplexity: None, bits_per_byte: None, paired }
+        ExamSummary { task, variant: Variant::Full, protocol: "cloze".into(), n: 100, accuracy, stderr: None, majority_baseline: None, truncated: 0, perplexity: None, bits_per_byte: None, perplexity_increase: None, paired }
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub struct ExamSummary {
     pub truncated: u64,
     pub perplexity: Option<f64>,
     pub bits_per_byte: Option<f64>,
+    /// `held-out` of a compressed model: relative to the full-precision one.
+    pub perplexity_increase: Option<f64>,
     /// Against the full-precision model on the same questions; absent for the full model itself.
     pub paired: Option<PairedSummary>,
 }
@@ -155,8 +157,6 @@ pub struct PairedSummary {
     /// Questions that only this variant, or only the full model, got right.
     pub gained: u64,
     pub lost: u64,
-    /// Relative increase of perplexity.
-    pub perplexity_increase: Option<f64>,
 }
 
 /// Who has to act on a fault. The class decides whether trying again is allowed.

@@ -96,17 +96,18 @@ impl Jobs {
         let train = self.add_gang(JobKind::Train { stage: stage.name.clone() }, needs, spec.resources.ranks);
         let export = self.add(JobKind::Export { stage: stage.name.clone() }, [train, tokenizer]);
         for variant in variants(spec, &stage.name) {
+            // The exported folder also holds the tokenizer, which a GGUF file does not give back.
             let model = match variant {
                 Variant::Full => export.clone(),
                 Variant::Quantized(method) => self.add(JobKind::Quantize { stage: stage.name.clone(), method }, [export.clone()]),
             };
-            self.add_exams(spec, stage, variant, &model);
+            self.add_exams(spec, stage, variant, [&model, &export]);
         }
     }
 
-    fn add_exams(&mut self, spec: &RunSpec, stage: &StageSpec, variant: Variant, model: &JobKey) {
+    fn add_exams(&mut self, spec: &RunSpec, stage: &StageSpec, variant: Variant, model: [&JobKey; 2]) {
         for exam in spec.exams.iter().filter(|e| e.stages.is_empty() || e.stages.contains(&stage.name)) {
-            let mut needs = vec![model.clone()];
+            let mut needs = model.map(Clone::clone).to_vec();
             needs.extend(exam.corpus.as_ref().map(merge_key));
             if variant != Variant::Full {
                 // A compressed model is compared with the full one on the same questions.
@@ -116,3 +117,6 @@ impl Jobs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What the agent knows: its processes and the reports that the coordinator has not acknowledged. Pure; says what to do, does nothing.
+
+use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::process::{Assignment, Command, Report};
+use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+#[derive(Debug)]
+pub enum Action {
+    Start(ProcessId, Box<Assignment>),
+    Send(ProcessId, Command),
+    Kill(ProcessId),
+}
+
+#[derive(Debug)]
+struct Entry {
+    phase: ProcessPhase,
+    rendezvous_sent: bool,
+    stop_sent: bool,
+    kill_sent: bool,
+}
+
+#[derive(Debug)]
+pub struct Book {
+    worker: WorkerName,
+    incarnation: Incarnation,
+    host: String,
+    slots: u32,
+    processes: BTreeMap<ProcessId, Entry>,
+    reports: VecDeque<NumberedReport>,
+    next_seq: u64,
+    pub draining: bool,
+}
+
+impl Book {
+    pub fn new(worker: WorkerName, incarnation: Incarnation, host: String, slots: u32) -> Self {
+        let (processes, reports) = (BTreeMap::new(), VecDeque::new());
+        Self { worker, incarnation, host, slots, processes, reports, next_seq: 1, draining: false }
+    }
+
+    pub fn observed(&self) -> Observed {
+        let status = |(process, entry): (&ProcessId, &Entry)| ProcessStatus { process: process.clone(), phase: entry.phase.clone() };
+        Observed {
+            worker: self.worker.clone(),
+            incarnation: self.incarnation,
+            host: self.host.clone(),
+            slots: self.slots,
+            processes: self.processes.iter().map(status).collect(),
+            reports: self.reports.iter().cloned().collect(),
+            draining: self.draining,
+        }
+    }
+
+    /// Whether nothing runs any more.
+    pub fn is_empty(&self) -> bool {
+        self.processes.values().all(|e| e.phase != ProcessPhase::Running)
+    }
+
+    /// Takes in what a process said; true if it should reach the coordinator at once. Of progress only the latest is kept.
+    pub fn reported(&mut self, process: ProcessId, report: Report) -> bool {
+        let progress = matches!(report, Report::Progress(_));
+        if progress {
+            self.reports.retain(|r| r.process != process || !matches!(r.report, Report::Progress(_)));
+        }
+        self.reports.push_back(NumberedReport { seq: self.next_seq, process, report });
+        self.next_seq += 1;
+        !progress
+    }
+
+    pub fn exited(&mut self, process: &ProcessId, code: i32, log_tail: Vec<String>) {
+        if let Some(entry) = self.processes.get_mut(process) {
+            entry.phase = ProcessPhase::Exited { code, log_tail };
+        }
+    }
+
+    /// Turns what is wanted into what to do. Applying the same wish twice does nothing the second time.
+    pub fn apply(&mut self, desired: Desired) -> Vec<Action> {
+        self.reports.retain(|r| r.seq > desired.acknowledged);
+        let wanted: BTreeSet<ProcessId> = desired.wanted.iter().map(|w| w.process.clone()).collect();
+        let mut actions = vec![];
+        self.processes.retain(|process, entry| {
+            if wanted.contains(process) {
+                return true;
+            }
+            if entry.phase != ProcessPhase::Running {
+                return false; // ended and unwanted: forgotten
+            }
+            if !entry.kill_sent {
+                entry.kill_sent = true;
+                actions.push(Action::Kill(process.clone()));
+            }
+            true
+        });
+        for want in desired.wanted {
+            if !self.processes.contains_key(&want.process) {
+                let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
+                let entry = Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false };
+                self.processes.insert(want.process.clone(), entry);
+                actions.push(Action::Start(want.process.clone(), Box::new(assignment)));
+            }
+            let Some(entry) = self.processes.get_mut(&want.process) else { continue };
+            if entry.phase != ProcessPhase::Running {
+                continue;
+            }
+            if let Some(address) = want.rendezvous.filter(|_| !entry.rendezvous_sent) {
+                entry.rendezvous_sent = true;
+                actions.push(Action::Send(want.process.clone(), Command::Rendezvous { address }));
+            }
+            if want.stop && !entry.stop_sent {
+                entry.stop_sent = true;
+                actions.push(Action::Send(want.process, Command::Stop));
+            }
+        }
+        actions
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The book turns any order of wishes and ends into the right actions, once.
+
+use super::*;
+use osler_core::ids::{Generation, RunName};
+use osler_core::job::{JobId, JobKey};
+use osler_core::process::Progress;
+use osler_core::sync::Wanted;
+
+fn book() -> Book {
+    Book::new(WorkerName::new("w").unwrap(), Incarnation(1), "host".into(), 2)
+}
+
+fn process(generation: u64) -> ProcessId {
+    let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("train/s") };
+    ProcessId { id, generation: Generation(generation), rank: 0 }
+}
+
+fn assignment(generation: u64) -> Assignment {
+    let text = include_str!("assignment.json");
+    let mut assignment: Assignment = serde_json::from_str(text).unwrap();
+    assignment.generation = Generation(generation);
+    assignment
+}
+
+fn wanted(generation: u64) -> Wanted {
+    Wanted { process: process(generation), assignment: Some(assignment(generation)), rendezvous: None, stop: false }
+}
+
+fn names(actions: &[Action]) -> Vec<String> {
+    let name = |action: &Action| match action {
+        Action::Start(p, _) => format!("start {}", p.generation),
+        Action::Send(p, Command::Rendezvous { .. }) => format!("rendezvous {}", p.generation),
+        Action::Send(p, Command::Stop) => format!("stop {}", p.generation),
+        Action::Kill(p) => format!("kill {}", p.generation),
+    };
+    actions.iter().map(name).collect()
+}
+
+fn apply(book: &mut Book, wanted: Vec<Wanted>) -> Vec<String> {
+    names(&book.apply(Desired { wanted, acknowledged: 0 }))
+}
+
+#[test]
+fn a_wish_is_acted_on_once() {
+    let mut book = book();
+    assert_eq!(apply(&mut book, vec![wanted(1)]), ["start 1"]);
+    assert_eq!(apply(&mut book, vec![wanted(1)]), [] as [&str; 0]);
+    let meet = Wanted { assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true, ..wanted(1) };
+    assert_eq!(apply(&mut book, vec![meet.clone()]), ["rendezvous 1", "stop 1"]);
+    assert_eq!(apply(&mut book, vec![meet]), [] as [&str; 0]);
+}
+
+#[test]
+fn an_unwanted_process_is_listed_until_it_is_gone() {
+    let mut book = book();
+    apply(&mut book, vec![wanted(1)]);
+    assert_eq!(apply(&mut book, vec![wanted(2)]), ["kill 1", "start 2"]);
+    assert_eq!(apply(&mut book, vec![wanted(2)]), [] as [&str; 0], "killed twice");
+    let running = |book: &Book| book.observed().processes.iter().map(|p| (p.process.generation.0, p.phase == ProcessPhase::Running)).collect::<Vec<_>>();
+    assert_eq!(running(&book), [(1, true), (2, true)]);
+    book.exited(&process(1), 137, vec![]);
+    assert_eq!(running(&book), [(1, false), (2, true)]);
+    apply(&mut book, vec![wanted(2)]);
+    assert_eq!(running(&book), [(2, true)]);
+}
+
+#[test]
+fn an_ended_process_that_is_still_wanted_is_not_started_again() {
+    let mut book = book();
+    apply(&mut book, vec![wanted(1)]);
+    book.exited(&process(1), 1, vec!["last words".into()]);
+    assert_eq!(apply(&mut book, vec![wanted(1)]), [] as [&str; 0]);
+    assert_eq!(book.observed().processes.len(), 1);
+}
+
+#[test]
+fn reports_wait_until_they_are_acknowledged_and_progress_does_not_pile_up() {
+    let mut book = book();
+    apply(&mut book, vec![wanted(1)]);
+    assert!(book.reported(process(1), Report::Stopped { step: 1 }));
+    for done in 0..100 {
+        assert!(!book.reported(process(1), Report::Progress(Progress { done, ..Progress::default() })));
+    }
+    assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 101]);
+    book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1 });
+    assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [101]);
+}
+
+#[test]
+fn a_draining_agent_starts_nothing() {
+    let mut book = book();
+    book.draining = true;
+    assert_eq!(apply(&mut book, vec![wanted(1)]), [] as [&str; 0]);
+    assert!(book.is_empty());
+}

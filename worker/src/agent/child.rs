@@ -1,0 +1,191 @@
+//! One process under the agent: its pipes, its log, its end.
+//!
+//! Standard output carries reports, standard error the log. The log is kept as an object of the run; its last lines travel with the
+//! process's end, so that a failure can be read where it is noticed.
+
+use osler_core::paths;
+use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Report};
+use osler_core::sync::ProcessId;
+use osler_runtime::store::Store;
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process;
+use tokio::sync::{mpsc, oneshot};
+
+const TAIL_LINES: usize = 20;
+const TAIL_LINE_BYTES: usize = 2000;
+
+#[derive(Debug)]
+pub enum ChildEvent {
+    Report(Report),
+    /// The process is gone and reaped; every report that it wrote has been sent before this.
+    Exited { code: i32, log_tail: Vec<String> },
+}
+
+/// Dropping it kills the process.
+#[derive(Debug)]
+pub struct Child {
+    lines: mpsc::UnboundedSender<Vec<u8>>,
+    kill: Option<oneshot::Sender<()>>,
+}
+
+impl Child {
+    /// Starts the process and hands it its assignment. Must be called on the thread that lives as long as the agent: the process asks
+    /// the kernel to be killed when the thread that started it ends.
+    pub fn start(
+        binary: &Path,
+        scratch: &Path,
+        process: &ProcessId,
+        assignment: Assignment,
+        events: mpsc::Sender<(ProcessId, ChildEvent)>,
+    ) -> io::Result<Self> {
+        let log = log_file(&assignment, process, scratch)?;
+        let folder = scratch.join(format!("{}-g{}-r{}", process.id.to_string().replace('/', "_"), process.generation, process.rank));
+        std::fs::create_dir_all(&folder)?;
+        let mut command = process::Command::new(binary);
+        command.arg("job").arg(&folder).env("OMP_NUM_THREADS", assignment.spec.resources.threads_per_rank.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let (lines, outgoing) = mpsc::unbounded_channel();
+        let (kill, killed) = oneshot::channel();
+        let running = Self { lines, kill: Some(kill) };
+        running.write_line(&assignment);
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::Error::other("the process has no pipes"));
+        };
+        let id = process.clone();
+        tokio::spawn(write_lines(stdin, outgoing));
+        tokio::spawn(async move {
+            let work = read_all(stdout, stderr, log, &id, &events);
+            let code = wait(child, killed, work).await;
+            let _cleanup = tokio::fs::remove_dir_all(&folder).await;
+            let _agent_gone = events.send((id, ChildEvent::Exited { code: code.0, log_tail: code.1 })).await;
+        });
+        Ok(running)
+    }
+
+    pub fn send(&mut self, command: &Command) {
+        self.write_line(command);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            let _already_gone = kill.send(());
+        }
+    }
+
+    fn write_line(&self, document: &impl serde::Serialize) {
+        // Documents of ours always serialize; a process that is gone does not need its line.
+        if let Ok(mut line) = serde_json::to_vec(document) {
+            line.push(b'\n');
+            let _process_gone = self.lines.send(line);
+        }
+    }
+}
+
+/// Where the log goes: into the run's folder, so that it outlives the node's scratch space.
+fn log_file(assignment: &Assignment, process: &ProcessId, scratch: &Path) -> io::Result<PathBuf> {
+    let root = Store::open(&assignment.store).map_or_else(|_| scratch.to_owned(), |store| store.local_root().to_owned());
+    let path = root.join(paths::log(&process.id, process.generation, process.rank));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Ok(path)
+}
+
+async fn write_lines(mut stdin: process::ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
+            return; // the process is gone; its end is reported by whoever waits for it
+        }
+    }
+}
+
+async fn wait(
+    mut child: process::Child,
+    killed: oneshot::Receiver<()>,
+    work: impl Future<Output = Vec<String>>,
+) -> (i32, Vec<String>) {
+    tokio::pin!(work);
+    let tail = tokio::select! {
+        tail = &mut work => tail,
+        // Asked to kill, or the `Child` was dropped: both mean the same.
+        _ = killed => {
+            let _already_gone = child.start_kill();
+            work.await
+        }
+    };
+    let status = child.wait().await;
+    (status.map_or(126, code), tail)
+}
+
+/// As shells count: 128 + signal.
+fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(126)
+}
+
+/// Reads both pipes to their ends; returns the last lines of the log.
+async fn read_all(
+    stdout: process::ChildStdout,
+    stderr: process::ChildStderr,
+    log: PathBuf,
+    id: &ProcessId,
+    events: &mpsc::Sender<(ProcessId, ChildEvent)>,
+) -> Vec<String> {
+    let reports = async {
+        let mut lines = BufReader::new(stdout);
+        let mut strays = vec![];
+        while let Some(line) = bounded_line(&mut lines, MAX_LINE_BYTES).await {
+            match serde_json::from_slice::<Report>(&line) {
+                Ok(report) => {
+                    let _agent_gone = events.send((id.clone(), ChildEvent::Report(report))).await;
+                }
+                // A library that prints: part of the log.
+                Err(_) => strays.push(shown(&line)),
+            }
+        }
+        strays
+    };
+    let (strays, tail) = tokio::join!(reports, keep_log(stderr, log));
+    strays.into_iter().chain(tail).rev().take(TAIL_LINES).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+async fn keep_log(stderr: process::ChildStderr, path: PathBuf) -> VecDeque<String> {
+    let mut file: Option<File> = OpenOptions::new().create(true).append(true).open(&path).await.ok();
+    let mut lines = BufReader::new(stderr);
+    let mut tail = VecDeque::new();
+    while let Some(mut line) = bounded_line(&mut lines, 1 << 20).await {
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(shown(&line));
+        line.push(b'\n');
+        if let Some(open) = &mut file {
+            // A full disk must not stop the run: the log ends, the process goes on.
+            if open.write_all(&line).await.is_err() || open.flush().await.is_err() {
+                file = None;
+            }
+        }
+    }
+    tail
+}
+
+fn shown(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(TAIL_LINE_BYTES)]).into_owned()
+}
+
+/// The next line without its end, None at the end of the stream. A longer line is cut into pieces of at most `limit` bytes.
+async fn bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, limit: usize) -> Option<Vec<u8>> {
+    let mut line = vec![];
+    let read = reader.take(limit as u64).read_until(b'\n', &mut line).await.ok()?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    (read > 0).then_some(line)
+}

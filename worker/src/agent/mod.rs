@@ -1,0 +1,150 @@
+//! The node agent: keeps exactly the processes running that the coordinator wants on this node, and passes on what they say.
+//!
+//! One owner: `select -> event -> Book -> actions`. The agent decides nothing about jobs. While the coordinator is away its
+//! processes go on and their reports wait here; when the agent dies, its processes die with it.
+
+mod book;
+mod child;
+mod link;
+
+pub use link::{Endpoint, LinkError};
+
+use book::{Action, Book};
+use child::{Child, ChildEvent};
+use link::{Link, Reply};
+use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::process::Command;
+use osler_core::sync::ProcessId;
+use osler_runtime::auth::Token;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a Sync may be held back by the coordinator; also the heartbeat's interval.
+const WAIT: Duration = Duration::from_millis(1000);
+/// The shortest time between two Syncs that nothing urgent asked for.
+const PACE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub worker: WorkerName,
+    pub incarnation: Incarnation,
+    pub host: String,
+    pub slots: u32,
+    pub endpoint: Endpoint,
+    pub token: Token,
+    /// Runs jobs that need libtorch.
+    pub rank_binary: PathBuf,
+    /// Runs the others: this binary, with the argument `job`.
+    pub job_binary: PathBuf,
+    pub scratch: PathBuf,
+}
+
+/// Runs until `stop` resolves or the coordinator has replaced this agent.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), LinkError> {
+    let (events, inbox) = mpsc::channel(1024);
+    let book = Book::new(options.worker.clone(), options.incarnation, options.host.clone(), options.slots);
+    let link = Link::new(options.endpoint.clone(), options.token.clone());
+    let mut agent = Agent { options, book, children: BTreeMap::new(), events };
+    let ended = agent.serve(link, inbox, stop).await;
+    agent.children.clear(); // kills what is left
+    ended
+}
+
+struct Agent {
+    options: Options,
+    book: Book,
+    children: BTreeMap<ProcessId, Child>,
+    events: mpsc::Sender<(ProcessId, ChildEvent)>,
+}
+
+impl Agent {
+    async fn serve(
+        &mut self,
+        mut link: Link,
+        mut inbox: mpsc::Receiver<(ProcessId, ChildEvent)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), LinkError> {
+        tokio::pin!(stop);
+        let mut not_before = Instant::now();
+        loop {
+            // Children may speak at any time; a Sync is dropped and made anew when they say something that cannot wait.
+            tokio::select! {
+                biased;
+                () = &mut stop, if !self.book.draining => self.drain(),
+                Some((process, event)) = inbox.recv() => {
+                    if !self.on_child(process, event) { continue; }
+                    not_before = Instant::now();
+                }
+                reply = sync(&mut link, &self.book, not_before) => {
+                    not_before = Instant::now() + PACE;
+                    match reply? {
+                        Some(Reply { desired, .. }) => self.act(desired),
+                        None => continue, // the coordinator is away: the link waits before it tries again
+                    }
+                }
+            }
+            if self.book.draining && self.book.is_empty() {
+                let _last_word = tokio::time::timeout(WAIT, link.sync(self.book.observed(), Duration::ZERO)).await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the coordinator should hear of it at once.
+    fn on_child(&mut self, process: ProcessId, event: ChildEvent) -> bool {
+        match event {
+            ChildEvent::Report(report) => self.book.reported(process, report),
+            ChildEvent::Exited { code, log_tail } => {
+                tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, code, "process ended");
+                self.children.remove(&process);
+                self.book.exited(&process, code, log_tail);
+                true
+            }
+        }
+    }
+
+    fn act(&mut self, desired: osler_core::sync::Desired) {
+        for action in self.book.apply(desired) {
+            match action {
+                Action::Start(process, assignment) => {
+                    let binary = if assignment.kind.needs_torch() { &self.options.rank_binary } else { &self.options.job_binary };
+                    tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "starting process");
+                    match Child::start(binary, &self.options.scratch, &process, *assignment, self.events.clone()) {
+                        Ok(child) => drop(self.children.insert(process, child)),
+                        Err(e) => {
+                            tracing::error!(job = %process.id, error = %e, "cannot start process");
+                            self.book.exited(&process, 127, vec![format!("cannot start {}: {e}", binary.display())]);
+                        }
+                    }
+                }
+                Action::Send(process, command) => self.send(&process, &command),
+                Action::Kill(process) => {
+                    if let Some(child) = self.children.get_mut(&process) {
+                        tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "ending process");
+                        child.kill();
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, process: &ProcessId, command: &Command) {
+        if let Some(child) = self.children.get_mut(process) {
+            child.send(command);
+        }
+    }
+
+    fn drain(&mut self) {
+        tracing::info!("shutting down: ending {} processes", self.children.len());
+        self.book.draining = true;
+        self.children.values_mut().for_each(Child::kill);
+    }
+}
+
+async fn sync(link: &mut Link, book: &Book, not_before: Instant) -> Result<Option<Reply>, LinkError> {
+    sleep_until(not_before).await;
+    link.sync(book.observed(), WAIT).await
+}

@@ -1,0 +1,203 @@
+//! What every job process does the same way: take an assignment from standard input, report on standard output, die with its agent.
+
+use anyhow::Context as _;
+use osler_core::checkpoint::ObjectRef;
+use osler_core::job::{Fault, FaultClass, JobKey, JobKind, JobResult};
+use osler_core::paths;
+use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report, exit};
+use osler_runtime::store::BlockingStore;
+use std::any::Any;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The shortest time between two progress reports.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// How a job ends when it does not fail.
+#[derive(Debug)]
+pub enum Ended {
+    Done(JobResult),
+    /// It checkpointed because it was asked to stop.
+    Stopped { step: u64 },
+}
+
+/// A failure with its class: who has to act.
+#[derive(Debug)]
+pub struct Failure {
+    pub class: FaultClass,
+    pub error: anyhow::Error,
+}
+
+/// Marks an error as one that trying again cannot help: the run file's or the data's.
+pub fn user(error: impl Into<anyhow::Error>) -> Failure {
+    Failure { class: FaultClass::User, error: error.into() }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    /// Without a mark an error is the infrastructure's: it may go away.
+    fn from(error: E) -> Self {
+        Self { class: FaultClass::Infrastructure, error: error.into() }
+    }
+}
+
+/// A running job: its assignment, its store, its scratch folder, and the line to its agent.
+pub struct Job {
+    pub assignment: Assignment,
+    pub store: BlockingStore,
+    /// Empty at the start, removed by the agent afterwards.
+    pub scratch: PathBuf,
+    commands: Receiver<Command>,
+    stop: bool,
+    reported: Option<Instant>,
+}
+
+impl Job {
+    /// The result of the job `kind`, which this one depends on.
+    pub fn input(&self, kind: &JobKind) -> anyhow::Result<&JobResult> {
+        self.input_of(&kind.key())
+    }
+
+    pub fn input_of(&self, key: &JobKey) -> anyhow::Result<&JobResult> {
+        self.assignment.inputs.get(key).with_context(|| format!("the assignment lacks the result of {key}"))
+    }
+
+    /// A local file with the verified bytes of one of an input's outputs.
+    pub fn fetch(&self, input: &JobResult, name: &str) -> anyhow::Result<PathBuf> {
+        let object = input.outputs.get(name).with_context(|| format!("an input has no output {name:?}"))?;
+        Ok(self.store.fetch(object)?)
+    }
+
+    /// A folder with the outputs of `input` whose names start with `prefix`, under the rest of their names.
+    pub fn fetch_folder(&self, input: &JobResult, prefix: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.scratch.join(format!("inputs-{}", prefix.replace('/', "-")));
+        for (name, object) in &input.outputs {
+            let Some(rest) = name.strip_prefix(prefix) else { continue };
+            anyhow::ensure!(Path::new(rest).components().all(|c| matches!(c, Component::Normal(_))), "output {name:?} has an unusable name");
+            let link = folder.join(rest);
+            std::fs::create_dir_all(link.parent().unwrap_or(&folder))?;
+            std::os::unix::fs::symlink(self.store.fetch(object)?, &link).with_context(|| format!("link input {name}"))?;
+        }
+        anyhow::ensure!(folder.is_dir(), "an input has no outputs below {prefix:?}");
+        Ok(folder)
+    }
+
+    /// Moves a finished file to this attempt's outputs.
+    pub fn publish(&self, file: &Path, name: &str) -> anyhow::Result<ObjectRef> {
+        let path = paths::output(&self.assignment.id, self.assignment.generation, name);
+        Ok(self.store.put_file(file, &path)?)
+    }
+
+    /// Tells the agent how far the job is; most calls are dropped.
+    pub fn progress(&mut self, progress: Progress) {
+        let now = Instant::now();
+        if progress.done >= progress.total || self.reported.is_none_or(|last| now - last >= PROGRESS_EVERY) {
+            self.reported = Some(now);
+            report(&Report::Progress(progress));
+        }
+    }
+
+    /// Whether the job has been asked to checkpoint and end.
+    pub fn stop_requested(&mut self) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            self.stop |= command == Command::Stop;
+        }
+        self.stop
+    }
+
+    /// Waits for the place where the gang meets. A stop request that comes first ends the wait with None.
+    pub fn rendezvous(&mut self, limit: Duration) -> anyhow::Result<Option<String>> {
+        match self.commands.recv_timeout(limit) {
+            Ok(Command::Rendezvous { address }) => Ok(Some(address)),
+            Ok(Command::Stop) => {
+                self.stop = true;
+                Ok(None)
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                anyhow::bail!("rank 0 did not say within {limit:?} where the gang meets")
+            }
+        }
+    }
+
+}
+
+/// Writes one report. A pipe that is closed means the agent is gone, and so is this process.
+pub fn report(report: &Report) {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+        die();
+    }
+}
+
+/// Runs one job to its end and returns the exit code. `scratch` is the folder that the agent made.
+pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failure>) -> i32 {
+    // The kernel kills this process with its agent; end of standard input covers an agent that was gone before this line.
+    let _older_kernel = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    let mut job = match start(scratch) {
+        Ok(job) => job,
+        Err(error) => return fail(Failure { class: FaultClass::Internal, error }),
+    };
+    match catch_unwind(AssertUnwindSafe(|| work(&mut job))) {
+        Ok(Ok(Ended::Done(result))) => {
+            report(&Report::Done { result });
+            exit::OK
+        }
+        Ok(Ok(Ended::Stopped { step })) => {
+            report(&Report::Stopped { step });
+            exit::STOPPED
+        }
+        Ok(Err(failure)) => fail(failure),
+        Err(panic) => fail(Failure { class: FaultClass::Internal, error: anyhow::anyhow!("panicked: {}", panic_text(&*panic)) }),
+    }
+}
+
+fn start(scratch: PathBuf) -> anyhow::Result<Job> {
+    let mut input = BufReader::new(io::stdin());
+    let assignment: Assignment = next_line(&mut input).context("read assignment")?.context("no assignment on standard input")?;
+    let store = BlockingStore::open(&assignment.store)?;
+    let (sender, commands) = channel();
+    std::thread::spawn(move || {
+        loop {
+            match next_line(&mut input) {
+                Ok(Some(command)) => drop(sender.send(command)),
+                Ok(None) => die(),
+                Err(e) => {
+                    tracing::error!(error = %e, "unreadable command from the agent");
+                    die();
+                }
+            }
+        }
+    });
+    Ok(Job { assignment, store, scratch, commands, stop: false, reported: None })
+}
+
+fn next_line<T: serde::de::DeserializeOwned>(input: &mut impl BufRead) -> anyhow::Result<Option<T>> {
+    let mut line = vec![];
+    input.take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
+    if line.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(&line)?)) }
+}
+
+fn fail(failure: Failure) -> i32 {
+    let code = if failure.class == FaultClass::User { exit::USAGE } else { exit::FAILED };
+    let message = format!("{:#}", failure.error);
+    tracing::error!(class = %failure.class, "{message}");
+    let mut fault = Fault::new(failure.class, message);
+    fault.exit_code = Some(code);
+    report(&Report::Failed { fault });
+    code
+}
+
+/// Ends this process at once, without destructors that could wait for threads of a library.
+fn die() -> ! {
+    let _killed = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+    std::process::abort()
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}

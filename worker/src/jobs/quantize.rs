@@ -1,0 +1,51 @@
+//! A stage's exported model to a smaller one.
+
+use crate::harness::{Failure, Job, user};
+use anyhow::Context as _;
+use osler_compress::CompressError;
+use osler_core::ids::StageName;
+use osler_core::job::{JobKind, JobResult, Summary};
+use osler_core::spec::Method;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Where the compressed model is among the outputs: `model.gguf`, or files below `model/`.
+pub const GGUF: &str = "model.gguf";
+pub const REPORT: &str = "quantization.json";
+
+pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Failure> {
+    let exported = job.input(&JobKind::Export { stage: stage.clone() })?;
+    let folder = job.fetch_folder(exported, "")?;
+    let (made_by, out) = match method {
+        Method::Int8 => (osler_compress::Method::Int8, job.scratch.join("model")),
+        Method::GgufQ8_0 => (osler_compress::Method::GgufQ8_0, job.scratch.join(GGUF)),
+    };
+    let report = osler_compress::quantize(&folder, made_by, &out).map_err(failure)?;
+    let mut outputs = BTreeMap::new();
+    if out.is_dir() {
+        for entry in fs::read_dir(&out).context("list the compressed model")? {
+            let file = entry.context("list the compressed model")?.path();
+            let name = format!("model/{}", file.file_name().unwrap_or_default().to_string_lossy());
+            outputs.insert(name.clone(), job.publish(&file, &name)?);
+        }
+    } else {
+        outputs.insert(GGUF.to_owned(), job.publish(&out, GGUF)?);
+    }
+    let report_file = job.scratch.join(REPORT);
+    fs::write(&report_file, serde_json::to_vec_pretty(&report).context("write report")?).context("write report")?;
+    outputs.insert(REPORT.to_owned(), job.publish(&report_file, REPORT)?);
+    let summary = Summary::Quantize {
+        method,
+        tensors: report.quantized.len() as u64,
+        kept: (report.kept.len() + report.fallback.len()) as u64,
+        bytes_before: report.bytes_before,
+        bytes_after: report.bytes_after,
+        bits_per_weight: report.bits_per_weight,
+    };
+    Ok(JobResult { outputs, summary })
+}
+
+/// The model is what it is: only trouble with files may pass.
+fn failure(error: CompressError) -> Failure {
+    if matches!(error, CompressError::Io { .. }) { error.into() } else { user(error) }
+}

@@ -1,0 +1,104 @@
+//! `osler-worker`: the agent of one node. `osler-worker job` is one of the processes that it starts.
+#![forbid(unsafe_code)]
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use osler_core::ids::{Incarnation, WorkerName};
+use osler_runtime::auth::Token;
+use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::{shutdown, telemetry};
+use osler_worker::agent::{self, Endpoint, Options};
+use osler_worker::{harness, jobs};
+use std::path::PathBuf;
+
+/// Runs jobs of one node for an Osler coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "osler-worker", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Mode>,
+    #[command(flatten)]
+    agent: AgentArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// One job that needs no libtorch; started by the agent, which speaks on standard input.
+    #[command(hide = true)]
+    Job { scratch: PathBuf },
+}
+
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// The coordinator's address, HOST:PORT.
+    #[arg(long, env = "OSLER_COORDINATOR", conflicts_with = "endpoint_file")]
+    coordinator: Option<String>,
+    /// A file in which the coordinator keeps its address; read again after every lost connection.
+    #[arg(long)]
+    endpoint_file: Option<PathBuf>,
+    /// The cluster's token; only its owner may be able to read it.
+    #[arg(long, env = "OSLER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Processes that this node runs at once.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: u32,
+    /// This worker's name in the cluster; the host's name if absent.
+    #[arg(long)]
+    name: Option<WorkerName>,
+    /// For files that are worth nothing after a job; a folder of the system's temporary one if absent.
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+    /// The binary that runs jobs with libtorch; the one beside this one if absent.
+    #[arg(long)]
+    rank_binary: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    telemetry::init();
+    match cli.command {
+        Some(Mode::Job { scratch }) => std::process::exit(harness::run(scratch, jobs::run)),
+        // One thread: the kernel ties a process to the thread that started it, and this one lives as long as the agent.
+        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_agent(cli.agent)),
+    }
+}
+
+async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
+    let options = options(args)?;
+    tracing::info!(worker = %options.worker, slots = options.slots, "agent started");
+    let stop = async {
+        if let Err(e) = shutdown::requested().await {
+            tracing::error!(error = %e, "cannot listen for signals");
+        }
+    };
+    agent::run(options, stop).await?;
+    Ok(())
+}
+
+fn options(args: AgentArgs) -> anyhow::Result<Options> {
+    let endpoint = match (args.coordinator, args.endpoint_file) {
+        (Some(address), _) => Endpoint::Address(address),
+        (None, Some(file)) => Endpoint::File(file),
+        (None, None) => anyhow::bail!("where is the coordinator? give --coordinator HOST:PORT or --endpoint-file PATH"),
+    };
+    let token_file = args.token_file.context("give --token-file PATH, the file that the coordinator was started with")?;
+    let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+    let job_binary = std::env::current_exe().context("find this binary")?;
+    let rank_binary = args.rank_binary.unwrap_or_else(|| job_binary.with_file_name("osler-rank"));
+    anyhow::ensure!(rank_binary.is_file(), "{} is not there: build it or give --rank-binary", rank_binary.display());
+    let worker = match args.name {
+        Some(name) => name,
+        None => WorkerName::new(host.to_ascii_lowercase()).context("this host's name cannot be a worker's: give --name")?,
+    };
+    Ok(Options {
+        scratch: args.scratch.unwrap_or_else(|| std::env::temp_dir().join(format!("osler-{worker}-{}", std::process::id()))),
+        incarnation: Incarnation(SystemClock.now().0),
+        token: Token::load(&token_file)?,
+        slots: args.slots,
+        worker,
+        host,
+        endpoint,
+        rank_binary,
+        job_binary,
+    })
+}
