@@ -1,6 +1,7 @@
 //! Opens what [`crate::quantize`] wrote (or another tool, in the same formats) as a plain model again: a Hugging Face config and f32
 //! tensors under Hugging Face names, the names and row orders of the format undone.
 
+use crate::CompressError;
 use crate::arch::{Arch, Role, TensorSpec};
 use crate::gguf::{self, GgufFile};
 use crate::hf::config::arch_from_config;
@@ -8,7 +9,6 @@ use crate::hf::read_json;
 use crate::hf::safetensors::{Dtype, WeightSource};
 use crate::int8;
 use crate::quantize::int8_names;
-use crate::CompressError;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,9 @@ fn check_supported(path: &Path, quantization: &Value) -> Result<(), CompressErro
     let groups = quantization.pointer("/config_groups").and_then(Value::as_object);
     let group = match groups.map(|g| g.values().collect::<Vec<_>>()).as_deref() {
         Some([group]) => (*group).clone(),
-        _ => return Err(CompressError::field(path, "quantization_config.config_groups", "must hold exactly one group")),
+        _ => {
+            return Err(CompressError::field(path, "quantization_config.config_groups", "must hold exactly one group"));
+        }
     };
     for (place, pointer, expected) in [
         (quantization, "/quant_method", Value::from("compressed-tensors")),
@@ -80,7 +82,11 @@ fn check_supported(path: &Path, quantization: &Value) -> Result<(), CompressErro
     ] {
         let found = place.pointer(pointer).unwrap_or(&Value::Null);
         if *found != expected {
-            return Err(CompressError::field(path, format!("quantization_config{pointer}"), format!("is {found}; only {expected} is supported")));
+            return Err(CompressError::field(
+                path,
+                format!("quantization_config{pointer}"),
+                format!("is {found}; only {expected} is supported"),
+            ));
         }
     }
     Ok(())
@@ -156,7 +162,7 @@ impl QuantizedModel {
         let missing = || CompressError::MissingTensor { path: self.path.clone(), tensor: hf_name.to_owned() };
         let spec = self.specs.get(hf_name).ok_or_else(missing)?;
         let values = match &self.store {
-            Store::Gguf(file) => spec.from_gguf(file.values(&spec.gguf)?),
+            Store::Gguf(file) => spec.gguf_to_hf(file.values(&spec.gguf)?),
             Store::Folder(source) => {
                 let [packed, scale, _] = int8_names(spec);
                 match source.get(&packed) {
@@ -164,7 +170,7 @@ impl QuantizedModel {
                     Some(_) => {
                         let cols = spec.rows_shape().last().copied().unwrap_or(1);
                         let (_, scales) = source.floats(&scale)?;
-                        spec.from_rows(int8::dequantize(&source.raw(&packed)?, &scales, cols))
+                        spec.rows_to_hf(int8::dequantize(&source.raw(&packed)?, &scales, cols))
                     }
                 }
             }

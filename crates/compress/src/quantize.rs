@@ -83,7 +83,7 @@ fn write_gguf(model: &Model, wanted: GgmlType, out: &Path, report: &mut QuantRep
         let (ty, outcome) = gguf_plan(spec, wanted);
         let (raw, values) = model.floats(spec)?;
         drop(raw);
-        let (bytes, error) = gguf::encode_tensor(ty, &spec.to_gguf(values)).map_err(|value| CompressError::OutOfRange {
+        let (bytes, error) = gguf::encode_tensor(ty, &spec.hf_to_gguf(values)).map_err(|value| CompressError::OutOfRange {
             path: model.source.path.clone(),
             tensor: spec.hf.clone(),
             value,
@@ -152,7 +152,7 @@ fn write_int8(model: &Model, out: &Path, report: &mut QuantReport) -> Result<u64
                 let cols = spec.rows_shape().last().copied().unwrap_or(1);
                 let (raw, values) = model.floats(spec)?;
                 drop(raw);
-                let matrix = int8::quantize(&spec.to_rows(values), cols, model.dtype(spec)?);
+                let matrix = int8::quantize(&spec.hf_to_rows(values), cols, model.dtype(spec)?);
                 file.write(&matrix.packed)?;
                 report.record(&spec.hf, &spec.shape, "int8", Outcome::Quantized, matrix.error);
                 scales.insert(&spec.hf, matrix.scales);

@@ -47,13 +47,10 @@ pub(crate) fn from_arch(path: &Path, arch: &Arch, ty: GgmlType) -> Result<Vec<(S
         ("embedding_length", arch.hidden),
         ("feed_forward_length", arch.inner),
         ("attention.head_count", arch.heads),
+        ("vocab_size", arch.vocab),
     ];
     if arch.family == Family::Llama {
-        sizes.extend([
-            ("attention.head_count_kv", arch.kv_heads),
-            ("rope.dimension_count", arch.head_dim),
-            ("vocab_size", arch.vocab),
-        ]);
+        sizes.extend([("attention.head_count_kv", arch.kv_heads), ("rope.dimension_count", arch.head_dim)]);
         if arch.heads * arch.head_dim != arch.hidden {
             sizes.extend([("attention.key_length", arch.head_dim), ("attention.value_length", arch.head_dim)]);
         }

@@ -3,6 +3,7 @@
 
 mod block;
 pub(crate) mod metadata;
+mod pretokenizer;
 mod read;
 pub(crate) mod tokenizer;
 mod value;

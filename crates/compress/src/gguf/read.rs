@@ -215,7 +215,9 @@ impl Cursor<'_> {
             id::BOOL => match self.fixed(key)? {
                 [0] => Value::Bool(false),
                 [1] => Value::Bool(true),
-                [other] => return self.bad(start, key, format!("a bool must be 0 or 1, not {other}")),
+                [other] => {
+                    return self.bad(start, key, format!("a bool must be 0 or 1, not {other}"));
+                }
             },
             id::STRING => Value::String(self.string(HEADER_LIMIT, key)?),
             id::ARRAY => Value::Array(self.array(key)?),
@@ -283,7 +285,11 @@ impl Cursor<'_> {
         }
         let block = ty.block() as u64;
         let Some(elements) = elements.filter(|_| columns.is_multiple_of(block)) else {
-            return self.bad(dims_at, &name, format!("shape {shape:?} is empty, too large or no whole number of {} blocks a row", ty.name()));
+            return self.bad(
+                dims_at,
+                &name,
+                format!("shape {shape:?} is empty, too large or no whole number of {} blocks a row", ty.name()),
+            );
         };
         match (elements / block).checked_mul(ty.block_bytes() as u64) {
             Some(bytes) => Ok((name, TensorInfo { shape, ty, offset, bytes })),

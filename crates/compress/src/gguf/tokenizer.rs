@@ -1,6 +1,7 @@
 //! tokenizer.json -> GGUF tokenizer metadata. Byte-level BPE becomes model "gpt2" with its merges. BPE with byte fallback, which
 //! is how Hugging Face stores SentencePiece, becomes model "llama": tokens with scores, where a higher score merges earlier.
 
+use super::pretokenizer::{mentions, pre_tokenizer_name, prepends_by_metaspace};
 use super::{Array, Value};
 use crate::CompressError;
 use crate::hf::config::Fields;
@@ -15,11 +16,6 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
-
-/// Regexes of pre-tokenizers that readers know by name, as tokenizer.json spells them.
-const GPT2_REGEX: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-const LLAMA3_REGEX: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Metadata, and notes on what a reader of them cannot reproduce.
 pub(crate) struct TokenizerMetadata {
@@ -100,7 +96,12 @@ impl Tokenizer {
         let byte_fallback = fields.bool_or("byte_fallback", false)?;
         let kind = fields.text("type")?.unwrap_or("BPE");
         if kind != "BPE" || !(byte_fallback || mentions(json, "ByteLevel")) {
-            return Err(blame("model.type", format!("{kind} without byte-level or byte-fallback pieces cannot be written to GGUF; use method int8, which copies tokenizer.json")));
+            return Err(blame(
+                "model.type",
+                format!(
+                    "{kind} without byte-level or byte-fallback pieces cannot be written to GGUF; use method int8, which copies tokenizer.json"
+                ),
+            ));
         }
 
         let mut ids = BTreeMap::new();
@@ -122,7 +123,9 @@ impl Tokenizer {
         for (token, id) in &ids {
             match slots.get_mut(*id) {
                 Some(slot @ None) => *slot = Some(token.clone()),
-                _ => return Err(blame("model.vocab", format!("id {id} is given twice, once to {token:?}"))),
+                _ => {
+                    return Err(blame("model.vocab", format!("id {id} is given twice, once to {token:?}")));
+                }
             }
         }
         let tokens = slots.into_iter().enumerate().map(|(id, t)| t.unwrap_or_else(|| format!("[PAD{id}]"))).collect();
@@ -233,57 +236,14 @@ fn is_byte_token(token: &str) -> bool {
     digits.is_some_and(|d| d.len() == 2 && u8::from_str_radix(d, 16).is_ok())
 }
 
-/// The steps of normalizer and pre-tokenizer, sequences unrolled.
-fn steps(json: &Json) -> Vec<&Json> {
-    let mut out = Vec::new();
-    for (key, inner) in [("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers")] {
-        let Some(part) = json.get(key).filter(|p| !p.is_null()) else { continue };
-        match part.get(inner).and_then(Json::as_array) {
-            Some(list) => out.extend(list),
-            None => out.push(part),
-        }
-    }
-    out
-}
-
-fn type_of(step: &Json) -> &str {
-    step.get("type").and_then(Json::as_str).unwrap_or("")
-}
-
-fn mentions(json: &Json, kind: &str) -> bool {
-    steps(json).into_iter().any(|s| type_of(s) == kind)
-}
-
-fn prepends_by_metaspace(json: &Json) -> bool {
-    steps(json).into_iter().any(|s| type_of(s) == "Metaspace" && s.get("prepend_scheme").and_then(Json::as_str) != Some("never"))
-}
-
-/// The name by which GGUF readers know the way text is split before merging.
-fn pre_tokenizer_name(json: &Json) -> Option<&'static str> {
-    let steps = steps(json);
-    let kinds: Vec<&str> = steps.iter().map(|s| type_of(s)).collect();
-    let flag = |step: &Json, key: &str, default: bool| step.get(key).and_then(Json::as_bool).unwrap_or(default);
-    match (kinds.as_slice(), steps.as_slice()) {
-        (["ByteLevel"], [bytes]) if flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true) => Some("gpt-2"),
-        (["Digits", "ByteLevel"], [digits, bytes])
-            if flag(digits, "individual_digits", false) && flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true) =>
-        {
-            Some("smollm")
-        }
-        (["Split", "ByteLevel"], [split, bytes]) if !flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true) => {
-            let isolated = split.get("behavior").and_then(Json::as_str) == Some("Isolated") && !flag(split, "invert", false);
-            match split.get("pattern").and_then(|p| p.get("Regex")).and_then(Json::as_str) {
-                Some(GPT2_REGEX) if isolated => Some("gpt-2"),
-                Some(LLAMA3_REGEX) if isolated => Some("llama-bpe"),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
 /// Special token ids, BOS and EOS habits, chat template: tokenizer_config.json first, then config.json and the post-processor.
-fn specials(out: &mut TokenizerMetadata, settings: &Fields, config: &Json, json: &Json, tokenizer: &Tokenizer) -> Result<(), CompressError> {
+fn specials(
+    out: &mut TokenizerMetadata,
+    settings: &Fields,
+    config: &Json,
+    json: &Json,
+    tokenizer: &Tokenizer,
+) -> Result<(), CompressError> {
     for (name, key) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("unk", "unknown_token_id"), ("pad", "padding_token_id")] {
         let declared = settings.get(&format!("{name}_token"));
         let text = declared.and_then(|t| t.as_str().or_else(|| t.get("content").and_then(Json::as_str)));

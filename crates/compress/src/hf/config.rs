@@ -73,11 +73,7 @@ fn family(fields: &Fields) -> Result<Family, CompressError> {
     match found {
         "LlamaForCausalLM" | "llama" => Ok(Family::Llama),
         "GPT2LMHeadModel" | "gpt2" => Ok(Family::Gpt2),
-        _ => Err(CompressError::UnknownArchitecture {
-            path: fields.path.to_owned(),
-            found: found.to_owned(),
-            supported: SUPPORTED,
-        }),
+        _ => Err(CompressError::UnknownArchitecture { path: fields.path.to_owned(), found: found.to_owned(), supported: SUPPORTED }),
     }
 }
 
@@ -87,7 +83,9 @@ fn llama(fields: &Fields) -> Result<Arch, CompressError> {
     let head_dim = match fields.get("head_dim") {
         Some(_) => fields.size("head_dim")?,
         None if hidden.is_multiple_of(heads) => hidden / heads,
-        None => return Err(CompressError::field(fields.path, "num_attention_heads", format!("{heads} does not divide hidden_size {hidden}"))),
+        None => {
+            return Err(CompressError::field(fields.path, "num_attention_heads", format!("{heads} does not divide hidden_size {hidden}")));
+        }
     };
     // Newer configs keep rope_theta inside rope_parameters.
     let rope_theta = match fields.get("rope_parameters") {
@@ -147,7 +145,9 @@ pub(crate) fn check_sayable_in_gguf(path: &Path, config: &Value, family: Family)
                 return refuse("hidden_act", act);
             }
             for key in ["rope_scaling", "rope_parameters"] {
-                let Some(inner) = fields.get(key) else { continue };
+                let Some(inner) = fields.get(key) else {
+                    continue;
+                };
                 let inner = Fields { path, value: inner };
                 let kind = inner.text("rope_type")?.or(inner.text("type")?).unwrap_or("default");
                 if kind != "default" {

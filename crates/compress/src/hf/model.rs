@@ -28,7 +28,11 @@ impl Model {
         let config_path = dir.join("config.json");
         let config = read_json(&config_path)?;
         if config.get("quantization_config").is_some_and(|q| !q.is_null()) {
-            return Err(CompressError::field(&config_path, "quantization_config", "the model is quantized already; start from the original"));
+            return Err(CompressError::field(
+                &config_path,
+                "quantization_config",
+                "the model is quantized already; start from the original",
+            ));
         }
         let arch = arch_from_config(&config_path, &config)?;
         let source = WeightSource::open(dir)?;
@@ -85,7 +89,9 @@ impl Model {
 
 fn canonical(arch: &Arch, name: &str) -> String {
     match arch.family {
-        Family::Gpt2 if !name.starts_with("transformer.") && name != "lm_head.weight" => format!("transformer.{name}"),
+        Family::Gpt2 if !name.starts_with("transformer.") && name != "lm_head.weight" => {
+            format!("transformer.{name}")
+        }
         _ => name.to_owned(),
     }
 }

@@ -126,7 +126,10 @@ impl WeightSource {
         }
         let index_path = dir.join("model.safetensors.index.json");
         let Some(index) = read_json_if_there(&index_path)? else {
-            let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "neither it nor model.safetensors.index.json is there; other weight formats must be converted to safetensors first");
+            let missing = std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "neither it nor model.safetensors.index.json is there; other weight formats must be converted to safetensors first",
+            );
             return Err(CompressError::io("open", &single)(missing));
         };
         source.path = index_path;
