@@ -1,0 +1,181 @@
+//! Training documents become token shards, and shards become numbered sequences.
+//!
+//! Each training chunk is one shard: its documents' tokens, each document followed by the end-of-text token. A shard is cut into windows:
+//! sequence `i` covers tokens `[i*L, i*L + L + 1)`, `L` inputs with their targets one further. So each token but the first is a target exactly once; the tail
+//! that does not fill a window is dropped and counted. All of it is fixed before sampling begins: a sequence's number stands for its content.
+
+use crate::clean::CleanDocument;
+use crate::error::{Error, Result};
+use crate::megatron::{ShardWriter, TokenType};
+use crate::merge::JsonLines;
+use crate::output::FileInfo;
+use crate::tokenizer::Tokenizer;
+use osler_core::digest::Digest;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Text that is tokenized at once by all threads.
+const BATCH_BYTES: usize = 4 << 20;
+const FORMAT: u32 = 1;
+
+/// What a dataset is: written by [`pack`], read by [`crate::Dataset`]. Its fingerprint is the corpus's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetManifest {
+    pub format: u32,
+    /// Tokens of a sequence's input; one more is stored for the last target.
+    pub sequence_length: u32,
+    pub vocab_size: u32,
+    pub token_type: TokenType,
+    pub eos: u32,
+    /// Of `tokenizer.json`.
+    pub tokenizer: Digest,
+    pub shards: Vec<Shard>,
+    pub documents: u64,
+    pub sequences: u64,
+    /// Stored tokens, end-of-text tokens included.
+    pub tokens: u64,
+    /// Tokens that no sequence covers.
+    pub dropped_tokens: u64,
+    /// Over every other field.
+    pub fingerprint: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    pub bin: FileInfo,
+    pub idx: FileInfo,
+    pub documents: u64,
+    pub tokens: u64,
+    pub sequences: u64,
+}
+
+/// The number of windows in `tokens`.
+pub fn sequences_in(tokens: u64, sequence_length: u32) -> u64 {
+    tokens.saturating_sub(1).checked_div(u64::from(sequence_length)).unwrap_or_default()
+}
+
+/// Tokens that the windows of a shard leave over.
+fn dropped(tokens: u64, sequence_length: u32) -> u64 {
+    match sequences_in(tokens, sequence_length) {
+        0 => tokens,
+        n => tokens - (n * u64::from(sequence_length) + 1),
+    }
+}
+
+impl DatasetManifest {
+    /// The fingerprint that the other fields have.
+    fn expected_fingerprint(&self) -> Digest {
+        let blank = Self { fingerprint: Digest::from_bytes([0; 32]), ..self.clone() };
+        // Serialization cannot fail: all fields are numbers, strings and lists.
+        Digest::of(&serde_json::to_vec(&blank).unwrap_or_default())
+    }
+
+    /// Checks that the manifest agrees with itself; a manifest from outside is believed only then.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: &str| Err(Error::Unusable(format!("dataset manifest: {what}; it is damaged or was edited")));
+        if self.format != FORMAT {
+            return Err(Error::Unusable(format!("dataset manifest: format {}, this program reads {FORMAT}", self.format)));
+        }
+        if self.expected_fingerprint() != self.fingerprint {
+            return wrong("the fingerprint does not fit the content");
+        }
+        if self.sequence_length == 0 || self.token_type != TokenType::for_vocab(self.vocab_size) || self.eos >= self.vocab_size {
+            return wrong("sequence length, vocabulary and token type do not fit together");
+        }
+        let add = |f: fn(&Shard) -> u64| self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(f(shard)));
+        let sums = (add(|s| s.documents), add(|s| s.tokens), add(|s| s.sequences));
+        if sums != (Some(self.documents), Some(self.tokens), Some(self.sequences)) {
+            return wrong("the shards' counts do not add up");
+        }
+        for shard in &self.shards {
+            let bytes = shard.tokens.checked_mul(self.token_type.bytes());
+            if bytes != Some(shard.bin.bytes) || shard.sequences != sequences_in(shard.tokens, self.sequence_length) {
+                return wrong("a shard's counts do not fit its size");
+            }
+            let plain = |name: &str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+            if !plain(&shard.bin.name) || !plain(&shard.idx.name) {
+                return wrong("a shard's file name is not a plain name");
+            }
+        }
+        let dropped: u64 = self.shards.iter().map(|s| dropped(s.tokens, self.sequence_length)).sum();
+        if dropped != self.dropped_tokens { wrong("the dropped tokens do not add up") } else { Ok(()) }
+    }
+}
+
+/// Tokenizes the files that [`crate::merge`] wrote into `shard-00000.bin`, `.idx` and so on, one shard a file, and numbers the sequences.
+///
+/// # Errors
+/// Not one sequence comes out; a file cannot be read or written; the tokenizer gives an id outside its vocabulary.
+pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, out_dir: &Path) -> Result<DatasetManifest> {
+    if sequence_length == 0 {
+        return Err(Error::Unusable("sequence_length is 0; a sequence has at least one token".into()));
+    }
+    let token_type = TokenType::for_vocab(tokenizer.vocab_size());
+    let mut shards = Vec::new();
+    for (index, path) in train.iter().enumerate() {
+        let mut writer = ShardWriter::create(out_dir, &format!("shard-{index:05}"), token_type)?;
+        tokenize_file(path, tokenizer, &mut writer)?;
+        let tokens = writer.tokens();
+        let (bin, idx) = writer.finish()?;
+        shards.push(Shard { documents: bin.records, bin, idx, tokens, sequences: sequences_in(tokens, sequence_length) });
+    }
+    let mut manifest = DatasetManifest {
+        format: FORMAT,
+        sequence_length,
+        vocab_size: tokenizer.vocab_size(),
+        token_type,
+        eos: tokenizer.eos(),
+        tokenizer: tokenizer.digest(),
+        documents: shards.iter().map(|s| s.documents).sum(),
+        sequences: shards.iter().map(|s| s.sequences).sum(),
+        tokens: shards.iter().map(|s| s.tokens).sum(),
+        dropped_tokens: shards.iter().map(|s| dropped(s.tokens, sequence_length)).sum(),
+        shards,
+        fingerprint: Digest::from_bytes([0; 32]),
+    };
+    if manifest.sequences == 0 {
+        return Err(Error::Unusable(format!(
+            "packing gave no sequence: {} documents have {} tokens in {} shards, and one sequence of length {sequence_length} needs {} in one shard; \
+             use a shorter sequence_length or more text",
+            manifest.documents,
+            manifest.tokens,
+            manifest.shards.len(),
+            u64::from(sequence_length) + 1,
+        )));
+    }
+    manifest.fingerprint = manifest.expected_fingerprint();
+    Ok(manifest)
+}
+
+/// Threads tokenize; the order of documents is the file's.
+fn tokenize_file(path: &Path, tokenizer: &Tokenizer, writer: &mut ShardWriter) -> Result<()> {
+    let mut lines = JsonLines::open(path)?;
+    let mut more = true;
+    while more {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while more && bytes < BATCH_BYTES {
+            match lines.next::<CleanDocument>()? {
+                Some(document) => {
+                    bytes += document.text.len();
+                    batch.push(document.text);
+                }
+                None => more = false,
+            }
+        }
+        let encoded: Vec<Result<Vec<u32>>> = batch
+            .par_iter()
+            .map(|text| {
+                let mut ids = tokenizer.encode(text)?;
+                ids.push(tokenizer.eos());
+                Ok(ids)
+            })
+            .collect();
+        for ids in encoded {
+            writer.document(&ids?)?;
+        }
+    }
+    Ok(())
+}

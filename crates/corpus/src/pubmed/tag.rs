@@ -1,0 +1,37 @@
+//! The element names that matter; everything else is [`Tag::Other`] and passed over.
+
+macro_rules! tags {
+    ($($name:ident)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Tag {
+            $($name,)*
+            /// MathML's `annotation` and `annotation-xml`.
+            Annotation,
+            Other,
+        }
+
+        impl Tag {
+            pub(super) fn of(name: &str) -> Self {
+                match name {
+                    $(stringify!($name) => Self::$name,)*
+                    "annotation" | "annotation-xml" => Self::Annotation,
+                    _ => Self::Other,
+                }
+            }
+        }
+    };
+}
+
+tags! {
+    PubmedArticleSet PubmedBookArticleSet PubmedArticle PubmedBookArticle DeleteCitation
+    MedlineCitation BookDocument PMID DateCompleted DateRevised
+    Article Journal JournalIssue PubDate Title ArticleTitle VernacularTitle Abstract AbstractText OtherAbstract
+    Language PublicationTypeList PublicationType CommentsCorrectionsList CommentsCorrections
+    Book BookTitle Year Month Day Season MedlineDate
+}
+
+impl Tag {
+    pub(super) fn has_attributes(self) -> bool {
+        matches!(self, Self::PMID | Self::AbstractText | Self::OtherAbstract | Self::CommentsCorrections)
+    }
+}
