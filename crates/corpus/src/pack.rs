@@ -67,7 +67,7 @@ fn dropped(tokens: u64, sequence_length: u32) -> u64 {
 
 impl DatasetManifest {
     /// The fingerprint that the other fields have.
-    fn expected_fingerprint(&self) -> Digest {
+    pub(crate) fn expected_fingerprint(&self) -> Digest {
         let blank = Self { fingerprint: Digest::from_bytes([0; 32]), ..self.clone() };
         // Serialization cannot fail: all fields are numbers, strings and lists.
         Digest::of(&serde_json::to_vec(&blank).unwrap_or_default())

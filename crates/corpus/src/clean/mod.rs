@@ -3,6 +3,8 @@
 
 mod copyright;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use rules::Rule;
 

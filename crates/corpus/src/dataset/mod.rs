@@ -1,6 +1,9 @@
 //! Reads packed sequences by number, from shards on a local disk. Any sequence can be asked for at any time and by any thread; nothing is
 //! kept in memory but the shards' sizes.
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::{Error, Result};
 use crate::megatron::Index;
 use crate::output::digest_file;

@@ -1,0 +1,55 @@
+//! A whole source file through the rules: counts, the three files, and errors that leave nothing behind.
+
+use super::*;
+use osler_core::spec::{CleanRules, CorpusFormat};
+
+fn corpus() -> CorpusSpec {
+    let rules = CleanRules { languages: vec!["eng".into()], min_words: 3, ..CleanRules::default() };
+    CorpusSpec { format: CorpusFormat::PubmedXml, files: vec![], text_field: "text".into(), separator: None, rules, held_out: 0.0 }
+}
+
+fn article(pmid: u32, language: &str, text: &str) -> String {
+    format!(
+        "<PubmedArticle><MedlineCitation><PMID Version=\"2\">{pmid}</PMID><Article><ArticleTitle>A title.</ArticleTitle><Abstract><AbstractText>{text}\
+         </AbstractText></Abstract><Language>{language}</Language></Article></MedlineCitation></PubmedArticle>"
+    )
+}
+
+#[test]
+fn every_record_is_kept_or_logged_and_leaves_a_tombstone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (folder.path().join("a.xml"), folder.path().join("out"));
+    let records = [article(1, "eng", "Some words."), article(2, "ger", "Worte."), article(3, "eng", ""), article(4, "eng", "More.")].concat();
+    std::fs::write(&source, format!("<PubmedArticleSet>{records}<DeleteCitation><PMID>9</PMID></DeleteCitation></PubmedArticleSet>")).unwrap();
+    let output = clean_source(&source, 3, &corpus(), &out).unwrap();
+    assert_eq!((output.records, output.deletions, output.words), (4, 1, 7));
+    assert_eq!((output.documents.records, output.removed.records, output.tombstones.records), (2, 2, 3));
+    assert_eq!(output.removed_by_rule, BTreeMap::from([(Rule::Language, 1), (Rule::NoAbstract, 1)]));
+    assert_eq!((output.source, output.source_bytes), digest_file(&source).unwrap());
+
+    let lines = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let documents: Vec<CleanDocument> = lines("documents.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let found: Vec<_> = documents.iter().map(|d| (d.id.as_str(), d.version, d.source_index, d.ordinal, d.words, d.text.as_str())).collect();
+    assert_eq!(found, [("1", 2, 3, 0, 4, "A title.\nSome words."), ("4", 2, 3, 3, 3, "A title.\nMore.")]);
+    let tombstones: Vec<Tombstone> = lines("tombstones.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let found: Vec<_> = tombstones.iter().map(|t| (t.id.as_str(), t.ordinal, t.rule)).collect();
+    assert_eq!(found, [("2", 1, Rule::Language), ("3", 2, Rule::NoAbstract), ("9", 4, Rule::Deleted)]);
+    assert!(lines("removed.jsonl").starts_with("{\"id\":\"2\",\"rule\":\"language\",\"detail\":\"ger\"}\n"));
+
+    let again = clean_source(&source, 3, &corpus(), &folder.path().join("again")).unwrap();
+    assert_eq!(again, output, "the same bytes again");
+}
+
+#[test]
+fn a_broken_or_empty_source_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (folder.path().join("a.xml"), folder.path().join("out"));
+    let cut = format!("<PubmedArticleSet>{}<PubmedArt", article(1, "eng", "Some words."));
+    for (text, words) in [(cut.as_str(), "a.xml: byte"), ("<PubmedArticleSet/>", "holds no documents")] {
+        std::fs::write(&source, text).unwrap();
+        let message = clean_source(&source, 0, &corpus(), &out).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    }
+    assert!(clean_source(&folder.path().join("none"), 0, &corpus(), &out).unwrap_err().retryable());
+}
