@@ -1,9 +1,7 @@
 //! Writing one abstract: a title, two to four short sentences that state most of the disease's facts, often a question with
 //! its answer. Phrasings rotate per disease, so that every fact is met in many different words.
 
-use crate::phrases::{
-    CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, SEEN, STATEMENTS,
-};
+use crate::phrases::{CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, SEEN, STATEMENTS};
 use crate::rng::Rng;
 use crate::world::{Disease, Relation};
 
@@ -30,24 +28,13 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(disease: &'a Disease, rng: Rng) -> Self {
-        Self {
-            disease,
-            rng,
-            used: [0; STATEMENTS.len()],
-            written: 0,
-            asked: 0,
-            seen: Default::default(),
-            stated: [0; 4],
-        }
+        Self { disease, rng, used: [0; STATEMENTS.len()], written: 0, asked: 0, seen: Default::default(), stated: [0; 4] }
     }
 
     pub(crate) fn article(&mut self) -> Article {
         let asked = (self.written % 5 != 4).then(|| self.next_asked());
         // What is asked is not stated beside it: the answer has to be known, it cannot be copied.
-        let mut to_state: Vec<Relation> = Relation::ALL
-            .into_iter()
-            .filter(|relation| Some(*relation) != asked)
-            .collect();
+        let mut to_state: Vec<Relation> = Relation::ALL.into_iter().filter(|relation| Some(*relation) != asked).collect();
         self.rng.shuffle(&mut to_state);
         if self.rng.chance(20) {
             to_state.pop();
@@ -60,28 +47,16 @@ impl<'a> Writer<'a> {
         let question = asked.map(|relation| self.question(relation));
         self.written += 1;
 
-        let sections = if self.rng.chance(35) {
-            self.labelled(statements, question)
-        } else {
-            self.plain(statements, question)
-        };
+        let sections = if self.rng.chance(35) { self.labelled(statements, question) } else { self.plain(statements, question) };
         Article { title, sections }
     }
 
     fn title(&mut self, to_state: &mut Vec<Relation>) -> String {
         let fits: Vec<&str> = FACT_TITLES
             .into_iter()
-            .filter(|template| {
-                Relation::stated_in(template)
-                    .iter()
-                    .all(|relation| to_state.contains(relation))
-            })
+            .filter(|template| Relation::stated_in(template).iter().all(|relation| to_state.contains(relation)))
             .collect();
-        let template = *if self.rng.chance(40) {
-            self.rng.pick(&fits)
-        } else {
-            self.rng.pick(&PLAIN_TITLES)
-        };
+        let template = *if self.rng.chance(40) { self.rng.pick(&fits) } else { self.rng.pick(&PLAIN_TITLES) };
         self.note(template);
         to_state.retain(|relation| !template.contains(relation.slot()));
         sentence(&self.disease.fill(template))
@@ -119,17 +94,10 @@ impl<'a> Writer<'a> {
         if !self.seen[relation.index()].contains(&phrasing) {
             self.seen[relation.index()].push(phrasing);
         }
-        (
-            self.disease.fill(SEEN[relation.index()][phrasing]),
-            format!("{}.", self.disease.fact(relation)),
-        )
+        (self.disease.fill(SEEN[relation.index()][phrasing]), format!("{}.", self.disease.fact(relation)))
     }
 
-    fn plain(
-        &mut self,
-        mut sentences: Vec<String>,
-        question: Option<(String, String)>,
-    ) -> Vec<(Option<&'static str>, String)> {
+    fn plain(&mut self, mut sentences: Vec<String>, question: Option<(String, String)>) -> Vec<(Option<&'static str>, String)> {
         match self.rng.below(5) {
             0 => sentences.insert(0, self.any(&OPENINGS)),
             1 => sentences.insert(1, self.any(&METHODS)),
@@ -143,16 +111,8 @@ impl<'a> Writer<'a> {
         vec![(None, sentences.join(" "))]
     }
 
-    fn labelled(
-        &mut self,
-        mut sentences: Vec<String>,
-        question: Option<(String, String)>,
-    ) -> Vec<(Option<&'static str>, String)> {
-        let last = if sentences.len() > 1 {
-            sentences.pop()
-        } else {
-            None
-        };
+    fn labelled(&mut self, mut sentences: Vec<String>, question: Option<(String, String)>) -> Vec<(Option<&'static str>, String)> {
+        let last = if sentences.len() > 1 { sentences.pop() } else { None };
         let mut sections = Vec::new();
         if self.rng.chance(40) {
             sections.push((Some("BACKGROUND"), self.any(&OPENINGS)));
@@ -161,10 +121,7 @@ impl<'a> Writer<'a> {
             sections.push((Some("METHODS"), self.any(&METHODS)));
         }
         sections.push((Some("RESULTS"), sentences.join(" ")));
-        sections.push((
-            Some("CONCLUSIONS"),
-            last.unwrap_or_else(|| self.any(&CLOSINGS)),
-        ));
+        sections.push((Some("CONCLUSIONS"), last.unwrap_or_else(|| self.any(&CLOSINGS))));
         if let Some((question, answer)) = question {
             sections.push((Some("Question"), question));
             sections.push((Some("Answer"), answer));
@@ -192,8 +149,5 @@ impl<'a> Writer<'a> {
 /// A sentence begins with a capital, also where a drug or symptom comes first. Text that begins with an element stays.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

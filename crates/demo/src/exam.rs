@@ -8,25 +8,15 @@ use crate::world::{Relation, World};
 use std::fmt::Write;
 
 /// Both exams as text, `seen` first. Question `k` of one is about the same fact as question `k` of the other.
-pub(crate) fn write(
-    seed: u64,
-    world: &World,
-    library: &Library,
-    questions: usize,
-) -> (String, String) {
+pub(crate) fn write(seed: u64, world: &World, library: &Library, questions: usize) -> (String, String) {
     let mut rng = Rng::stream(seed, "exams");
     let facts = facts(world.diseases.len(), questions, &mut rng);
     let seen = sheet("seen", world, &facts, &mut rng, |disease, relation, rng| {
         // The library wrote at least one phrasing for each fact; 0 can only be reached by breaking that rule.
         let phrasings = &library.seen[disease][relation.index()];
-        SEEN[relation.index()][phrasings
-            .get(rng.below(phrasings.len()))
-            .copied()
-            .unwrap_or(0)]
+        SEEN[relation.index()][phrasings.get(rng.below(phrasings.len())).copied().unwrap_or(0)]
     });
-    let unseen = sheet("unseen", world, &facts, &mut rng, |_, relation, rng| {
-        UNSEEN[relation.index()][rng.below(4)]
-    });
+    let unseen = sheet("unseen", world, &facts, &mut rng, |_, relation, rng| UNSEEN[relation.index()][rng.below(4)]);
     (seen, unseen)
 }
 
@@ -37,9 +27,7 @@ fn facts(diseases: usize, questions: usize, rng: &mut Rng) -> Vec<(usize, Relati
         rng.shuffle(&mut order);
         order
     });
-    (0..questions)
-        .map(|at| (orders[at % 4][at / 4], Relation::ALL[at % 4]))
-        .collect()
+    (0..questions).map(|at| (orders[at % 4][at / 4], Relation::ALL[at % 4])).collect()
 }
 
 fn sheet(

@@ -2,8 +2,8 @@
 //! It teaches a model English sentences and the form of question and answer, but none of the invented facts.
 
 use crate::general_lists::{
-    ANIMAL_QUESTIONS, ANIMAL_SENTENCES, ANIMALS, CARE, CARE_QUESTIONS, DAYS, JOB_QUESTIONS,
-    JOB_SENTENCES, JOBS, PEOPLE, STORIES, THING_QUESTIONS, THING_SENTENCES, THINGS,
+    ANIMAL_QUESTIONS, ANIMAL_SENTENCES, ANIMALS, CARE, CARE_QUESTIONS, DAYS, JOB_QUESTIONS, JOB_SENTENCES, JOBS, PEOPLE, STORIES,
+    THING_QUESTIONS, THING_SENTENCES, THINGS,
 };
 use crate::rng::Rng;
 
@@ -39,50 +39,24 @@ impl Topic {
         match rng.below(3) {
             0 => {
                 let (name, food, home, does) = *rng.pick(&ANIMALS);
-                let slots = vec![
-                    ("{name}", name),
-                    ("{food}", food),
-                    ("{home}", home),
-                    ("{does}", does),
-                ];
-                Self {
-                    slots,
-                    sentences: &ANIMAL_SENTENCES,
-                    questions: &ANIMAL_QUESTIONS,
-                }
+                let slots = vec![("{name}", name), ("{food}", food), ("{home}", home), ("{does}", does)];
+                Self { slots, sentences: &ANIMAL_SENTENCES, questions: &ANIMAL_QUESTIONS }
             }
             1 => {
                 let (name, place, stuff, purpose) = *rng.pick(&THINGS);
-                let slots = vec![
-                    ("{name}", name),
-                    ("{place}", place),
-                    ("{stuff}", stuff),
-                    ("{use}", purpose),
-                ];
-                Self {
-                    slots,
-                    sentences: &THING_SENTENCES,
-                    questions: &THING_QUESTIONS,
-                }
+                let slots = vec![("{name}", name), ("{place}", place), ("{stuff}", stuff), ("{use}", purpose)];
+                Self { slots, sentences: &THING_SENTENCES, questions: &THING_QUESTIONS }
             }
             _ => {
                 let (name, tool, place) = *rng.pick(&JOBS);
                 let slots = vec![("{name}", name), ("{tool}", tool), ("{place}", place)];
-                Self {
-                    slots,
-                    sentences: &JOB_SENTENCES,
-                    questions: &JOB_QUESTIONS,
-                }
+                Self { slots, sentences: &JOB_SENTENCES, questions: &JOB_QUESTIONS }
             }
         }
     }
 
     fn fill(&self, template: &str) -> String {
-        self.slots
-            .iter()
-            .fold(template.to_owned(), |text, (slot, word)| {
-                text.replace(slot, word)
-            })
+        self.slots.iter().fold(template.to_owned(), |text, (slot, word)| text.replace(slot, word))
     }
 }
 
@@ -91,11 +65,7 @@ fn description(rng: &mut Rng, sentences: usize) -> String {
     let topic = Topic::draw(rng);
     let mut order: Vec<usize> = (0..topic.sentences.len()).collect();
     rng.shuffle(&mut order);
-    let mut text: Vec<String> = order
-        .iter()
-        .take(sentences)
-        .map(|&at| topic.fill(topic.sentences[at]))
-        .collect();
+    let mut text: Vec<String> = order.iter().take(sentences).map(|&at| topic.fill(topic.sentences[at])).collect();
     if rng.chance(60) {
         let (question, answer) = rng.pick(topic.questions);
         text.push(asked(&topic.fill(question), &topic.fill(answer), " "));
@@ -120,18 +90,9 @@ fn stories(rng: &mut Rng) -> String {
         .map(|_| {
             let (who, day) = (*rng.pick(&PEOPLE), *rng.pick(&DAYS));
             let ((thing, ..), (_, place, ..)) = (*rng.pick(&THINGS), *rng.pick(&THINGS));
-            let fill = |text: &str| {
-                text.replace("{who}", who)
-                    .replace("{day}", day)
-                    .replace("{thing}", thing)
-                    .replace("{place}", place)
-            };
+            let fill = |text: &str| text.replace("{who}", who).replace("{day}", day).replace("{thing}", thing).replace("{place}", place);
             let (tale, question, answer) = *rng.pick(&STORIES);
-            format!(
-                "{}\n{}",
-                fill(tale),
-                asked(&fill(question), &fill(answer), "\n")
-            )
+            format!("{}\n{}", fill(tale), asked(&fill(question), &fill(answer), "\n"))
         })
         .collect();
     told.join("\n")

@@ -81,19 +81,9 @@ pub(crate) const JOBS: [(&str, &str, &str); 18] = [
     ("barber", "a razor", "salon"),
 ];
 
-pub(crate) const PEOPLE: [&str; 12] = [
-    "Anna", "Ben", "Carla", "Daniel", "Ella", "Frank", "Grace", "Henry", "Irene", "Jack", "Kate",
-    "Louis",
-];
-pub(crate) const DAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+pub(crate) const PEOPLE: [&str; 12] =
+    ["Anna", "Ben", "Carla", "Daniel", "Ella", "Frank", "Grace", "Henry", "Irene", "Jack", "Kate", "Louis"];
+pub(crate) const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// {name} {food} {home} {does}.
 pub(crate) const ANIMAL_SENTENCES: [&str; 8] = [
@@ -115,14 +105,8 @@ pub(crate) const ANIMAL_QUESTIONS: [(&str, &str); 8] = [
     ("In which place is the {name} at home?", "{home}"),
     ("Name the food that a {name} likes.", "{food}"),
     ("What would a farmer give to a hungry {name}?", "{food}"),
-    (
-        "If someone looks for a {name}, where should he go?",
-        "{home}",
-    ),
-    (
-        "Someone has a {name}. What should it be fed with?",
-        "{food}",
-    ),
+    ("If someone looks for a {name}, where should he go?", "{home}"),
+    ("Someone has a {name}. What should it be fed with?", "{food}"),
 ];
 
 /// {name} {place} {stuff} {use}.
@@ -143,10 +127,7 @@ pub(crate) const THING_QUESTIONS: [(&str, &str); 8] = [
     ("What is the {name} used for?", "{use}"),
     ("Which material is typical of the {name}?", "{stuff}"),
     ("Name the place where the {name} belongs.", "{place}"),
-    (
-        "The {name} is missing. Where in the house or town was it found?",
-        "{place}",
-    ),
+    ("The {name} is missing. Where in the house or town was it found?", "{place}"),
     ("If the {name} breaks, which material is needed?", "{stuff}"),
     ("What does someone with a {name} do with it?", "{use}"),
 ];
@@ -166,45 +147,18 @@ pub(crate) const JOB_QUESTIONS: [(&str, &str); 6] = [
     ("Where does the {name} work?", "{place}"),
     ("Name the tool that a {name} needs most.", "{tool}"),
     ("Which place is typical of the {name}?", "{place}"),
-    (
-        "A {name} comes to work. What will be taken first?",
-        "{tool}",
-    ),
+    ("A {name} comes to work. What will be taken first?", "{tool}"),
     ("How does one know a {name}?", "{tool}"),
 ];
 
 /// {who} {day} {thing} {place}: somebody puts something somewhere, and is asked about it.
 pub(crate) const STORIES: [(&str, &str, &str); 6] = [
-    (
-        "On {day}, {who} put the {thing} in the {place}.",
-        "Where is the {thing}?",
-        "{place}",
-    ),
-    (
-        "{who} found a {thing} in the {place} on {day}.",
-        "What did {who} find?",
-        "{thing}",
-    ),
-    (
-        "{who} went to the {place} on {day} and bought a {thing}.",
-        "What was bought in the {place}?",
-        "{thing}",
-    ),
-    (
-        "The {thing} of {who} was lost, and on {day} it was in the {place}.",
-        "Where was the {thing} of {who}?",
-        "{place}",
-    ),
-    (
-        "{who} forgot the {thing} on {day}. A friend brought it to the {place}.",
-        "Which thing did {who} forget?",
-        "{thing}",
-    ),
-    (
-        "It was {day}. {who} sat in the {place} and held a {thing}.",
-        "What did {who} hold on {day}?",
-        "{thing}",
-    ),
+    ("On {day}, {who} put the {thing} in the {place}.", "Where is the {thing}?", "{place}"),
+    ("{who} found a {thing} in the {place} on {day}.", "What did {who} find?", "{thing}"),
+    ("{who} went to the {place} on {day} and bought a {thing}.", "What was bought in the {place}?", "{thing}"),
+    ("The {thing} of {who} was lost, and on {day} it was in the {place}.", "Where was the {thing} of {who}?", "{place}"),
+    ("{who} forgot the {thing} on {day}. A friend brought it to the {place}.", "Which thing did {who} forget?", "{thing}"),
+    ("It was {day}. {who} sat in the {place} and held a {thing}.", "What did {who} hold on {day}?", "{thing}"),
 ];
 
 /// Care and science in plain words. Each stands for itself; none is about an invented name.
@@ -273,10 +227,7 @@ pub(crate) const CARE_QUESTIONS: [(&str, &str); 20] = [
     ("What is an altered gene called?", "a mutation"),
     ("Which thing can a person feel?", "a symptom"),
     ("Where are cells and blood tested?", "laboratory"),
-    (
-        "What is a part of the body with its own work called?",
-        "an organ",
-    ),
+    ("What is a part of the body with its own work called?", "an organ"),
     ("Name the place for people with a disease.", "hospital"),
     ("If a wound is deep, who should see it?", "a surgeon"),
     ("What should a patient take?", "medicine"),
@@ -287,8 +238,5 @@ pub(crate) const CARE_QUESTIONS: [(&str, &str); 20] = [
     ("What does a tired person need?", "sleep"),
     ("How does a child learn?", "by asking"),
     ("A woman is cold. What should be given to her?", "a blanket"),
-    (
-        "In a family with many children, what is needed most?",
-        "time",
-    ),
+    ("In a family with many children, what is needed most?", "time"),
 ];

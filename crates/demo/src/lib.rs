@@ -43,13 +43,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            seed: 26,
-            diseases: 150,
-            abstracts: 3_000,
-            general_documents: 4_000,
-            questions: 400,
-        }
+        Self { seed: 26, diseases: 150, abstracts: 3_000, general_documents: 4_000, questions: 400 }
     }
 }
 
@@ -57,28 +51,13 @@ impl Options {
     fn check(&self) -> Result<(), DemoError> {
         let bounds = [
             ("diseases", self.diseases, 8, 400),
-            (
-                "abstracts",
-                self.abstracts,
-                self.diseases.saturating_mul(8),
-                100_000,
-            ),
+            ("abstracts", self.abstracts, self.diseases.saturating_mul(8), 100_000),
             ("general_documents", self.general_documents, 50, 100_000),
-            (
-                "questions",
-                self.questions,
-                4,
-                self.diseases.saturating_mul(4),
-            ),
+            ("questions", self.questions, 4, self.diseases.saturating_mul(4)),
         ];
         for (option, value, least, most) in bounds {
             if value < least || value > most {
-                return Err(DemoError::Option {
-                    option,
-                    value,
-                    least,
-                    most,
-                });
+                return Err(DemoError::Option { option, value, least, most });
             }
         }
         Ok(())
@@ -118,22 +97,13 @@ pub struct Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     #[error("option {option} is {value}; give a number from {least} to {most}")]
-    Option {
-        option: &'static str,
-        value: usize,
-        least: usize,
-        most: usize,
-    },
+    Option { option: &'static str, value: usize, least: usize, most: usize },
     #[error("{}: not written by this generator; choose an empty folder", path.display())]
     Foreign { path: PathBuf },
     #[error("{}: holds other bytes than these options give; choose an empty folder or delete it", path.display())]
     Different { path: PathBuf },
     #[error("{verb} {}: {source}", path.display())]
-    Io {
-        verb: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { verb: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 const README: &str = "An invented medical world, written by Osler's generator for the quickstart.\n\
@@ -164,10 +134,7 @@ pub fn generate(dir: &Path, options: &Options) -> Result<Summary, DemoError> {
     let corrected = library.count(|fate| matches!(fate, Fate::Correction { .. }));
     Ok(Summary {
         records: library.records().count(),
-        usable: library
-            .records()
-            .filter(|record| record.is_usable())
-            .count(),
+        usable: library.records().filter(|record| record.is_usable()).count(),
         retracted: library.count(|fate| *fate == Fate::Retracted),
         deleted: library.deleted.len(),
         superseded: library.count(|fate| matches!(fate, Fate::Superseded { .. })),
@@ -180,40 +147,24 @@ pub fn generate(dir: &Path, options: &Options) -> Result<Summary, DemoError> {
         least_stated: library.stated.iter().flatten().copied().min().unwrap_or(0),
         general_documents: options.general_documents,
         questions: options.questions,
-        files: planned
-            .iter()
-            .map(|file| (file.path, file.bytes.len() as u64))
-            .collect(),
+        files: planned.iter().map(|file| (file.path, file.bytes.len() as u64)).collect(),
         written,
     })
 }
 
-fn plan(
-    world: &World,
-    library: &Library,
-    options: &Options,
-    dir: &Path,
-) -> Result<Vec<Planned>, DemoError> {
+fn plan(world: &World, library: &Library, options: &Options, dir: &Path) -> Result<Vec<Planned>, DemoError> {
     let mut rng = Rng::stream(options.seed, "pubmed");
     let [first, second, third] = &library.baseline;
     let pubmed: [(&'static str, &[records::Record], &[u32]); 4] = [
         ("pubmed/demo26n0001.xml.gz", first, &[]),
         ("pubmed/demo26n0002.xml.gz", second, &[]),
         ("pubmed/demo26n0003.xml.gz", third, &[]),
-        (
-            "pubmed/demo26n0004.xml.gz",
-            &library.update,
-            &library.deleted,
-        ),
+        ("pubmed/demo26n0004.xml.gz", &library.update, &library.deleted),
     ];
     let mut planned = Vec::new();
     for (path, records, deleted) in pubmed {
         let xml = pubmed::file(records, deleted, &world.people, &mut rng);
-        let bytes = gzip(xml.as_bytes()).map_err(|source| DemoError::Io {
-            verb: "compress",
-            path: dir.join(path),
-            source,
-        })?;
+        let bytes = gzip(xml.as_bytes()).map_err(|source| DemoError::Io { verb: "compress", path: dir.join(path), source })?;
         planned.push(Planned { path, bytes });
     }
     let general = general::write(options.seed, options.general_documents);
@@ -224,18 +175,13 @@ fn plan(
         ("exams/unseen.jsonl", unseen),
         ("README.txt", README.to_owned()),
     ];
-    planned.extend(texts.map(|(path, text)| Planned {
-        path,
-        bytes: text.into_bytes(),
-    }));
+    planned.extend(texts.map(|(path, text)| Planned { path, bytes: text.into_bytes() }));
     Ok(planned)
 }
 
 /// Without a time or a file name in the header, so that equal text gives equal bytes.
 fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzBuilder::new()
-        .mtime(0)
-        .write(Vec::new(), Compression::default());
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
     encoder.write_all(text)?;
     encoder.finish()
 }

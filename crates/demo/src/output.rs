@@ -26,11 +26,7 @@ pub(crate) fn place(dir: &Path, planned: &[Planned]) -> Result<usize, DemoError>
             Ok(_) => return Err(DemoError::Different { path }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing.push(file),
             Err(source) => {
-                return Err(DemoError::Io {
-                    verb: "read",
-                    path,
-                    source,
-                });
+                return Err(DemoError::Io { verb: "read", path, source });
             }
         }
     }
@@ -53,28 +49,16 @@ fn check_entries(dir: &Path, planned: &[Planned]) -> Result<(), DemoError> {
             Ok(listed) => listed,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => {
-                return Err(DemoError::Io {
-                    verb: "list",
-                    path: folder,
-                    source,
-                });
+                return Err(DemoError::Io { verb: "list", path: folder, source });
             }
         };
         for entry in listed {
-            let entry = entry.map_err(|source| DemoError::Io {
-                verb: "list",
-                path: folder.clone(),
-                source,
-            })?;
+            let entry = entry.map_err(|source| DemoError::Io { verb: "list", path: folder.clone(), source })?;
             let path = entry.path();
             if !known.contains(&path) {
                 return Err(DemoError::Foreign { path });
             }
-            let kind = entry.file_type().map_err(|source| DemoError::Io {
-                verb: "look at",
-                path: path.clone(),
-                source,
-            })?;
+            let kind = entry.file_type().map_err(|source| DemoError::Io { verb: "look at", path: path.clone(), source })?;
             if kind.is_dir() {
                 folders.push(path);
             }
@@ -85,13 +69,7 @@ fn check_entries(dir: &Path, planned: &[Planned]) -> Result<(), DemoError> {
 
 /// Whole or not at all: a reader never finds half a file under the final name.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), DemoError> {
-    let io = |verb: &'static str| {
-        move |source| DemoError::Io {
-            verb,
-            path: path.to_path_buf(),
-            source,
-        }
-    };
+    let io = |verb: &'static str| move |source| DemoError::Io { verb, path: path.to_path_buf(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(io("make the folder of"))?;
     }

@@ -15,30 +15,13 @@ const JOURNALS: [(&str, &str); 4] = [
     ("Annals of invented medicine", "Ann Invent Med"),
     ("The fictional journal of therapy", "Fict J Ther"),
     ("Archives of imaginary genetics", "Arch Imag Genet"),
-    (
-        "Proceedings of the society for nowhere diseases",
-        "Proc Soc Nowhere Dis",
-    ),
+    ("Proceedings of the society for nowhere diseases", "Proc Soc Nowhere Dis"),
 ];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
-const FORENAMES: [(&str, &str); 6] = [
-    ("Ada", "A"),
-    ("Bruno", "B"),
-    ("Clara", "C"),
-    ("David", "D"),
-    ("Eva", "E"),
-    ("Felix", "F"),
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const FORENAMES: [(&str, &str); 6] = [("Ada", "A"), ("Bruno", "B"), ("Clara", "C"), ("David", "D"), ("Eva", "E"), ("Felix", "F")];
 
 /// One file. `deleted` is empty in a baseline file.
-pub(crate) fn file(
-    records: &[Record],
-    deleted: &[u32],
-    people: &[String],
-    rng: &mut Rng,
-) -> String {
+pub(crate) fn file(records: &[Record], deleted: &[u32], people: &[String], rng: &mut Rng) -> String {
     let mut xml = format!("{HEAD}<!-- {NOTICE} -->\n<PubmedArticleSet>\n");
     for record in records {
         article(&mut xml, record, people, rng);
@@ -64,16 +47,8 @@ fn article(xml: &mut String, record: &Record, people: &[String], rng: &mut Rng) 
     let (volume, page) = (rng.between(1, 60), rng.between(1, 900));
     let status = *rng.pick(&["MEDLINE", "MEDLINE", "MEDLINE", "PubMed-not-MEDLINE"]);
     line(xml, 2, "<PubmedArticle>");
-    line(
-        xml,
-        4,
-        &format!("<MedlineCitation Status=\"{status}\" Owner=\"NLM\">"),
-    );
-    line(
-        xml,
-        6,
-        &format!("<PMID Version=\"{version}\">{}</PMID>", record.pmid),
-    );
+    line(xml, 4, &format!("<MedlineCitation Status=\"{status}\" Owner=\"NLM\">"));
+    line(xml, 6, &format!("<PMID Version=\"{version}\">{}</PMID>", record.pmid));
     date(xml, 6, "DateRevised", revised, month + 1, day);
     line(xml, 6, "<Article PubModel=\"Print\">");
     line(xml, 8, "<Journal>");
@@ -82,15 +57,7 @@ fn article(xml: &mut String, record: &Record, people: &[String], rng: &mut Rng) 
     line(xml, 12, &format!("<Issue>{}</Issue>", month + 1));
     line(xml, 12, "<PubDate>");
     if rng.chance(10) {
-        line(
-            xml,
-            14,
-            &format!(
-                "<MedlineDate>{year} {}-{}</MedlineDate>",
-                MONTHS[month],
-                MONTHS[(month + 1) % 12]
-            ),
-        );
+        line(xml, 14, &format!("<MedlineDate>{year} {}-{}</MedlineDate>", MONTHS[month], MONTHS[(month + 1) % 12]));
     } else {
         line(xml, 14, &format!("<Year>{year}</Year>"));
         line(xml, 14, &format!("<Month>{}</Month>", MONTHS[month]));
@@ -98,57 +65,26 @@ fn article(xml: &mut String, record: &Record, people: &[String], rng: &mut Rng) 
     line(xml, 12, "</PubDate>");
     line(xml, 10, "</JournalIssue>");
     line(xml, 10, &format!("<Title>{journal}</Title>"));
-    line(
-        xml,
-        10,
-        &format!("<ISOAbbreviation>{short}</ISOAbbreviation>"),
-    );
+    line(xml, 10, &format!("<ISOAbbreviation>{short}</ISOAbbreviation>"));
     line(xml, 8, "</Journal>");
-    line(
-        xml,
-        8,
-        &format!("<ArticleTitle>{}</ArticleTitle>", record.article.title),
-    );
-    line(
-        xml,
-        8,
-        &format!(
-            "<Pagination><MedlinePgn>{page}-{}</MedlinePgn></Pagination>",
-            page + 7
-        ),
-    );
+    line(xml, 8, &format!("<ArticleTitle>{}</ArticleTitle>", record.article.title));
+    line(xml, 8, &format!("<Pagination><MedlinePgn>{page}-{}</MedlinePgn></Pagination>", page + 7));
     abstract_text(xml, record);
     authors(xml, people, rng);
-    let language = if let Fate::Vernacular { language } = record.fate {
-        language
-    } else {
-        "eng"
-    };
+    let language = if let Fate::Vernacular { language } = record.fate { language } else { "eng" };
     line(xml, 8, &format!("<Language>{language}</Language>"));
     publication_types(xml, record.fate, rng);
     if let Some(title) = &record.vernacular_title {
-        line(
-            xml,
-            8,
-            &format!("<VernacularTitle>{title}</VernacularTitle>"),
-        );
+        line(xml, 8, &format!("<VernacularTitle>{title}</VernacularTitle>"));
     }
     line(xml, 6, "</Article>");
-    line(
-        xml,
-        6,
-        &format!(
-            "<MedlineJournalInfo><Country>Nowhere</Country><MedlineTA>{short}</MedlineTA></MedlineJournalInfo>"
-        ),
-    );
+    line(xml, 6, &format!("<MedlineJournalInfo><Country>Nowhere</Country><MedlineTA>{short}</MedlineTA></MedlineJournalInfo>"));
     if record.fate == Fate::Retracted {
         line(xml, 6, "<CommentsCorrectionsList>");
         line(
             xml,
             8,
-            &format!(
-                "<CommentsCorrections RefType=\"RetractionIn\"><RefSource>{short}. 2025;1:1</RefSource></CommentsCorrections>"
-            ),
+            &format!("<CommentsCorrections RefType=\"RetractionIn\"><RefSource>{short}. 2025;1:1</RefSource></CommentsCorrections>"),
         );
         line(xml, 6, "</CommentsCorrectionsList>");
     }
@@ -156,11 +92,7 @@ fn article(xml: &mut String, record: &Record, people: &[String], rng: &mut Rng) 
     line(xml, 4, "<PubmedData>");
     line(xml, 6, "<PublicationStatus>ppublish</PublicationStatus>");
     line(xml, 6, "<ArticleIdList>");
-    line(
-        xml,
-        8,
-        &format!("<ArticleId IdType=\"pubmed\">{}</ArticleId>", record.pmid),
-    );
+    line(xml, 8, &format!("<ArticleId IdType=\"pubmed\">{}</ArticleId>", record.pmid));
     line(xml, 6, "</ArticleIdList>");
     line(xml, 4, "</PubmedData>");
     line(xml, 2, "</PubmedArticle>");
@@ -175,18 +107,8 @@ fn abstract_text(xml: &mut String, record: &Record) {
         match label {
             None => line(xml, 10, &format!("<AbstractText>{text}</AbstractText>")),
             Some(label) => {
-                let category = if label.chars().all(char::is_uppercase) {
-                    label
-                } else {
-                    "UNASSIGNED"
-                };
-                line(
-                    xml,
-                    10,
-                    &format!(
-                        "<AbstractText Label=\"{label}\" NlmCategory=\"{category}\">{text}</AbstractText>"
-                    ),
-                );
+                let category = if label.chars().all(char::is_uppercase) { label } else { "UNASSIGNED" };
+                line(xml, 10, &format!("<AbstractText Label=\"{label}\" NlmCategory=\"{category}\">{text}</AbstractText>"));
             }
         }
     }
@@ -206,35 +128,19 @@ fn authors(xml: &mut String, people: &[String], rng: &mut Rng) {
         );
     }
     if rng.chance(5) {
-        line(
-            xml,
-            10,
-            "<Author ValidYN=\"Y\"><CollectiveName>Society for Nowhere Diseases</CollectiveName></Author>",
-        );
+        line(xml, 10, "<Author ValidYN=\"Y\"><CollectiveName>Society for Nowhere Diseases</CollectiveName></Author>");
     }
     line(xml, 8, "</AuthorList>");
 }
 
 fn publication_types(xml: &mut String, fate: Fate, rng: &mut Rng) {
     line(xml, 8, "<PublicationTypeList>");
-    line(
-        xml,
-        10,
-        "<PublicationType UI=\"D016428\">Journal Article</PublicationType>",
-    );
+    line(xml, 10, "<PublicationType UI=\"D016428\">Journal Article</PublicationType>");
     if rng.chance(15) {
-        line(
-            xml,
-            10,
-            "<PublicationType UI=\"D016454\">Review</PublicationType>",
-        );
+        line(xml, 10, "<PublicationType UI=\"D016454\">Review</PublicationType>");
     }
     if fate == Fate::Retracted {
-        line(
-            xml,
-            10,
-            "<PublicationType UI=\"D016441\">Retracted Publication</PublicationType>",
-        );
+        line(xml, 10, "<PublicationType UI=\"D016441\">Retracted Publication</PublicationType>");
     }
     line(xml, 8, "</PublicationTypeList>");
 }

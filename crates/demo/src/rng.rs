@@ -60,14 +60,7 @@ mod tests {
     fn splitmix64_gives_the_published_sequence() {
         let mut rng = Rng { state: 1_234_567 };
         let drawn: Vec<u64> = (0..3).map(|_| rng.next()).collect();
-        assert_eq!(
-            drawn,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
@@ -84,13 +77,7 @@ mod tests {
 
     #[test]
     fn purposes_have_streams_of_their_own() {
-        assert_ne!(
-            Rng::stream(1, "names").next(),
-            Rng::stream(1, "facts").next()
-        );
-        assert_ne!(
-            Rng::stream(1, "names").next(),
-            Rng::stream(2, "names").next()
-        );
+        assert_ne!(Rng::stream(1, "names").next(), Rng::stream(1, "facts").next());
+        assert_ne!(Rng::stream(1, "names").next(), Rng::stream(2, "names").next());
     }
 }

@@ -11,13 +11,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-const SMALL: Options = Options {
-    seed: 5,
-    diseases: 10,
-    abstracts: 120,
-    general_documents: 200,
-    questions: 40,
-};
+const SMALL: Options = Options { seed: 5, diseases: 10, abstracts: 120, general_documents: 200, questions: 40 };
 
 fn generated(options: &Options) -> (tempfile::TempDir, Summary) {
     let dir = tempfile::tempdir().unwrap();
@@ -38,21 +32,14 @@ struct Citation {
 
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
     let mut attributes = element.attributes().map(Result::unwrap);
-    attributes
-        .find(|attribute| attribute.key.as_ref() == name)
-        .map(|attribute| attribute.value.into_owned())
+    attributes.find(|attribute| attribute.key.as_ref() == name).map(|attribute| attribute.value.into_owned())
 }
 
 /// Citations and deletions of one file; panics where the XML is not well-formed.
 fn read_pubmed(path: &Path) -> (Vec<Citation>, Vec<u32>) {
     let mut xml = String::new();
-    GzDecoder::new(fs::File::open(path).unwrap())
-        .read_to_string(&mut xml)
-        .unwrap();
-    assert!(
-        xml.contains("No medical fact"),
-        "{path:?}: says that it is invented"
-    );
+    GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut xml).unwrap();
+    assert!(xml.contains("No medical fact"), "{path:?}: says that it is invented");
     let mut reader = Reader::from_str(&xml);
     reader.config_mut().check_end_names = true;
     let (mut citations, mut deleted) = (Vec::new(), Vec::new());
@@ -64,13 +51,10 @@ fn read_pubmed(path: &Path) -> (Vec<Citation>, Vec<u32>) {
                 let name = element.name().as_ref().to_owned();
                 match name.as_str() {
                     "PubmedArticle" => now = Citation::default(),
-                    "PMID" => {
-                        now.version = attribute(&element, "Version").unwrap().parse().unwrap()
-                    }
+                    "PMID" => now.version = attribute(&element, "Version").unwrap().parse().unwrap(),
                     "AbstractText" => {
                         now.text.push('\n');
-                        now.text
-                            .extend(attribute(&element, "Label").map(|label| format!("{label}: ")));
+                        now.text.extend(attribute(&element, "Label").map(|label| format!("{label}: ")));
                     }
                     _ => {}
                 }
@@ -119,9 +103,7 @@ fn take(now: &mut Citation, deleted: &mut Vec<u32>, open: &[String], text: &str)
 }
 
 fn pubmed_files(dir: &Path) -> Vec<(Vec<Citation>, Vec<u32>)> {
-    (1..=4)
-        .map(|number| read_pubmed(&dir.join(format!("pubmed/demo26n000{number}.xml.gz"))))
-        .collect()
+    (1..=4).map(|number| read_pubmed(&dir.join(format!("pubmed/demo26n000{number}.xml.gz")))).collect()
 }
 
 /// What is left after the rules that any PubMed corpus follows; the reason of each removal is counted.
@@ -143,11 +125,7 @@ fn clean(dir: &Path) -> (Vec<Citation>, BTreeMap<&'static str, usize>) {
     let mut texts = BTreeSet::new();
     let mut kept = Vec::new();
     for citation in by_pmid.into_values() {
-        if citation
-            .types
-            .iter()
-            .any(|kind| kind == "Retracted Publication")
-        {
+        if citation.types.iter().any(|kind| kind == "Retracted Publication") {
             note("retracted");
         } else if citation.language != "eng" {
             note("language");
@@ -163,49 +141,24 @@ fn clean(dir: &Path) -> (Vec<Citation>, BTreeMap<&'static str, usize>) {
 }
 
 fn json_lines(path: &Path) -> Vec<serde_json::Value> {
-    fs::read_to_string(path)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn general_texts(dir: &Path) -> Vec<String> {
-    json_lines(&dir.join("general/everyday.jsonl"))
-        .iter()
-        .map(|line| line["text"].as_str().unwrap().to_owned())
-        .collect()
+    json_lines(&dir.join("general/everyday.jsonl")).iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Abstracts (all of them, also the bad ones) and general texts, in lower case with white space made single.
 fn all_training_text(dir: &Path) -> Vec<String> {
-    let citations = pubmed_files(dir)
-        .into_iter()
-        .flat_map(|(citations, _)| citations);
-    let mut texts: Vec<String> = citations
-        .map(|citation| format!("{} {}", citation.title, citation.text))
-        .collect();
+    let citations = pubmed_files(dir).into_iter().flat_map(|(citations, _)| citations);
+    let mut texts: Vec<String> = citations.map(|citation| format!("{} {}", citation.title, citation.text)).collect();
     texts.extend(general_texts(dir));
-    texts
-        .iter()
-        .map(|text| {
-            text.to_lowercase()
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect()
+    texts.iter().map(|text| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn words(text: &str) -> Vec<String> {
-    let word = |part: &str| {
-        part.trim_matches(|letter: char| !letter.is_alphanumeric())
-            .to_lowercase()
-    };
-    text.split_whitespace()
-        .map(word)
-        .filter(|word| !word.is_empty())
-        .collect()
+    let word = |part: &str| part.trim_matches(|letter: char| !letter.is_alphanumeric()).to_lowercase();
+    text.split_whitespace().map(word).filter(|word| !word.is_empty()).collect()
 }
 
 #[test]
@@ -218,11 +171,7 @@ fn the_same_options_give_the_same_bytes_and_another_seed_gives_others() {
         let bytes = fs::read(one.path().join(path)).unwrap();
         assert_eq!(bytes.len() as u64, *size);
         assert_eq!(bytes, fs::read(two.path().join(path)).unwrap(), "{path}");
-        assert_eq!(
-            bytes == fs::read(three.path().join(path)).unwrap(),
-            *path == "README.txt",
-            "{path}"
-        );
+        assert_eq!(bytes == fs::read(three.path().join(path)).unwrap(), *path == "README.txt", "{path}");
     }
 }
 
@@ -242,93 +191,36 @@ fn a_folder_with_anything_else_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.txt"), "mine").unwrap();
     let error = generate(dir.path(), &SMALL).unwrap_err();
-    assert!(
-        matches!(&error, DemoError::Foreign { path } if path.ends_with("thesis.txt")),
-        "{error}"
-    );
+    assert!(matches!(&error, DemoError::Foreign { path } if path.ends_with("thesis.txt")), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 
     let (dir, _) = generated(&SMALL);
     let error = generate(dir.path(), &Options { seed: 6, ..SMALL }).unwrap_err();
     assert!(matches!(error, DemoError::Different { .. }), "{error}");
     fs::create_dir(dir.path().join("pubmed/notes")).unwrap();
-    assert!(matches!(
-        generate(dir.path(), &SMALL).unwrap_err(),
-        DemoError::Foreign { .. }
-    ));
+    assert!(matches!(generate(dir.path(), &SMALL).unwrap_err(), DemoError::Foreign { .. }));
 
     let file = dir.path().join("README.txt");
-    assert!(
-        matches!(generate(&file, &SMALL).unwrap_err(), DemoError::Io { .. }),
-        "a file is no folder"
-    );
+    assert!(matches!(generate(&file, &SMALL).unwrap_err(), DemoError::Io { .. }), "a file is no folder");
 }
 
 #[test]
 fn options_out_of_bounds_are_named() {
     for (options, name) in [
-        (
-            Options {
-                diseases: 7,
-                ..SMALL
-            },
-            "diseases",
-        ),
-        (
-            Options {
-                diseases: usize::MAX,
-                ..SMALL
-            },
-            "diseases",
-        ),
-        (
-            Options {
-                abstracts: 79,
-                ..SMALL
-            },
-            "abstracts",
-        ),
-        (
-            Options {
-                abstracts: 100_001,
-                ..SMALL
-            },
-            "abstracts",
-        ),
-        (
-            Options {
-                general_documents: 0,
-                ..SMALL
-            },
-            "general_documents",
-        ),
-        (
-            Options {
-                questions: 41,
-                ..SMALL
-            },
-            "questions",
-        ),
-        (
-            Options {
-                questions: 3,
-                ..SMALL
-            },
-            "questions",
-        ),
+        (Options { diseases: 7, ..SMALL }, "diseases"),
+        (Options { diseases: usize::MAX, ..SMALL }, "diseases"),
+        (Options { abstracts: 79, ..SMALL }, "abstracts"),
+        (Options { abstracts: 100_001, ..SMALL }, "abstracts"),
+        (Options { general_documents: 0, ..SMALL }, "general_documents"),
+        (Options { questions: 41, ..SMALL }, "questions"),
+        (Options { questions: 3, ..SMALL }, "questions"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let error = generate(dir.path(), &options).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
-    let least = Options {
-        seed: 1,
-        diseases: 8,
-        abstracts: 64,
-        general_documents: 50,
-        questions: 32,
-    };
+    let least = Options { seed: 1, diseases: 8, abstracts: 64, general_documents: 50, questions: 32 };
     assert_eq!(generated(&least).1.usable, 64);
 }
 
@@ -350,16 +242,8 @@ fn cleaning_by_the_usual_rules_leaves_exactly_the_usable_abstracts() {
         assert_eq!(removed, BTreeMap::from(counted));
         assert!(counted.iter().all(|(_, count)| *count >= 2), "{counted:?}");
         assert_eq!(summary.superseded, summary.corrected);
-        assert_eq!(
-            summary.records,
-            summary.usable + counted.iter().map(|(_, count)| count).sum::<usize>()
-        );
-        assert!(
-            kept.iter().any(|citation| citation.version == 2)
-                && kept
-                    .iter()
-                    .any(|citation| citation.text.contains("P < 0.05"))
-        );
+        assert_eq!(summary.records, summary.usable + counted.iter().map(|(_, count)| count).sum::<usize>());
+        assert!(kept.iter().any(|citation| citation.version == 2) && kept.iter().any(|citation| citation.text.contains("P < 0.05")));
     }
 }
 
@@ -372,11 +256,7 @@ fn every_fact_is_stated_in_many_kept_abstracts_and_no_wrong_one_is() {
     let mut stated = BTreeMap::new();
     for citation in &kept {
         let text = format!("{} {}", citation.title, citation.text);
-        let disease = world
-            .diseases
-            .iter()
-            .find(|disease| text.contains(&disease.name))
-            .unwrap();
+        let disease = world.diseases.iter().find(|disease| text.contains(&disease.name)).unwrap();
         let found = words(&text);
         for relation in Relation::ALL {
             for value in &world.values[relation.index()] {
@@ -390,11 +270,7 @@ fn every_fact_is_stated_in_many_kept_abstracts_and_no_wrong_one_is() {
     assert_eq!(stated.len(), summary.facts);
     let least = stated.values().min().unwrap();
     assert!(*least >= 12, "the rarest fact is in {least} abstracts");
-    assert!(
-        summary.least_stated >= 14,
-        "stated {} times",
-        summary.least_stated
-    );
+    assert!(summary.least_stated >= 14, "stated {} times", summary.least_stated);
 }
 
 #[test]
@@ -405,33 +281,13 @@ fn the_general_corpus_names_nothing_invented_and_has_the_exams_form() {
     let texts = general_texts(dir.path());
     assert_eq!(texts.len(), options.general_documents);
     let used: BTreeSet<String> = texts.iter().flat_map(|text| words(text)).collect();
-    let mut names: Vec<String> = world
-        .values
-        .iter()
-        .flatten()
-        .map(|name| name.to_lowercase())
-        .collect();
-    names.extend(
-        world
-            .diseases
-            .iter()
-            .flat_map(|disease| words(&disease.name))
-            .filter(|word| word != "disease"),
-    );
+    let mut names: Vec<String> = world.values.iter().flatten().map(|name| name.to_lowercase()).collect();
+    names.extend(world.diseases.iter().flat_map(|disease| words(&disease.name)).filter(|word| word != "disease"));
     for name in names {
         assert!(!used.contains(&name), "{name}");
     }
-    assert!(
-        texts
-            .iter()
-            .filter(|text| text.contains("?\nAnswer: "))
-            .count()
-            > texts.len() / 4
-    );
-    assert!(
-        texts.iter().all(|text| !text.contains('{')),
-        "a slot was left open"
-    );
+    assert!(texts.iter().filter(|text| text.contains("?\nAnswer: ")).count() > texts.len() / 4);
+    assert!(texts.iter().all(|text| !text.contains('{')), "a slot was left open");
 }
 
 #[test]
@@ -444,41 +300,23 @@ fn no_unseen_phrasing_is_in_any_training_text_but_all_its_words_are() {
     for disease in &world.diseases {
         masked = masked.replace(&disease.name.to_lowercase(), "{d}");
     }
-    let general: BTreeSet<String> = general_texts(dir.path())
-        .iter()
-        .flat_map(|text| words(text))
-        .collect();
+    let general: BTreeSet<String> = general_texts(dir.path()).iter().flat_map(|text| words(text)).collect();
     let seen: BTreeSet<&str> = SEEN.into_iter().flatten().collect();
     for phrasing in UNSEEN.into_iter().flatten() {
         assert!(phrasing.contains("{d}") && !seen.contains(phrasing));
         assert!(!masked.contains(&phrasing.to_lowercase()), "{phrasing}");
         // Nor the longest piece of it around the name.
-        let piece = phrasing
-            .split("{d}")
-            .max_by_key(|piece| piece.len())
-            .unwrap()
-            .trim()
-            .to_lowercase();
-        assert!(
-            piece.split(' ').count() >= 3 && !everything.contains(&piece),
-            "{phrasing}: {piece}"
-        );
+        let piece = phrasing.split("{d}").max_by_key(|piece| piece.len()).unwrap().trim().to_lowercase();
+        assert!(piece.split(' ').count() >= 3 && !everything.contains(&piece), "{phrasing}: {piece}");
         for word in words(&phrasing.replace("{d}", "")) {
-            assert!(
-                general.contains(&word),
-                "{phrasing}: {word} is not in the general corpus"
-            );
+            assert!(general.contains(&word), "{phrasing}: {word} is not in the general corpus");
         }
     }
 }
 
 #[test]
 fn exam_questions_have_four_options_of_a_kind_one_of_them_true_and_balanced_letters() {
-    for (options, name) in [
-        (SMALL, "seen"),
-        (Options::default(), "seen"),
-        (Options::default(), "unseen"),
-    ] {
+    for (options, name) in [(SMALL, "seen"), (Options::default(), "seen"), (Options::default(), "unseen")] {
         let (dir, _) = generated(&options);
         let world = World::invent(options.seed, options.diseases);
         let questions = json_lines(&dir.path().join(format!("exams/{name}.jsonl")));
@@ -487,40 +325,19 @@ fn exam_questions_have_four_options_of_a_kind_one_of_them_true_and_balanced_lett
         let mut asked = BTreeSet::new();
         for question in &questions {
             let field = |key: &str| question[key].as_str().unwrap().to_owned();
-            assert!(
-                asked.insert(field("id"))
-                    && field("choice_type") == "single"
-                    && question["exp"].is_null()
-            );
-            let relation = Relation::ALL
-                .into_iter()
-                .find(|relation| relation.topic() == field("topic_name"))
-                .unwrap();
+            assert!(asked.insert(field("id")) && field("choice_type") == "single" && question["exp"].is_null());
+            let relation = Relation::ALL.into_iter().find(|relation| relation.topic() == field("topic_name")).unwrap();
             let text = field("question");
-            let disease = world
-                .diseases
-                .iter()
-                .find(|disease| text.contains(&disease.name))
-                .unwrap();
+            let disease = world.diseases.iter().find(|disease| text.contains(&disease.name)).unwrap();
             let chosen = ["opa", "opb", "opc", "opd"].map(field);
             assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), 4, "{text}");
-            assert!(
-                chosen
-                    .iter()
-                    .all(|option| world.values[relation.index()].contains(option)),
-                "{text}"
-            );
+            assert!(chosen.iter().all(|option| world.values[relation.index()].contains(option)), "{text}");
             let cop = question["cop"].as_u64().unwrap() as usize;
-            let right: Vec<usize> = (1..=4)
-                .filter(|&at| chosen[at - 1] == disease.fact(relation))
-                .collect();
+            let right: Vec<usize> = (1..=4).filter(|&at| chosen[at - 1] == disease.fact(relation)).collect();
             assert_eq!(right, [cop], "{text}");
             letters[cop - 1] += 1;
         }
-        assert!(
-            letters.iter().max().unwrap() - letters.iter().min().unwrap() <= 1,
-            "{letters:?}"
-        );
+        assert!(letters.iter().max().unwrap() - letters.iter().min().unwrap() <= 1, "{letters:?}");
     }
 }
 
@@ -528,24 +345,12 @@ fn exam_questions_have_four_options_of_a_kind_one_of_them_true_and_balanced_lett
 fn each_seen_question_is_in_a_kept_abstract_with_its_answer() {
     for options in [SMALL, Options::default()] {
         let (dir, _) = generated(&options);
-        let kept: Vec<String> = clean(dir.path())
-            .0
-            .iter()
-            .map(|citation| {
-                citation
-                    .text
-                    .split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            })
-            .collect();
+        let kept: Vec<String> =
+            clean(dir.path()).0.iter().map(|citation| citation.text.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let kept = kept.join("\n");
         for question in json_lines(&dir.path().join("exams/seen.jsonl")) {
             let gold = ["opa", "opb", "opc", "opd"][question["cop"].as_u64().unwrap() as usize - 1];
-            let (text, answer) = (
-                question["question"].as_str().unwrap(),
-                question[gold].as_str().unwrap(),
-            );
+            let (text, answer) = (question["question"].as_str().unwrap(), question[gold].as_str().unwrap());
             let whole = format!("Question: {text} Answer: {answer}.");
             assert!(kept.contains(&whole), "{whole}");
         }

@@ -3,12 +3,9 @@
 use crate::names::Namer;
 use crate::rng::Rng;
 
-/// How many names each fact can take. Small sets are shared by several diseases, so that wrong options are as common as right
-/// ones and nothing but the fact itself tells them apart.
-const DRUGS: usize = 48;
-const GENES: usize = 48;
-const SYMPTOMS: usize = 32;
-const ORGANS: usize = 16;
+/// How many names each kind of fact can take. Several diseases share a name, so that wrong options are as common as right ones
+/// and nothing but the fact itself tells them apart. Much smaller sets are learned later: tried with 16 organs.
+const VALUES: usize = 48;
 
 /// A kind of fact, in the order of `Disease::facts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,20 +30,12 @@ impl Relation {
 
     /// The exam's topic.
     pub(crate) fn topic(self) -> &'static str {
-        [
-            "First-line drug",
-            "Causal gene",
-            "Cardinal symptom",
-            "Affected organ",
-        ][self.index()]
+        ["First-line drug", "Causal gene", "Cardinal symptom", "Affected organ"][self.index()]
     }
 
     /// The facts that a template states.
     pub(crate) fn stated_in(template: &str) -> Vec<Self> {
-        Self::ALL
-            .into_iter()
-            .filter(|relation| template.contains(relation.slot()))
-            .collect()
+        Self::ALL.into_iter().filter(|relation| template.contains(relation.slot())).collect()
     }
 }
 
@@ -84,12 +73,7 @@ impl World {
     pub(crate) fn invent(seed: u64, diseases: usize) -> Self {
         let mut namer = Namer::new(Rng::stream(seed, "names"));
         let names = namer.diseases(diseases);
-        let values = [
-            namer.drugs(DRUGS),
-            namer.genes(GENES),
-            namer.symptoms(SYMPTOMS),
-            namer.organs(ORGANS),
-        ];
+        let values = [namer.drugs(VALUES), namer.genes(VALUES), namer.symptoms(VALUES), namer.organs(VALUES)];
         let people = namer.people(60);
 
         let mut rng = Rng::stream(seed, "facts");
@@ -97,40 +81,21 @@ impl World {
         let diseases = names
             .into_iter()
             .enumerate()
-            .map(|(at, name)| Disease {
-                name,
-                facts: [0, 1, 2, 3].map(|relation: usize| dealt[relation][at].clone()),
-            })
+            .map(|(at, name)| Disease { name, facts: [0, 1, 2, 3].map(|relation: usize| dealt[relation][at].clone()) })
             .collect();
-        Self {
-            diseases,
-            values,
-            people,
-        }
+        Self { diseases, values, people }
     }
 
     /// The same disease with every fact wrong: what retracted, deleted and superseded records claim. A corpus that keeps one
     /// of them teaches it.
     pub(crate) fn falsified(&self, disease: &Disease, rng: &mut Rng) -> Disease {
         let facts = Relation::ALL.map(|relation| self.wrong(disease, relation, 1, rng).remove(0));
-        Disease {
-            name: disease.name.clone(),
-            facts,
-        }
+        Disease { name: disease.name.clone(), facts }
     }
 
     /// `count` distinct values of the kind that are not this disease's.
-    pub(crate) fn wrong(
-        &self,
-        disease: &Disease,
-        relation: Relation,
-        count: usize,
-        rng: &mut Rng,
-    ) -> Vec<String> {
-        let mut others: Vec<&String> = self.values[relation.index()]
-            .iter()
-            .filter(|value| *value != disease.fact(relation))
-            .collect();
+    pub(crate) fn wrong(&self, disease: &Disease, relation: Relation, count: usize, rng: &mut Rng) -> Vec<String> {
+        let mut others: Vec<&String> = self.values[relation.index()].iter().filter(|value| *value != disease.fact(relation)).collect();
         rng.shuffle(&mut others);
         others.into_iter().take(count).cloned().collect()
     }
@@ -168,11 +133,7 @@ mod tests {
         let mut rng = Rng::stream(3, "test");
         for disease in &world.diseases {
             let wrong = world.falsified(disease, &mut rng);
-            assert!(
-                Relation::ALL
-                    .iter()
-                    .all(|&relation| wrong.fact(relation) != disease.fact(relation))
-            );
+            assert!(Relation::ALL.iter().all(|&relation| wrong.fact(relation) != disease.fact(relation)));
         }
     }
 }
