@@ -1,0 +1,169 @@
+//! Training speed of the peers' sizes, and its share of this machine's matrix product speed, measured in the same run.
+//!
+//! `cargo run --release -p osler-engine --example train_speed -- [SIZE] [RANKS] [THREADS] [STEPS]`, by default `tiny 1 1 8`. Prints one JSON
+//! line. With more than one rank the program starts itself once per rank. Losses are printed too: with the peers' seed and tokens they
+//! must be the peers' losses.
+#![forbid(unsafe_code)]
+
+use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_engine::reduce::BUCKET_BYTES;
+use osler_engine::step::{StepStats, Trainer, TrainerOptions};
+use osler_engine::{Device, set_threads};
+use osler_torch_dist::{GroupOptions, ProcessGroup, Store};
+use std::error::Error;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+const LIMIT: Duration = Duration::from_secs(300);
+/// Steps that warm caches and allocator, not counted.
+const WARM_UP: usize = 2;
+
+struct Size {
+    name: &'static str,
+    dim: u32,
+    layers: u32,
+    heads: u32,
+    ffn: u32,
+    vocab: usize,
+    length: u32,
+    micro: u32,
+}
+
+const SIZES: [Size; 3] = [
+    Size { name: "micro", dim: 64, layers: 2, heads: 2, ffn: 172, vocab: 512, length: 64, micro: 2 },
+    Size { name: "tiny", dim: 256, layers: 8, heads: 8, ffn: 688, vocab: 8192, length: 256, micro: 8 },
+    Size { name: "small", dim: 512, layers: 8, heads: 8, ffn: 1376, vocab: 16384, length: 512, micro: 4 },
+];
+
+fn main() -> Fallible<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |a| a.parse());
+    let name = arguments.first().map_or("tiny", String::as_str);
+    let size = SIZES.iter().find(|s| s.name == name).ok_or("SIZE is micro, tiny or small")?;
+    let (ranks, threads, steps) = (number(1, 1)?, number(2, 1)?, number(3, 8)?);
+    set_threads(threads)?;
+    if let (Some(rank), Some(port)) = (arguments.get(4), arguments.get(5)) {
+        let store = Store::connect("127.0.0.1", port.parse()?, ranks, LIMIT)?;
+        return rank_of_gang(size, rank.parse()?, ranks, steps, &store).map(drop);
+    }
+    let peak = matrix_gflops(ranks * threads)?;
+    set_threads(threads)?;
+    let store = Store::host([127, 0, 0, 1].into(), 0, ranks, LIMIT)?;
+    let others = (1..ranks).map(|rank| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([name.to_owned(), ranks.to_string(), threads.to_string(), steps.to_string(), rank.to_string(), store.port().to_string()]);
+        command.spawn()
+    });
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    let stats = rank_of_gang(size, 0, ranks, steps, &store)?;
+    for mut other in others {
+        other.wait()?;
+    }
+    report(size, ranks, threads, peak, &stats);
+    Ok(())
+}
+
+fn rank_of_gang(size: &Size, rank: usize, ranks: usize, steps: usize, store: &Store) -> Fallible<Vec<(StepStats, f64)>> {
+    let group = if ranks > 1 { Some(ProcessGroup::gloo(store, GroupOptions::new(rank, ranks, 1, LIMIT))?) } else { None };
+    let mut trainer = Trainer::new(options(size, ranks, steps), group)?;
+    let mut all = vec![];
+    for step in 0..steps {
+        let rows: Vec<Vec<u32>> = (0..size.micro as usize).map(|b| tokens(size, (step * ranks + rank) * size.micro as usize + b)).collect();
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let start = Instant::now();
+        let stats = trainer.step(&rows, 0)?;
+        all.push((stats, start.elapsed().as_secs_f64()));
+    }
+    Ok(all)
+}
+
+fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
+    let model = ModelSpec {
+        family: Family::Llama,
+        dim: size.dim,
+        layers: size.layers,
+        heads: size.heads,
+        kv_heads: size.heads,
+        ffn: size.ffn,
+        max_positions: size.length,
+        tied: false,
+        norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        init_std: 0.02,
+    };
+    TrainerOptions {
+        model,
+        vocab: size.vocab,
+        seed: 1,
+        optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+        schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        total_steps: steps as u64,
+        global_batch: size.micro * ranks as u32,
+        micro_batch: size.micro,
+        sequence_length: size.length,
+        device: Device::Cpu,
+        timeout: LIMIT,
+        bucket_bytes: BUCKET_BYTES,
+    }
+}
+
+/// Row `row` of the peers' token stream.
+fn tokens(size: &Size, row: usize) -> Vec<u32> {
+    let hash = |t: u64| {
+        let x = ((1u64 << 32) + row as u64 * u64::from(size.length + 1) + t).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ x >> 31
+    };
+    let mut x = hash(0) % size.vocab as u64;
+    let mut all = vec![x as u32];
+    for t in 1..=u64::from(size.length) {
+        x = (5 * x + 7 + hash(t) % 4) % size.vocab as u64;
+        all.push(x as u32);
+    }
+    all
+}
+
+/// Median speed of an f32 2048 x 2048 x 2048 product.
+fn matrix_gflops(threads: usize) -> Fallible<f64> {
+    const N: i64 = 2048;
+    set_threads(threads)?;
+    let (a, b) = (Tensor::randn([N, N], (Kind::Float, Device::Cpu)), Tensor::randn([N, N], (Kind::Float, Device::Cpu)));
+    let out = Tensor::empty([N, N], (Kind::Float, Device::Cpu));
+    let mut seconds: Vec<f64> = (0..12)
+        .map(|_| {
+            let start = Instant::now();
+            let _ = a.mm_out(&out, &b);
+            start.elapsed().as_secs_f64()
+        })
+        .skip(2)
+        .collect();
+    Ok(2.0 * (N as f64).powi(3) / 1e9 / median(&mut seconds))
+}
+
+fn report(size: &Size, ranks: usize, threads: usize, peak: f64, stats: &[(StepStats, f64)]) {
+    let timed = stats.get(WARM_UP..).filter(|s| !s.is_empty()).unwrap_or(stats);
+    let phase = |pick: fn(&StepStats) -> f64| median(&mut timed.iter().map(|(s, _)| pick(s)).collect::<Vec<_>>());
+    let step = median(&mut timed.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>());
+    let tokens = stats.first().map_or(0, |(s, _)| s.tokens) as f64;
+    let kv_and_out = 4 * u64::from(size.dim).pow(2);
+    let multiplied = u64::from(size.layers) * (kv_and_out + 3 * u64::from(size.dim) * u64::from(size.ffn)) + size.vocab as u64 * u64::from(size.dim);
+    let share = 6.0 * multiplied as f64 * tokens / step / (peak * 1e9);
+    let losses: Vec<f64> = stats.iter().map(|(s, _)| (s.loss * 1e6).round() / 1e6).collect();
+    let line = serde_json::json!({
+        "size": size.name, "ranks": ranks, "threads": threads, "steps": stats.len(),
+        "tokens_per_s": (tokens / step).round(), "step_s": step, "sgemm_gflops": peak.round(), "share_of_sgemm": (share * 1e3).round() / 1e3,
+        "forward_s": phase(|s| s.phases.forward), "backward_s": phase(|s| s.phases.backward),
+        "communication_s": phase(|s| s.phases.communication), "update_s": phase(|s| s.phases.update),
+        "losses": losses,
+    });
+    println!("{line}");
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
