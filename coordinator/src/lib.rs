@@ -5,8 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+mod document;
 pub mod endpoint;
 pub mod ledger;
 pub mod owner;
 pub mod service;
 mod view;
+
+#[cfg(test)]
+mod testing;

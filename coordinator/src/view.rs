@@ -20,7 +20,7 @@ impl RunView {
             at_ms: at.0,
         });
         let waiting = cluster.waiting(now, run).into_iter().map(|(job, reason)| v1::Waiting { job: job.to_string(), reason });
-        let record_json = serde_json::to_vec(&run.record).unwrap_or_default();
+        let record_json = crate::document::public(&run.record);
         let reply = v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect() };
         Self { reply, over: !run.record.state.is_live() }
     }

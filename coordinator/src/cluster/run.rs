@@ -45,8 +45,7 @@ impl Run {
         self.record.version += 1;
         self.record.epoch = epoch;
         self.changed = false;
-        // Cannot fail: keys are strings and every number came out of a document or a checked sum.
-        (self.record.version, serde_json::to_vec(&self.record).unwrap_or_default())
+        (self.record.version, crate::document::write(&mut self.record))
     }
 
     pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {

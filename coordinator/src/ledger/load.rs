@@ -1,6 +1,7 @@
 //! Reading the ledger back: the highest version of each run and the manifests that it lives on, verified, or an error that names the file.
 
 use super::{KEPT_VERSIONS, Ledger, LedgerError};
+use crate::document;
 use osler_core::checkpoint::Manifest;
 use osler_core::ids::{RunName, StageName};
 use osler_core::paths;
@@ -55,7 +56,7 @@ impl Ledger {
         if format != RunRecord::FORMAT {
             return Err(unreadable(format!("format {format}, this version of Osler reads {}", RunRecord::FORMAT)));
         }
-        let record: RunRecord = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
         }

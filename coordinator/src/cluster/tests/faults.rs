@@ -1,0 +1,268 @@
+//! Deaths, lies and late words.
+
+use super::*;
+use crate::testing::results::{part, result};
+use crate::testing::spec;
+use osler_core::checkpoint::ObjectRef;
+use osler_core::digest::Digest;
+use osler_core::job::FaultClass;
+use osler_core::process::{Assignment, Report};
+use osler_core::sync::NumberedReport;
+
+const TRAIN: &str = "train/general";
+
+/// Two workers with one slot each, the first gang at its fifth step.
+fn training() -> (World, RunName) {
+    let mut world = World::new(&[1, 1]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    (world, run)
+}
+
+fn last_fault(world: &World, run: &RunName, job: &str) -> osler_core::job::Fault {
+    world.record(run).jobs[&JobKey::from(job)].past.iter().rev().find_map(|p| p.fault.clone()).expect("no fault is recorded")
+}
+
+/// The assignment that a rank of the active gang has.
+fn assignment(world: &World, run: &RunName, rank: u32) -> Assignment {
+    let record = world.record(run);
+    let key = JobKey::from(TRAIN);
+    let attempt = record.jobs[&key].status.attempt().unwrap();
+    Assignment {
+        id: record.id(&key),
+        kind: record.jobs[&key].planned.kind.clone(),
+        generation: attempt.generation,
+        rank,
+        world_size: 2,
+        store: String::new(),
+        spec: record.spec.clone(),
+        inputs: record.inputs(&key).unwrap(),
+        checkpoint: None,
+        initial: None,
+    }
+}
+
+/// Agent `agent` reports something for its rank of the gang that no honest process would.
+fn say(world: &mut World, agent: usize, report: Report) {
+    let mut observed = world.agents[agent].observe();
+    let process = world.process(agent, TRAIN);
+    observed.reports.push(NumberedReport { seq: 1_000_000, process, report });
+    world.apply(Event::Sync(Box::new(observed))).unwrap();
+}
+
+fn rank_of(world: &World, agent: usize) -> u32 {
+    world.process(agent, TRAIN).rank
+}
+
+#[test]
+fn a_killed_rank_ends_its_gang_and_the_next_generation_resumes() {
+    let (mut world, run) = training();
+    let first = world.state(&run, TRAIN).attempt().unwrap().generation;
+    let victim = world.process(1, TRAIN);
+    world.agents[1].kill(&victim, 137, &mut world.gangs);
+    world.sync(1);
+    assert!(world.is(&run, TRAIN, "ending"), "rank 0 is alive: the gang is not gone");
+    world.sync(0);
+    assert!(world.is(&run, TRAIN, "ending"), "the call was made before its agent knew");
+    world.sync(0);
+    let attempt = world.state(&run, TRAIN).attempt().expect("not placed again at once");
+    assert!(attempt.generation > first);
+    assert_eq!(attempt.published, 4);
+    let past = &world.record(&run).jobs[&JobKey::from(TRAIN)].past[0];
+    assert_eq!((past.generation, past.steps_published), (first, 4));
+    let fault = past.fault.clone().unwrap();
+    assert_eq!((fault.class, fault.exit_code, fault.origin.as_deref()), (FaultClass::Infrastructure, Some(137), Some(format!("b/{}", victim.rank).as_str())));
+    assert_eq!(fault.log_tail, ["exit 137"]);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn a_user_fault_fails_the_run_even_when_a_broken_link_was_heard_of_first() {
+    let (mut world, run) = training();
+    let (rank0, rank1) = (world.process(0, TRAIN), world.process(1, TRAIN));
+    world.agents[0].fail(&rank0, FaultClass::Infrastructure, &mut world.gangs);
+    world.sync(0);
+    assert!(world.is(&run, TRAIN, "ending"));
+    world.agents[1].fail(&rank1, FaultClass::User, &mut world.gangs);
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    assert_eq!(last_fault(&world, &run, TRAIN).class, FaultClass::User);
+    assert_eq!(world.record(&run).jobs[&JobKey::from(TRAIN)].past.len(), 1, "a user fault was tried again");
+}
+
+#[test]
+fn an_internal_fault_is_tried_again_once_and_a_resume_forgives() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    let job = "clean/domain/00000";
+    let fail = |world: &mut World| {
+        world.until("it runs", |w| w.agents[0].running().any(|p| p.id.job == JobKey::from(job)));
+        let process = world.process(0, job);
+        world.agents[0].fail(&process, FaultClass::Internal, &mut world.gangs);
+    };
+    fail(&mut world);
+    fail(&mut world);
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    assert_eq!(world.record(&run).jobs[&JobKey::from(job)].past.len(), 2);
+    world.apply(Event::Resume(run.clone())).unwrap();
+    fail(&mut world);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn infrastructure_is_tried_ten_times_in_a_row_without_progress() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    let job = "clean/domain/00000";
+    for _ in 0..10 {
+        world.until("it runs", |w| w.agents[0].running().any(|p| p.id.job == JobKey::from(job)));
+        let process = world.process(0, job);
+        world.agents[0].kill(&process, 137, &mut world.gangs);
+    }
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    assert_eq!(world.record(&run).jobs[&JobKey::from(job)].past.len(), 10);
+}
+
+#[test]
+fn silence_makes_a_worker_suspect_then_lost() {
+    let (mut world, run) = training();
+    world.wait(4_000, &[0]);
+    let state = |world: &World| world.cluster.worker_lines(world.now)[1].state;
+    assert_eq!(state(&world), WorkerState::Suspect);
+    assert!(world.is(&run, TRAIN, "active"));
+    world.wait(7_000, &[0]);
+    assert_eq!(state(&world), WorkerState::Lost);
+    assert!(world.is(&run, TRAIN, "pending"), "{:?}", world.state(&run, TRAIN));
+    assert_eq!(last_fault(&world, &run, TRAIN).message, "worker b lost: not heard of for 10 s");
+    assert!(world.why(&run, TRAIN).starts_with("needs 2 slots, the workers have 1 in all"), "{}", world.why(&run, TRAIN));
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn a_pause_of_the_coordinator_is_not_the_workers_silence() {
+    let (mut world, run) = training();
+    world.tick(60_000);
+    assert!(world.is(&run, TRAIN, "active"));
+    assert_eq!(world.cluster.worker_lines(world.now)[1].state, WorkerState::Busy);
+    world.now = Millis(world.now.0 - 50_000); // the clock was set back
+    world.step();
+    assert!(world.is(&run, TRAIN, "active"));
+}
+
+#[test]
+fn a_restarted_agent_supersedes_the_older_one() {
+    let (mut world, run) = training();
+    let old = world.agents[1].observe();
+    world.agents[1] = Agent::new("b", 2, 1);
+    world.agents[1].observe();
+    world.sync(1);
+    assert!(!world.is(&run, TRAIN, "active"));
+    let refused = world.apply(Event::Sync(Box::new(old))).unwrap_err();
+    assert!(matches!(refused, Refused::Superseded { newest: 2, given: 1, .. }), "{refused}");
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn after_a_restart_the_records_still_know_the_newest_incarnation() {
+    let (mut world, run) = training();
+    let old = world.cluster.run(&run).unwrap();
+    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
+    world.cluster.adopt(record, manifests);
+    let older = Agent::new("b", 0, 1).observe();
+    assert!(matches!(world.apply(Event::Sync(Box::new(older))), Err(Refused::Superseded { .. })));
+}
+
+#[test]
+fn words_of_an_older_generation_are_fenced() {
+    let (mut world, run) = training();
+    let stale = assignment(&world, &run, rank_of(&world, 1));
+    let late = world.process(1, TRAIN);
+    world.agents[1].kill(&late.clone(), 137, &mut world.gangs);
+    world.until("the next generation", |w| w.state(&run, TRAIN).attempt().is_some_and(|a| a.generation > stale.generation));
+    let before = world.record(&run).clone();
+    for report in [Report::Part(part(&stale, 4, 8)), Report::Done { result: result(&stale) }, Report::Failed { fault: osler_core::job::Fault::new(FaultClass::User, "late") }] {
+        let mut observed = world.agents[1].observe();
+        observed.reports = vec![NumberedReport { seq: 1_000_000 + world.cluster.fenced(), process: late.clone(), report }];
+        world.apply(Event::Sync(Box::new(observed))).unwrap();
+    }
+    assert_eq!(world.cluster.fenced(), 3);
+    assert_eq!(world.record(&run).jobs, before.jobs);
+}
+
+#[test]
+fn repeated_calls_change_nothing() {
+    let (mut world, run) = training();
+    world.agents.iter_mut().for_each(|a| drop(a.work(&mut world.gangs)));
+    let observed = world.agents[0].observe();
+    world.apply(Event::Sync(Box::new(observed.clone()))).unwrap();
+    let before = world.record(&run).clone();
+    world.apply(Event::Sync(Box::new(observed))).unwrap();
+    assert_eq!(*world.record(&run), before);
+}
+
+#[test]
+fn no_lie_of_a_rank_is_published() {
+    let honest = |world: &World, run: &RunName| {
+        let work = assignment(world, run, rank_of(world, 0));
+        (part(&work, 4, 5), work)
+    };
+    let foreign = |path: &str| ObjectRef { path: path.to_owned(), bytes: 1, digest: Digest::of(b"") };
+    type Lie = (&'static str, fn(osler_core::checkpoint::Part, ObjectRef) -> osler_core::checkpoint::Part, &'static str);
+    let lies: [Lie; 4] = [
+        ("a part at", |p, o| osler_core::checkpoint::Part { object: o, ..p }, "runs/r/jobs/train/general/g1/../../x"),
+        ("reported a part of rank", |p, _| osler_core::checkpoint::Part { rank: 1 - p.rank, ..p }, ""),
+        ("but the stage has 10", |p, _| osler_core::checkpoint::Part { step: 11, ..p }, ""),
+        ("whose ledger holds", |p, _| { let r = p.ledger[0].clone(); osler_core::checkpoint::Part { ledger: vec![r; 6], ..p } }, ""),
+    ];
+    for (expected, lie, path) in lies {
+        let (mut world, run) = training();
+        let (part, _) = honest(&world, &run);
+        say(&mut world, 0, Report::Part(lie(part, foreign(path))));
+        let JobState::Ending { next: osler_core::record::Then::Retry { fault, .. }, .. } = world.state(&run, TRAIN) else { panic!("{expected}: believed") };
+        assert!(fault.class == FaultClass::Internal && fault.message.contains(expected), "{expected}: {fault}");
+    }
+}
+
+#[test]
+fn other_samples_than_predicted_end_the_gang() {
+    let (mut world, run) = training();
+    for agent in [0, 1] {
+        let work = assignment(&world, &run, rank_of(&world, agent));
+        let mut part = part(&work, 4, 6);
+        part.ledger[1].samples = part.ledger[0].samples;
+        say(&mut world, agent, Report::Part(part));
+    }
+    assert_eq!(world.record(&run).published_steps(&crate::testing::stage("general")), 4);
+    world.until("the fault is recorded", |w| w.record(&run).jobs[&JobKey::from(TRAIN)].past.len() == 1);
+    assert!(last_fault(&world, &run, TRAIN).message.contains("other samples than the order predicts"));
+}
+
+#[test]
+fn done_too_early_is_not_success() {
+    let (mut world, run) = training();
+    for agent in [0, 1] {
+        let work = assignment(&world, &run, rank_of(&world, agent));
+        say(&mut world, agent, Report::Done { result: result(&work) });
+    }
+    world.until("the fault is recorded", |w| w.record(&run).jobs[&JobKey::from(TRAIN)].past.len() == 1);
+    assert_eq!(last_fault(&world, &run, TRAIN).message, "done, but step 4 of 10 is the last published one");
+}
+
+#[test]
+fn outputs_outside_the_attempt_are_refused() {
+    let (mut world, run) = training();
+    let work = assignment(&world, &run, rank_of(&world, 0));
+    let mut result = result(&work);
+    result.outputs.insert("x".into(), ObjectRef { path: "runs/other/jobs/x/g1/y".into(), bytes: 1, digest: Digest::of(b"") });
+    say(&mut world, 0, Report::Done { result });
+    assert!(world.is(&run, TRAIN, "ending"));
+}
+
+#[test]
+fn a_process_that_its_agent_forgot_is_lost() {
+    let (mut world, run) = training();
+    let mut observed = world.agents[1].observe();
+    observed.processes.clear();
+    world.apply(Event::Sync(Box::new(observed))).unwrap();
+    assert!(world.is(&run, TRAIN, "ending"));
+}

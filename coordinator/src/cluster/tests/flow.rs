@@ -1,0 +1,138 @@
+//! Submission to Finished, stop and resume, gates, retention, restarts of the coordinator.
+
+use super::*;
+use crate::testing::{spec, stage};
+use osler_core::audit::audit_stage;
+use osler_core::ids::ExamName;
+use osler_core::spec::{GateSpec, OnFail, Variant};
+
+fn gate(min_accuracy: f64, on_fail: OnFail) -> GateSpec {
+    let exam = ExamName::new("boards").unwrap();
+    GateSpec { exam, variant: Variant::Full, stages: vec![], min_accuracy: Some(min_accuracy), max_drop: None, max_perplexity_increase: None, on_fail }
+}
+
+#[test]
+fn an_undisturbed_run_finishes_with_a_clean_audit() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    assert_eq!(world.record(&run).jobs.len(), 20);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    let record = world.record(&run);
+    assert!(record.jobs.values().all(|job| job.past.len() == 1 && job.past[0].fault.is_none()), "undisturbed, yet something was tried twice");
+    for stage in &record.spec.stages {
+        let published = &record.checkpoints[&stage.name];
+        let manifests: Vec<Manifest> = published.iter().map(|c| serde_json::from_slice(&world.puts[&c.manifest.path]).unwrap()).collect();
+        let order = record.order(stage).unwrap();
+        let audit = audit_stage(&manifests, stage.steps(), |step| order.expected(step));
+        assert!(audit.is_clean() && audit.seen == stage.steps() * 4, "{audit:?}");
+    }
+    assert_eq!(record.checkpoints[&stage("general")].iter().map(|c| (c.step, c.retired)).collect::<Vec<_>>(), [(4, true), (8, true), (10, false)]);
+    assert_eq!(world.deletes.len(), 2 * 2 + 2 * 3, "parts of retired checkpoints: two ranks each");
+    assert!(!world.deletes.iter().any(|path| path.contains("step-00000010/") && path.contains("general")));
+}
+
+#[test]
+fn a_run_is_submitted_once() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    let again = world.apply(Event::Submit(Box::new(spec("r")))).unwrap();
+    assert_eq!(again, Answer::Submitted { created: false, state: RunState::Submitted });
+    let other = RunSpec { seed: 8, ..spec("r") };
+    assert!(matches!(world.apply(Event::Submit(Box::new(other))), Err(Refused::AlreadyExists { .. })));
+    let mut empty = spec("empty");
+    empty.corpora.values_mut().for_each(|c| c.files.clear());
+    assert!(matches!(world.apply(Event::Submit(Box::new(empty))), Err(Refused::InvalidSpec(_))));
+    assert_eq!(world.record(&run).events.len(), 1);
+    assert!(matches!(world.apply(Event::Stop(RunName::new("none").unwrap())), Err(Refused::NoSuchRun(_))));
+}
+
+#[test]
+fn a_stop_checkpoints_the_gang_and_a_resume_goes_on_from_there() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    assert_eq!(world.apply(Event::Stop(run.clone())), Ok(Answer::State(RunState::Stopping)));
+    assert!(matches!(world.apply(Event::Resume(run.clone())), Err(Refused::StillEnding { .. })));
+    world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
+    let stopped_at = world.record(&run).published_steps(&stage("general"));
+    assert!((5..=6).contains(&stopped_at), "{stopped_at}");
+    assert_eq!(world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault, None);
+    assert_eq!(world.why(&run, "train/general"), "the run is stopped");
+    world.wait(5_000, &[0]);
+    assert_eq!(world.apply(Event::Submit(Box::new(spec("r")))), Ok(Answer::Submitted { created: false, state: RunState::Running }));
+    world.step();
+    let JobState::Active { attempt } = world.state(&run, "train/general") else { panic!("not placed") };
+    assert_eq!(attempt.published, stopped_at);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn a_stop_ends_other_jobs_and_waits_until_they_are_gone() {
+    let mut world = World::new(&[1]);
+    world.agents[0].effort = 100;
+    let run = world.submit(spec("r"));
+    world.step();
+    world.step();
+    assert!(world.is(&run, "clean/domain/00000", "active"));
+    world.apply(Event::Stop(run.clone())).unwrap();
+    assert_eq!(world.record(&run).state, RunState::Stopping);
+    assert!(world.is(&run, "clean/domain/00000", "ending"), "its process is not confirmed gone yet");
+    world.sync(0); // still lists it: learns that it is unwanted
+    assert!(world.is(&run, "clean/domain/00000", "ending"));
+    world.sync(0);
+    assert!(world.is(&run, "clean/domain/00000", "pending"));
+    assert_eq!(world.record(&run).state, RunState::Stopped);
+}
+
+#[test]
+fn a_failed_gate_stops_the_run_and_a_resume_overrules_it() {
+    let mut world = World::new(&[4]);
+    let run = world.submit(RunSpec { gates: vec![gate(90.0, OnFail::Stop), gate(50.0, OnFail::Stop)], ..spec("r") });
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    let RunState::Failed(reason) = &world.record(&run).state else { unreachable!() };
+    assert!(reason.contains("accuracy 62.50 %, at least 90 %"), "{reason}");
+    assert_eq!(world.record(&run).gates.iter().map(|g| g.passed).collect::<Vec<_>>(), [false, true]);
+    world.apply(Event::Resume(run.clone())).unwrap();
+    world.until("over again", |w| !w.record(&run).state.is_live());
+    assert_eq!(world.record(&run).gates.len(), 4, "each stage's gates are judged once");
+}
+
+#[test]
+fn a_warning_gate_is_recorded_and_the_run_finishes() {
+    let mut world = World::new(&[4]);
+    let run = world.submit(RunSpec { gates: vec![gate(90.0, OnFail::Warn)], ..spec("r") });
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert_eq!(world.record(&run).gates.iter().filter(|g| !g.passed).count(), 2);
+}
+
+#[test]
+fn a_restarted_coordinator_readopts_a_live_gang() {
+    let mut world = World::new(&[1, 1]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    let generation = world.state(&run, "train/general").attempt().unwrap().generation;
+    let old = world.cluster.run(&run).unwrap();
+    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
+    world.cluster.adopt(record, manifests);
+    world.until("succeeded", |w| w.is(&run, "train/general", "succeeded"));
+    let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
+    assert_eq!(past.iter().map(|p| (p.generation, p.fault.is_none())).collect::<Vec<_>>(), [(generation, true)]);
+}
+
+#[test]
+fn after_a_restart_silent_workers_get_the_lost_limit_and_no_longer() {
+    let mut world = World::new(&[1, 1]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    let old = world.cluster.run(&run).unwrap();
+    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
+    world.cluster.adopt(record, manifests);
+    world.wait(9_500, &[0]);
+    assert!(world.is(&run, "train/general", "active"));
+    world.wait(1_500, &[0]);
+    assert!(!world.is(&run, "train/general", "active"));
+    let fault = world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault.clone().unwrap();
+    assert!(fault.message.contains("worker b lost"), "{fault}");
+}

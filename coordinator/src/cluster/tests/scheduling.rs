@@ -1,0 +1,108 @@
+//! Who starts, where, and what the others are told.
+
+use super::*;
+use crate::testing::spec;
+use osler_core::spec::ResourceSpec;
+
+fn with_ranks(name: &str, ranks: u32) -> RunSpec {
+    RunSpec { resources: ResourceSpec { ranks, threads_per_rank: 1 }, ..spec(name) }
+}
+
+fn places(world: &World, run: &RunName, job: &str) -> Vec<String> {
+    world.state(run, job).attempt().map(|a| a.places.iter().map(|p| p.worker.to_string()).collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_gang_goes_to_the_fewest_workers() {
+    for (slots, ranks, expected) in [
+        (&[1, 2, 4][..], 4, "cccc"),
+        (&[1, 2, 2], 4, "bbcc"),
+        (&[2, 2], 2, "aa"),
+        (&[1, 1, 1, 1], 4, "abcd"),
+        (&[1, 2], 2, "bb"),
+    ] {
+        let mut world = World::new(slots);
+        let run = world.submit(with_ranks("r", ranks));
+        world.until("trains", |w| w.is(&run, "train/general", "active"));
+        assert_eq!(places(&world, &run, "train/general").concat(), expected, "{slots:?}");
+    }
+}
+
+#[test]
+fn the_next_gang_goes_before_exams_and_they_run_beside_it_when_there_is_room() {
+    let mut narrow = World::new(&[2]);
+    let run = narrow.submit(spec("r"));
+    narrow.until("the second stage trains", |w| w.is(&run, "train/domain", "active"));
+    assert!(narrow.is(&run, "export/general", "pending"));
+    narrow.until("finished", |w| w.record(&run).state == RunState::Finished);
+
+    let mut wide = World::new(&[3]);
+    wide.agents[0].effort = 1;
+    let run = wide.submit(spec("r"));
+    wide.until("an exam is over while the second stage trains", |w| w.is(&run, "exam/general/full/boards", "succeeded") && w.is(&run, "train/domain", "active"));
+}
+
+#[test]
+fn a_gang_that_waits_keeps_its_slots_from_what_comes_after() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    world.until("trains", |w| w.is(&run, "train/general", "active"));
+    let other = world.submit(spec("younger"));
+    let victim = world.process(0, "train/general");
+    for _ in 0..3 {
+        world.agents[0].kill(&victim, 137, &mut world.gangs);
+        world.step();
+    }
+    world.until("trains again", |w| w.state(&run, "train/general").attempt().is_some_and(|a| a.generation > victim.generation));
+    assert!(world.record(&other).jobs.values().all(|job| job.past.is_empty()), "the younger run took the gang's slots");
+    assert_eq!(world.record(&other).state, RunState::Submitted);
+}
+
+#[test]
+fn a_gang_larger_than_the_cluster_keeps_nobody_waiting() {
+    let mut world = World::new(&[2]);
+    let big = world.submit(with_ranks("big", 4));
+    let small = world.submit(spec("small"));
+    world.until("the small run finishes", |w| w.record(&small).state == RunState::Finished);
+    assert!(world.is(&big, "train/general", "pending"));
+    assert_eq!(world.why(&big, "train/general"), "needs 4 slots, the workers have 2 in all: start more workers");
+    world.agents.push(Agent::new("b", 1, 2));
+    world.until("the big run finishes", |w| w.record(&big).state == RunState::Finished);
+}
+
+#[test]
+fn whatever_waits_says_why() {
+    let mut world = World::new(&[]);
+    let run = world.submit(spec("r"));
+    assert_eq!(world.why(&run, "clean/domain/00000"), "there are no workers: start osler-worker");
+    assert_eq!(world.why(&run, "merge/domain"), "needs clean/domain/00000, clean/domain/00001, clean/domain/00002");
+    assert_eq!(world.why(&run, "tokenizer"), "needs merge/domain, merge/general");
+    world.agents.push(Agent::new("a", 1, 1));
+    world.agents[0].effort = 100;
+    world.step();
+    assert_eq!(world.why(&run, "clean/domain/00000"), "");
+    assert_eq!(world.why(&run, "clean/domain/00001"), "0 of 1 slots free");
+    world.step();
+    let process = world.process(0, "clean/domain/00000");
+    world.agents[0].kill(&process, 137, &mut world.gangs);
+    world.sync(0);
+    world.wait(4_000, &[]);
+    assert!(world.why(&run, "clean/domain/00001").ends_with("; worker a is suspect"), "{}", world.why(&run, "clean/domain/00001"));
+    let record = world.record(&run);
+    let silent = record.jobs.iter().filter(|(key, job)| job.status.attempt().is_none() && world.why(&run, key.as_str()).is_empty());
+    assert_eq!(silent.count(), 0);
+}
+
+#[test]
+fn a_draining_worker_gets_nothing_and_its_gang_moves() {
+    let mut world = World::new(&[2, 2]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    assert_eq!(places(&world, &run, "train/general").concat(), "aa");
+    world.agents[0].draining = true;
+    world.until("moved", |w| places(w, &run, "train/general").concat() == "bb");
+    let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
+    assert_eq!(past.iter().map(|p| p.fault.is_none()).collect::<Vec<_>>(), [true]);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert!(world.record(&run).jobs.values().all(|job| job.past.iter().all(|p| p.fault.is_none())));
+}
