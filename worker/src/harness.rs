@@ -76,12 +76,24 @@ impl Job {
         for (name, object) in &input.outputs {
             let Some(rest) = name.strip_prefix(prefix) else { continue };
             anyhow::ensure!(Path::new(rest).components().all(|c| matches!(c, Component::Normal(_))), "output {name:?} has an unusable name");
-            let link = folder.join(rest);
-            std::fs::create_dir_all(link.parent().unwrap_or(&folder))?;
-            std::os::unix::fs::symlink(self.store.fetch(object)?, &link).with_context(|| format!("link input {name}"))?;
+            self.link_object(object, &folder.join(rest))?;
         }
         anyhow::ensure!(folder.is_dir(), "an input has no outputs below {prefix:?}");
         Ok(folder)
+    }
+
+    /// Puts one of an input's outputs where `link` says, under a name of the job's choice.
+    pub fn link(&self, input: &JobResult, name: &str, link: &Path) -> anyhow::Result<()> {
+        let object = input.outputs.get(name).with_context(|| format!("an input has no output {name:?}"))?;
+        self.link_object(object, link)
+    }
+
+    fn link_object(&self, object: &ObjectRef, link: &Path) -> anyhow::Result<()> {
+        if let Some(folder) = link.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = self.store.fetch(object)?;
+        std::os::unix::fs::symlink(file, link).with_context(|| format!("link {} as {}", object.path, link.display()))
     }
 
     /// Moves a finished file to this attempt's outputs.
@@ -107,20 +119,19 @@ impl Job {
         self.stop
     }
 
-    /// Waits for the place where the gang meets. A stop request that comes first ends the wait with None.
-    pub fn rendezvous(&mut self, limit: Duration) -> anyhow::Result<Option<String>> {
-        match self.commands.recv_timeout(limit) {
-            Ok(Command::Rendezvous { address }) => Ok(Some(address)),
-            Ok(Command::Stop) => {
-                self.stop = true;
-                Ok(None)
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                anyhow::bail!("rank 0 did not say within {limit:?} where the gang meets")
+    /// Waits for the place where the gang meets. A stop request that comes first is kept: the gang meets, agrees on a step, and stops.
+    pub fn rendezvous(&mut self, limit: Duration) -> anyhow::Result<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Command::Rendezvous { address }) => return Ok(address),
+                Ok(Command::Stop) => self.stop = true,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("rank 0 did not say within {limit:?} where the gang meets")
+                }
             }
         }
     }
-
 }
 
 /// Writes one report. A pipe that is closed means the agent is gone, and so is this process.

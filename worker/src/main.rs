@@ -1,6 +1,8 @@
 //! `osler-worker`: the agent of one node. `osler-worker job` is one of the processes that it starts.
 #![forbid(unsafe_code)]
 
+mod standalone;
+
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use osler_core::ids::{Incarnation, WorkerName};
@@ -26,6 +28,8 @@ enum Mode {
     /// One job that needs no libtorch; started by the agent, which speaks on standard input.
     #[command(hide = true)]
     Job { scratch: PathBuf },
+    /// Compresses a model without a cluster.
+    Quantize(standalone::Args),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     telemetry::init();
     match cli.command {
         Some(Mode::Job { scratch }) => std::process::exit(harness::run(scratch, jobs::run)),
+        Some(Mode::Quantize(args)) => std::process::exit(standalone::run(&args)),
         // One thread: the kernel ties a process to the thread that started it, and this one lives as long as the agent.
         None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_agent(cli.agent)),
     }

@@ -16,6 +16,10 @@ use osler_core::spec::CorpusSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use pack::MANIFEST as DATASET;
+pub use quantize::{FOLDER as COMPRESSED_FOLDER, GGUF as COMPRESSED_GGUF};
+pub use tokenizer::NAME as TOKENIZER;
+
 /// Does the job that the assignment names.
 pub fn run(job: &mut Job) -> Result<Ended, Failure> {
     let result = match job.assignment.kind.clone() {
@@ -36,7 +40,7 @@ fn corpus_spec<'a>(job: &'a Job, corpus: &CorpusName) -> anyhow::Result<&'a Corp
 }
 
 /// Errors of the corpus crate: only those that another attempt may cure are the infrastructure's.
-fn corpus_failure(error: osler_corpus::Error) -> Failure {
+pub fn corpus_failure(error: osler_corpus::Error) -> Failure {
     if error.retryable() { error.into() } else { user(error) }
 }
 

@@ -2,9 +2,30 @@
 
 use super::{corpus_failure, publish_all, tokenizer, train_files};
 use crate::harness::{Failure, Job};
+use anyhow::Context as _;
 use osler_core::ids::CorpusName;
 use osler_core::job::{JobKind, JobResult, Summary};
 use osler_core::order::Component;
 
 /// The dataset's manifest among the outputs; it names the shards beside it.
 pub const MANIFEST: &str = "dataset.json";
+
+pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobResult, Failure> {
+    let tokenizer_file = job.fetch(job.input(&JobKind::Tokenizer)?, tokenizer::NAME)?;
+    let tokenizer = osler_corpus::load_tokenizer(&tokenizer_file).map_err(corpus_failure)?;
+    let files = train_files(job, corpus)?;
+    let dataset = osler_corpus::pack(&files, &tokenizer, sequence_length, &job.scratch).map_err(corpus_failure)?;
+    let manifest = serde_json::to_vec_pretty(&dataset).context("write dataset manifest")?;
+    std::fs::write(job.scratch.join(MANIFEST), manifest).context("write dataset manifest")?;
+    let shards = dataset.shards.iter().flat_map(|s| [s.bin.name.as_str(), s.idx.name.as_str()]);
+    let outputs = publish_all(job, &job.scratch, &shards.chain([MANIFEST]).collect::<Vec<_>>())?;
+    let summary = Summary::Pack {
+        // The share in a mixture is the stage's, not the corpus's: whoever builds an order sets it.
+        component: Component { corpus: corpus.clone(), sequences: dataset.sequences, parts: 1, fingerprint: dataset.fingerprint },
+        tokens: dataset.tokens,
+        documents: dataset.documents,
+        dropped_tokens: dataset.dropped_tokens,
+        vocab_size: dataset.vocab_size,
+    };
+    Ok(JobResult { outputs, summary })
+}

@@ -9,9 +9,10 @@ use osler_core::spec::Method;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Where the compressed model is among the outputs: `model.gguf`, or files below `model/`.
+/// Where the compressed model is among the outputs: one file, or files below a folder.
 pub const GGUF: &str = "model.gguf";
-pub const REPORT: &str = "quantization.json";
+pub const FOLDER: &str = "model/";
+const REPORT: &str = "quantization.json";
 
 pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Failure> {
     let exported = job.input(&JobKind::Export { stage: stage.clone() })?;
@@ -25,7 +26,7 @@ pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Fa
     if out.is_dir() {
         for entry in fs::read_dir(&out).context("list the compressed model")? {
             let file = entry.context("list the compressed model")?.path();
-            let name = format!("model/{}", file.file_name().unwrap_or_default().to_string_lossy());
+            let name = format!("{FOLDER}{}", file.file_name().unwrap_or_default().to_string_lossy());
             outputs.insert(name.clone(), job.publish(&file, &name)?);
         }
     } else {

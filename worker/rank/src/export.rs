@@ -1,0 +1,54 @@
+//! A stage's last checkpoint to a Hugging Face folder: what exams, compression and everybody else start from.
+
+use crate::model::{failure, stage_spec, vocabulary};
+use crate::train::parts;
+use anyhow::Context as _;
+use osler_core::ids::StageName;
+use osler_core::job::{JobKind, JobResult, Summary};
+use osler_engine::checkpoint::SliceSet;
+use osler_engine::flat::FlatLayout;
+use osler_engine::{hf, models};
+use osler_worker::harness::{Failure, Job};
+use osler_worker::jobs::TOKENIZER;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+
+pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
+    let spec = &job.assignment.spec;
+    let manifest = job.assignment.checkpoint.as_ref().context("the assignment lacks the stage's last checkpoint")?;
+    let vocabulary = vocabulary(job, stage_spec(job, stage)?)?;
+    let params = models::params::parameters(&spec.model, vocabulary.size).map_err(failure)?;
+    let layout = FlatLayout::of(&params);
+    let mut weights = SliceSet::open(&parts(job, manifest)?, &layout).map_err(failure)?;
+    let folder = job.scratch.join("model");
+    let written = hf::export(&folder, &spec.model, vocabulary.size, &mut weights, vocabulary.special).map_err(failure)?;
+
+    let tokenizer = job.fetch(job.input(&JobKind::Tokenizer)?, TOKENIZER)?;
+    fs::copy(&tokenizer, folder.join(TOKENIZER)).context("copy tokenizer.json")?;
+    let config = tokenizer_config(&tokenizer, vocabulary.special.eos, spec.model.max_positions)?;
+    fs::write(folder.join("tokenizer_config.json"), config).context("write tokenizer_config.json")?;
+    let mut outputs = BTreeMap::new();
+    for entry in fs::read_dir(&folder).context("list the exported folder")? {
+        let entry = entry.context("list the exported folder")?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        outputs.insert(name.clone(), job.publish(&entry.path(), &name)?);
+    }
+    let parameters = params.iter().map(|p| p.len() as u64).sum();
+    Ok(JobResult { outputs, summary: Summary::Export { step: manifest.step, parameters, bytes: written.bytes } })
+}
+
+/// What `transformers` and our own exams need to know about the tokenizer: its class, its special token, no BOS of its own.
+fn tokenizer_config(tokenizer: &std::path::Path, eos: Option<u32>, max_positions: u32) -> Result<Vec<u8>, Failure> {
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(tokenizer).context("read tokenizer.json")?).context("read tokenizer.json")?;
+    let added = text["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let end = added.iter().find(|t| t["id"].as_u64() == eos.map(u64::from)).and_then(|t| t["content"].as_str());
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": false,
+        "bos_token": end,
+        "eos_token": end,
+        "model_max_length": max_positions,
+    });
+    Ok(serde_json::to_vec_pretty(&config).context("write tokenizer_config.json")?)
+}

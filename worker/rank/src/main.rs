@@ -1,0 +1,55 @@
+//! `osler-rank`: the process that does one job with libtorch: a rank of a train gang, an export, an exam.
+#![forbid(unsafe_code)]
+
+mod exam;
+mod export;
+mod gang;
+mod model;
+mod standalone;
+mod train;
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+use osler_core::job::JobKind;
+use osler_runtime::telemetry;
+use osler_worker::harness::{self, Ended, Failure, Job, user};
+use std::path::PathBuf;
+
+/// Jobs with libtorch, for agents and for people.
+#[derive(Debug, Parser)]
+#[command(name = "osler-rank", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// One job of a run; started by the agent, which speaks on standard input.
+    #[command(hide = true)]
+    Job { scratch: PathBuf },
+    /// Examine a model without a cluster.
+    Exam(standalone::Args),
+}
+
+fn main() {
+    let cli = Cli::parse();
+    telemetry::init();
+    let code = match cli.command {
+        Mode::Job { scratch } => harness::run(scratch, run),
+        Mode::Exam(args) => standalone::run(&args),
+    };
+    // Ends without waiting for libtorch's threads: everything that must be kept has been written by now.
+    std::process::exit(code);
+}
+
+fn run(job: &mut Job) -> Result<Ended, Failure> {
+    let threads = job.assignment.spec.resources.threads_per_rank;
+    osler_engine::set_threads(threads as usize)?;
+    match job.assignment.kind.clone() {
+        JobKind::Train { stage } => train::run(job, &stage),
+        JobKind::Export { stage } => export::run(job, &stage).map(Ended::Done),
+        JobKind::Exam { stage, variant, exam } => exam::run(job, &stage, variant, &exam).map(Ended::Done),
+        kind => Err(user(anyhow!("{} does not need libtorch: it runs in osler-worker", kind.key()))),
+    }
+}

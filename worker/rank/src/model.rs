@@ -1,0 +1,70 @@
+//! Which model a run trains: the run file's shape with the tokenizer's vocabulary, or a Hugging Face folder's.
+
+use anyhow::{Context as _, anyhow, ensure};
+use osler_core::job::{JobKind, Summary};
+use osler_core::spec::{Init, RunSpec, StageSpec};
+use osler_engine::EngineError;
+use osler_engine::hf::{self, HfFolder, SpecialTokens};
+use osler_worker::harness::{Failure, Job, user};
+use std::path::Path;
+
+/// The vocabulary's size and the ids of its special tokens.
+pub struct Vocabulary {
+    pub size: usize,
+    pub special: SpecialTokens,
+}
+
+/// Only trouble with files and other ranks may pass; a model that does not fit never will.
+pub fn failure(error: EngineError) -> Failure {
+    match error {
+        EngineError::Io { .. } | EngineError::Distributed(_) | EngineError::Checkpoint(_) | EngineError::File { .. } => error.into(),
+        other => user(other),
+    }
+}
+
+pub fn vocabulary(job: &Job, stage: &StageSpec) -> Result<Vocabulary, Failure> {
+    let tokenizer = job.input(&JobKind::Tokenizer)?;
+    let Summary::Tokenizer { vocab_size, end_of_text } = tokenizer.summary else {
+        return Err(anyhow!("the tokenizer job has another job's result").into());
+    };
+    let special = SpecialTokens { bos: Some(end_of_text), eos: Some(end_of_text), pad: None };
+    let size = match imported(&job.assignment.spec, stage)? {
+        None => vocab_size as usize,
+        Some(folder) => {
+            check_shape(&job.assignment.spec, &folder)?;
+            let rows = folder.config().vocab;
+            if rows < vocab_size as usize {
+                let problem = format!("the imported model has {rows} embeddings, the tokenizer {vocab_size} tokens: use the model's own tokenizer");
+                return Err(user(anyhow!(problem)));
+            }
+            rows
+        }
+    };
+    Ok(Vocabulary { size, special })
+}
+
+/// The folder at the beginning of the chain of stages, if there is one.
+fn imported(spec: &RunSpec, stage: &StageSpec) -> Result<Option<HfFolder>, Failure> {
+    let mut stage = stage;
+    loop {
+        match &stage.from {
+            Init::Scratch => return Ok(None),
+            Init::HuggingFace(path) => return hf::import(Path::new(path)).map(Some).map_err(failure),
+            Init::Stage(name) => stage = spec.stage(name).with_context(|| format!("the run file has no stage {name}"))?,
+        }
+    }
+}
+
+fn check_shape(spec: &RunSpec, folder: &HfFolder) -> Result<(), Failure> {
+    let (asked, found) = (&spec.model, &folder.config().spec);
+    let shape = |m: &osler_core::spec::ModelSpec| (m.family, m.dim, m.layers, m.heads, m.kv_heads, m.ffn, m.tied);
+    let same = || -> anyhow::Result<()> {
+        ensure!(shape(asked) == shape(found), "[model] does not describe the imported folder: the run file says {asked:?}, the folder {found:?}");
+        Ok(())
+    };
+    same().map_err(user)
+}
+
+pub fn stage_spec<'a>(job: &'a Job, stage: &osler_core::ids::StageName) -> anyhow::Result<&'a StageSpec> {
+    job.assignment.spec.stage(stage).with_context(|| format!("the run file has no stage {stage}"))
+}

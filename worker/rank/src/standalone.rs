@@ -1,0 +1,155 @@
+//! `osler-rank exam`: examines any model that Osler can read, without a run. The `osler` command passes its arguments on.
+
+use crate::exam::{load_quantized, sit, write_samples};
+use crate::model::failure;
+use anyhow::{Context as _, anyhow};
+use clap::ValueEnum;
+use osler_core::process::exit;
+use osler_engine::Device;
+use osler_engine::models::Model;
+use osler_exam::{ExamFormat, ExamReport, ExamSpec, ExamTokenizer, LimitMode, Protocol};
+use osler_worker::harness::{Failure, user};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Limit {
+    /// An even stride over the file: right for files that are sorted by label.
+    Stride,
+    /// The first questions, as lm-evaluation-harness takes them.
+    Head,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A Hugging Face folder, a compressed-tensors folder, or a GGUF file.
+    model: PathBuf,
+    /// FORMAT=PATH[,PATH...], FORMAT one of medmcqa, medqa, pubmedqa, mmlu, perplexity. May be repeated.
+    #[arg(long = "task", required = true, value_parser = parse_task)]
+    tasks: Vec<Task>,
+    /// letter: the model scores A, B, C, D; cloze: it scores each option's text, normalised by length.
+    #[arg(long, default_value = "letter", value_parser = ["letter", "cloze"])]
+    protocol: String,
+    #[arg(long, default_value_t = 0)]
+    shots: usize,
+    #[arg(long = "shots-file")]
+    shots_files: Vec<PathBuf>,
+    #[arg(long)]
+    limit: Option<usize>,
+    #[arg(long, value_enum, default_value_t = Limit::Stride)]
+    limit_mode: Limit,
+    /// Where the tokenizer is, if not in MODEL.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// Writes every question with its log-likelihoods, one JSON line each. With one task only.
+    #[arg(long)]
+    samples: Option<PathBuf>,
+    /// Threads; part of the result's last bits.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Debug, Clone)]
+struct Task {
+    name: String,
+    format: ExamFormat,
+    files: Vec<PathBuf>,
+}
+
+fn parse_task(text: &str) -> Result<Task, String> {
+    let (name, files) = text.split_once('=').ok_or("expected FORMAT=PATH, for example medqa=test.jsonl")?;
+    let format = match name {
+        "medmcqa" => ExamFormat::MedMcqa,
+        "medqa" => ExamFormat::MedQa,
+        "pubmedqa" => ExamFormat::PubMedQa,
+        "mmlu" => ExamFormat::Mmlu,
+        "perplexity" => ExamFormat::Perplexity,
+        _ => return Err(format!("unknown exam {name:?}: use medmcqa, medqa, pubmedqa, mmlu or perplexity")),
+    };
+    Ok(Task { name: name.to_owned(), format, files: files.split(',').map(PathBuf::from).collect() })
+}
+
+pub fn run(args: &Args) -> i32 {
+    match examine(args) {
+        Ok(()) => exit::OK,
+        Err(Failure { class, error }) => {
+            eprintln!("osler exam: {error:#}");
+            if class == osler_core::job::FaultClass::User { exit::USAGE } else { exit::FAILED }
+        }
+    }
+}
+
+fn examine(args: &Args) -> Result<(), Failure> {
+    if args.samples.is_some() && args.tasks.len() > 1 {
+        return Err(user(anyhow!("--samples holds one exam: give one --task")));
+    }
+    osler_engine::set_threads(args.threads)?;
+    let model = load(&args.model)?;
+    let folder = args.tokenizer.as_deref().unwrap_or(&args.model);
+    let tokenizer = ExamTokenizer::from_folder(folder).map_err(user)?;
+    let mut reports = vec![];
+    for task in &args.tasks {
+        let exam = osler_exam::load(&spec(args, task)).map_err(user)?;
+        let report = sit(&exam, &tokenizer, &model, &mut |done, total| tracing::debug!(done, total, "scoring"))?;
+        if let Some(path) = &args.samples {
+            write_samples(&exam, &report, path)?;
+        }
+        reports.push(report);
+    }
+    print(args.output, &reports)
+}
+
+fn load(path: &Path) -> Result<Model, Failure> {
+    let config = path.join("config.json");
+    let compressed = match std::fs::read_to_string(&config) {
+        Ok(text) => text.contains("\"quantization_config\""),
+        Err(_) if path.is_dir() => return Err(user(anyhow!("{} is not there: not a Hugging Face folder", config.display()))),
+        Err(_) => true,
+    };
+    if compressed { load_quantized(path) } else { Model::from_folder(path, Device::Cpu).map_err(failure) }
+}
+
+fn spec(args: &Args, task: &Task) -> ExamSpec {
+    let mut spec = ExamSpec::new(&task.name, task.format, task.files.clone());
+    if task.format != ExamFormat::Perplexity {
+        spec.protocol = if args.protocol == "cloze" { Protocol::Cloze } else { Protocol::Letter };
+        spec.shots = args.shots;
+        spec.shots_files.clone_from(&args.shots_files);
+    }
+    spec.limit = args.limit;
+    spec.limit_mode = if args.limit_mode == Limit::Head { LimitMode::Head } else { LimitMode::Stride };
+    spec
+}
+
+fn print(format: Format, reports: &[ExamReport]) -> Result<(), Failure> {
+    if format == Format::Json {
+        println!("{}", serde_json::to_string(reports).context("write the report")?);
+        return Ok(());
+    }
+    for report in reports {
+        match (report.choice(), report.perplexity()) {
+            (Some(c), _) => {
+                let error = c.stderr.map_or_else(|| "n/a".to_owned(), |s| format!("{:.2}", s * 100.0));
+                println!(
+                    "{}: {:.2} % ± {error} (n {}, always {:?} {:.2} %, {} prompts truncated)",
+                    report.task,
+                    c.accuracy * 100.0,
+                    report.n,
+                    c.majority_answer,
+                    c.majority_baseline * 100.0,
+                    c.truncated
+                );
+            }
+            (None, Some(p)) => println!("{}: perplexity {:.4}, {:.4} bits per byte (n {})", report.task, p.token_perplexity, p.bits_per_byte, report.n),
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! One rank of a train gang: join, begin, then fetch, step, record, checkpoint until the stage's last step.
+//!
+//! What must stay true: the samples of a step follow from the order alone; a part is reported only when its object is durable; all
+//! ranks checkpoint at the same steps, because the policy and the agreed control word are the same for all.
+
+use crate::gang;
+use crate::model::{failure, stage_spec, vocabulary};
+use anyhow::{Context as _, anyhow};
+use osler_core::checkpoint::{Manifest, Part, PhaseSeconds, StepRecord};
+use osler_core::ids::StageName;
+use osler_core::job::{JobKind, JobResult, Summary};
+use osler_core::order::{SampleOrder, SampleSum, rank_slots};
+use osler_core::paths;
+use osler_core::process::{Progress, Report};
+use osler_core::record::stage_order;
+use osler_core::spec::{Init, StageSpec};
+use osler_corpus::{Dataset, DatasetManifest, Verify};
+use osler_engine::checkpoint::SliceSet;
+use osler_engine::step::{StepStats, Trainer, TrainerOptions};
+use osler_engine::{Device, EngineError, hf};
+use osler_worker::harness::{Ended, Failure, Job, report, user};
+use osler_worker::jobs::{DATASET, corpus_failure};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A bit of the control word: this rank was asked to stop.
+const STOP: u32 = 1;
+
+pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
+    let stage = stage_spec(job, stage)?.clone();
+    let samples = Samples::open(job, &stage)?;
+    let group = gang::join(job)?;
+    let mut trainer = Trainer::new(options(job, &stage)?, group).map_err(failure)?;
+    begin(job, &stage, &mut trainer)?;
+    tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
+    Loop { segment: Segment::default(), samples, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
+}
+
+fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
+    let spec = &job.assignment.spec;
+    Ok(TrainerOptions {
+        model: spec.model.clone(),
+        vocab: vocabulary(job, stage)?.size,
+        seed: spec.seed,
+        optimizer: stage.optimizer.clone(),
+        schedule: stage.schedule.clone(),
+        total_steps: stage.steps(),
+        global_batch: stage.global_batch,
+        micro_batch: stage.micro_batch,
+        sequence_length: stage.sequence_length,
+        device: Device::Cpu,
+        timeout: gang::STEP,
+        bucket_bytes: osler_engine::reduce::BUCKET_BYTES,
+    })
+}
+
+/// Puts the trainer where this attempt goes on: its own newest checkpoint, else where the stage begins.
+fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Failure> {
+    if let Some(manifest) = &job.assignment.checkpoint {
+        trainer.load_slices(&parts(job, manifest)?).map_err(failure)?;
+        if trainer.steps_done() != manifest.step {
+            return Err(anyhow!("the checkpoint's slices are of step {}, its manifest of {}", trainer.steps_done(), manifest.step).into());
+        }
+        return Ok(());
+    }
+    match &stage.from {
+        Init::Scratch => Ok(()),
+        Init::Stage(earlier) => {
+            let manifest = job.assignment.initial.as_ref().with_context(|| format!("the assignment lacks the last checkpoint of stage {earlier}"))?;
+            let mut weights = SliceSet::open(&parts(job, manifest)?, trainer.layout()).map_err(failure)?;
+            trainer.load_weights_only(&mut weights).map_err(failure)
+        }
+        Init::HuggingFace(folder) => {
+            let mut weights = hf::import(Path::new(folder)).map_err(failure)?;
+            trainer.load_weights_only(&mut weights).map_err(failure)
+        }
+    }
+}
+
+/// The verified slices of a published checkpoint.
+pub fn parts(job: &Job, manifest: &Manifest) -> anyhow::Result<Vec<PathBuf>> {
+    manifest.parts.iter().map(|part| Ok(job.store.fetch(part)?)).collect()
+}
+
+/// What has happened since the last checkpoint.
+#[derive(Default)]
+struct Segment {
+    ledger: Vec<StepRecord>,
+    seconds: PhaseSeconds,
+}
+
+struct Loop {
+    segment: Segment,
+    samples: Samples,
+    pace: Pace,
+    last_loss: Option<f64>,
+}
+
+impl Loop {
+    fn run(mut self, job: &mut Job, stage: &StageSpec, mut trainer: Trainer) -> Result<Ended, Failure> {
+        let total = stage.steps();
+        while trainer.steps_done() < total {
+            let control = if job.stop_requested() { STOP } else { 0 };
+            let fetching = Instant::now();
+            let (sequences, sum) = self.samples.fetch(trainer.steps_done())?;
+            self.segment.seconds.data += fetching.elapsed().as_secs_f64();
+            let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+            let stats = trainer.step(&sequences, control).map_err(step_failure)?;
+            self.record(&stats, sum);
+            self.report_progress(job, &stats, total);
+            let (done, stopping) = (trainer.steps_done(), stats.control & STOP != 0);
+            let due = done.is_multiple_of(job.assignment.spec.checkpoint.every_steps);
+            if due || stopping || done == total {
+                self.checkpoint(job, &trainer)?;
+            }
+            if stopping && done < total {
+                return Ok(Ended::Stopped { step: done });
+            }
+        }
+        let final_loss = match (self.last_loss, &job.assignment.checkpoint) {
+            (Some(loss), _) => loss,
+            // Every step was published by an attempt that ended before it could say so.
+            (None, Some(published)) => published.ledger.last().context("the last checkpoint has an empty ledger")?.loss,
+            (None, None) => return Err(user(anyhow!("stage {} has no steps", stage.name))),
+        };
+        let summary = Summary::Train { steps: total, tokens: total * stage.tokens_per_step(), final_loss };
+        Ok(Ended::Done(JobResult { outputs: BTreeMap::new(), summary }))
+    }
+
+    fn record(&mut self, stats: &StepStats, samples: SampleSum) {
+        let StepStats { step, loss, grad_norm, lr, .. } = *stats;
+        self.segment.ledger.push(StepRecord { step, samples, loss, grad_norm, lr });
+        self.segment.seconds.add(&stats.phases);
+        self.last_loss = Some(loss);
+    }
+
+    fn report_progress(&mut self, job: &mut Job, stats: &StepStats, total: u64) {
+        let tokens_per_second = self.pace.tick(stats.tokens);
+        if job.assignment.rank == 0 {
+            job.progress(Progress {
+                phase: "training".into(),
+                done: stats.step + 1,
+                total,
+                unit: "steps".into(),
+                loss: Some(stats.loss),
+                tokens_per_second,
+            });
+        }
+    }
+
+    /// Makes this rank's part durable, then reports it. The next segment begins here.
+    fn checkpoint(&mut self, job: &Job, trainer: &Trainer) -> Result<(), Failure> {
+        let started = Instant::now();
+        let assignment = &job.assignment;
+        let (step, rank, world_size) = (trainer.steps_done(), assignment.rank, assignment.world_size);
+        let file = job.scratch.join("part.safetensors");
+        trainer.save_slice(&file, rank, world_size).map_err(failure)?;
+        let object = job.store.put_file(&file, &paths::part(&assignment.id, assignment.generation, step, rank))?;
+        let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
+        seconds.checkpoint += started.elapsed().as_secs_f64();
+        report(&Report::Part(Part { rank, world_size, step, object, ledger, seconds }));
+        Ok(())
+    }
+}
+
+/// A step that fails with numbers fails the same way again.
+fn step_failure(error: EngineError) -> Failure {
+    match error {
+        EngineError::Distributed(_) | EngineError::Io { .. } => error.into(),
+        other => user(other),
+    }
+}
+
+/// This rank's sequences, by step.
+struct Samples {
+    order: SampleOrder,
+    /// By component.
+    datasets: Vec<Dataset>,
+    slots: Range<u32>,
+}
+
+impl Samples {
+    fn open(job: &Job, stage: &StageSpec) -> Result<Self, Failure> {
+        let assignment = &job.assignment;
+        let order = stage_order(&assignment.spec, stage, |key| assignment.inputs.get(key)).map_err(user)?;
+        let mut datasets = vec![];
+        for component in order.components() {
+            let packed = job.input(&JobKind::Pack { corpus: component.corpus.clone(), sequence_length: stage.sequence_length })?;
+            let manifest = std::fs::read(job.fetch(packed, DATASET)?).context("read dataset manifest")?;
+            let manifest: DatasetManifest = serde_json::from_slice(&manifest).context("read dataset manifest")?;
+            let folder = job.scratch.join(format!("dataset-{}", component.corpus));
+            for shard in &manifest.shards {
+                job.link(packed, &shard.bin.name, &folder.join(&shard.bin.name))?;
+            }
+            datasets.push(Dataset::open(manifest, &folder, Verify::Sizes).map_err(corpus_failure)?);
+        }
+        let slots = rank_slots(stage.global_batch, assignment.rank, assignment.world_size).map_err(user)?;
+        Ok(Self { order, datasets, slots })
+    }
+
+    /// The sequences of this rank's slots, and what they add up to.
+    fn fetch(&self, step: u64) -> Result<(Vec<Vec<u32>>, SampleSum), Failure> {
+        let mut sum = SampleSum::default();
+        let mut sequences = vec![];
+        for slot in self.slots.clone() {
+            let id = self.order.sample(step, slot);
+            let dataset = self.datasets.get(usize::from(id.component)).context("the order names a component that is not open")?;
+            let mut tokens = vec![];
+            dataset.sequence(id.sequence, &mut tokens).map_err(corpus_failure)?;
+            sum.add(id);
+            sequences.push(tokens);
+        }
+        Ok((sequences, sum))
+    }
+}
+
+/// Tokens per second over the last few seconds, for people.
+struct Pace {
+    since: Instant,
+    tokens: u64,
+    shown: Option<f64>,
+}
+
+impl Pace {
+    const WINDOW_SECONDS: f64 = 5.0;
+
+    fn new() -> Self {
+        Self { since: Instant::now(), tokens: 0, shown: None }
+    }
+
+    fn tick(&mut self, tokens: u64) -> Option<f64> {
+        self.tokens += tokens;
+        let seconds = self.since.elapsed().as_secs_f64();
+        if seconds >= Self::WINDOW_SECONDS || self.shown.is_none() {
+            self.shown = Some(self.tokens as f64 / seconds.max(1e-9));
+        }
+        if seconds >= Self::WINDOW_SECONDS {
+            (self.since, self.tokens) = (Instant::now(), 0);
+        }
+        self.shown
+    }
+}
