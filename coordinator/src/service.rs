@@ -126,3 +126,6 @@ fn views(watcher: Watcher) -> impl Stream<Item = Result<v1::GetRunReply, Status>
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

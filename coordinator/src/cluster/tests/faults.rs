@@ -190,6 +190,21 @@ fn words_of_an_older_generation_are_fenced() {
 }
 
 #[test]
+fn only_the_worker_of_a_rank_speaks_for_it() {
+    let (mut world, run) = training();
+    let before = world.record(&run).jobs.clone();
+    let mut observed = world.agents[0].observe();
+    let process = world.process(1, TRAIN);
+    let strange = osler_core::sync::ProcessId { rank: 7, ..process.clone() };
+    for (seq, process) in [(1_000_000, process), (1_000_001, strange)] {
+        let fault = osler_core::job::Fault::new(FaultClass::User, "not mine to say");
+        observed.reports.push(NumberedReport { seq, process, report: Report::Failed { fault } });
+    }
+    world.apply(Event::Sync(Box::new(observed))).unwrap();
+    assert_eq!((world.cluster.fenced(), &world.record(&run).jobs), (2, &before));
+}
+
+#[test]
 fn repeated_calls_change_nothing() {
     let (mut world, run) = training();
     world.agents.iter_mut().for_each(|a| drop(a.work(&mut world.gangs)));

@@ -26,6 +26,8 @@ struct Node {
     agent: Agent,
     /// An answer on its way, and when it arrives.
     arriving: Option<(Millis, Desired)>,
+    /// That answer is from before the agent froze.
+    stale: bool,
     /// The call is held back until then.
     parked: Option<Millis>,
     frozen_until: Millis,
@@ -52,7 +54,7 @@ impl Simulation {
         let shapes: [&[u32]; 4] = [&[2], &[1, 1], &[2, 1], &[1, 1, 2]];
         let shape = shapes[rng.below(4) as usize];
         let agents = shape.iter().zip(["a", "b", "c"]).map(|(slots, name)| Agent::new(name, 1, *slots));
-        let nodes = agents.map(|agent| Node { agent, arriving: None, parked: None, frozen_until: Millis(0), current: true }).collect();
+        let nodes = agents.map(|agent| Node { agent, arriving: None, stale: false, parked: None, frozen_until: Millis(0), current: true }).collect();
         let cluster = Cluster::new(now, Epoch(1), "sim", Limits::default());
         let (disk, gangs, published) = (Disk::default(), Gangs::default(), BTreeMap::new());
         Self { rng, now, epoch: 1, cluster, disk, nodes, gangs, published, incarnations: 1 }
@@ -176,13 +178,14 @@ impl Simulation {
             self.incarnations += 1;
             let old = &self.nodes[at].agent;
             let agent = Agent::new(old.name.as_str(), self.incarnations, old.slots);
-            self.nodes[at] = Node { agent, arriving: None, parked: None, frozen_until: Millis(0), current: true };
+            self.nodes[at] = Node { agent, arriving: None, stale: false, parked: None, frozen_until: Millis(0), current: true };
         }
         if self.strikes(800) {
             let ms = self.rng.below(15_000);
             let node = &mut self.nodes[at];
             node.frozen_until = Millis(self.now.0 + ms);
             node.current = false;
+            node.stale = node.arriving.is_some();
         }
     }
 
@@ -232,8 +235,7 @@ impl Simulation {
 
     fn obey(&mut self, at: usize, desired: Desired) {
         let node = &mut self.nodes[at];
-        // An answer from before it froze may be stale; only the next one counts.
-        node.current |= node.arriving.is_none();
+        node.current |= !std::mem::take(&mut node.stale);
         for work in node.agent.obey(desired, &mut self.gangs) {
             for part in work.checkpoint.iter().chain(&work.initial).flat_map(|m| &m.parts) {
                 assert!(self.disk.objects.contains_key(&part.path), "{} g{} is to start from {}, which is deleted", work.id, work.generation, part.path);

@@ -1,0 +1,201 @@
+//! The whole coordinator on loopback: real gRPC, a real folder, fake agents.
+
+use super::*;
+use crate::cluster::Limits;
+use crate::ledger::LedgerError;
+use crate::owner::Owner;
+use crate::testing::agent::{Agent, Gangs};
+use crate::testing::spec;
+use osler_core::record::{RunRecord, RunState};
+use osler_core::sync::Desired;
+use osler_proto::v1::control_client::ControlClient;
+use osler_proto::v1::work_client::WorkClient;
+use osler_runtime::auth::WithToken;
+use osler_runtime::clock::SystemClock;
+use osler_runtime::store::Store;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+type Client = InterceptedService<Channel, WithToken>;
+
+struct Running {
+    address: SocketAddr,
+    kill: oneshot::Sender<()>,
+    owner: JoinHandle<Result<(), LedgerError>>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+fn token(folder: &Path) -> Token {
+    Token::load_or_create(&folder.join("token")).unwrap()
+}
+
+async fn start(folder: &Path) -> Running {
+    let store = Store::open(folder.join("store").to_str().unwrap()).unwrap();
+    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (kill, killed) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, handle, token(folder), std::future::pending()));
+    let owner = tokio::spawn(owner.run(async move { drop(killed.await) }));
+    Running { address, kill, owner, server }
+}
+
+impl Running {
+    async fn end(self) {
+        self.kill.send(()).unwrap();
+        self.owner.await.unwrap().unwrap();
+        self.server.abort();
+    }
+
+    async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    async fn control(&self, folder: &Path) -> ControlClient<Client> {
+        ControlClient::with_interceptor(self.channel().await, WithToken(token(folder)))
+    }
+
+    async fn work(&self, folder: &Path) -> WorkClient<Client> {
+        WorkClient::with_interceptor(self.channel().await, WithToken(token(folder)))
+    }
+}
+
+async fn submit(control: &mut ControlClient<Client>, spec: RunSpec) -> Result<v1::SubmitReply, Status> {
+    let spec_json = serde_json::to_vec(&spec).unwrap();
+    Ok(control.submit(v1::SubmitRequest { spec_json }).await?.into_inner())
+}
+
+/// One call of an agent, obeyed. Gives the reply's number.
+async fn call(work: &mut WorkClient<Client>, agent: &mut Agent, gangs: &mut Gangs, wait_ms: u32, seen_reply: u64) -> Result<u64, Status> {
+    let request = v1::SyncRequest { wait_ms, seen_reply, ..agent.observe().try_into().unwrap() };
+    let reply = work.sync(request).await?.into_inner();
+    let number = reply.reply;
+    agent.obey(Desired::try_from(reply).unwrap(), gangs);
+    Ok(number)
+}
+
+async fn record(control: &mut ControlClient<Client>, run: &str) -> RunRecord {
+    let reply = control.get_run(v1::GetRunRequest { run: run.into() }).await.unwrap().into_inner();
+    serde_json::from_slice(&reply.record_json).unwrap()
+}
+
+/// Works and calls until the run is in a state, or for too long.
+async fn until(running: &Running, folder: &Path, agent: &mut Agent, gangs: &mut Gangs, done: impl Fn(&RunRecord) -> bool) {
+    let (mut control, mut work) = (running.control(folder).await, running.work(folder).await);
+    for _ in 0..2_000 {
+        if done(&record(&mut control, "r").await) {
+            return;
+        }
+        agent.work(gangs);
+        call(&mut work, agent, gangs, 0, 0).await.unwrap();
+    }
+    panic!("never; the run is {}", record(&mut control, "r").await.state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_survives_the_coordinator_and_finishes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let mut control = running.control(folder).await;
+    assert!(submit(&mut control, spec("r")).await.unwrap().created);
+    let (mut agent, mut gangs) = (Agent::new("a", 1, 2), Gangs::default());
+    until(&running, folder, &mut agent, &mut gangs, |r| !r.checkpoints.is_empty()).await;
+    running.end().await;
+
+    let running = start(folder).await;
+    let mut control = running.control(folder).await;
+    let mut watch = control.watch_run(v1::GetRunRequest { run: "r".into() }).await.unwrap().into_inner();
+    let watcher = tokio::spawn(async move {
+        let mut states = vec![];
+        while let Some(view) = watch.message().await.unwrap() {
+            states.push(serde_json::from_slice::<RunRecord>(&view.record_json).unwrap().state);
+        }
+        states
+    });
+    until(&running, folder, &mut agent, &mut gangs, |r| r.state == RunState::Finished).await;
+    let states = watcher.await.unwrap();
+    assert!(states.len() > 2 && states.last() == Some(&RunState::Finished), "{states:?}");
+    let record = record(&mut control, "r").await;
+    assert!(record.jobs.values().all(|job| job.past.len() == 1), "the restart cost an attempt");
+    let again = submit(&mut control, spec("r")).await.unwrap();
+    assert_eq!((again.created, again.state.as_str()), (false, "finished"));
+    let runs = control.list_runs(v1::ListRunsRequest {}).await.unwrap().into_inner().runs;
+    assert_eq!(runs.iter().map(|r| (r.run.as_str(), r.state.as_str(), r.stage.as_str(), r.step, r.planned_steps)).collect::<Vec<_>>(), [("r", "finished", "domain", 13, 13)]);
+    let workers = control.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    assert_eq!(workers.iter().map(|w| (w.worker.as_str(), w.state.as_str(), w.slots)).collect::<Vec<_>>(), [("a", "idle", 2)]);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_coordinator_may_not_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let older = start(folder).await;
+    submit(&mut older.control(folder).await, spec("r")).await.unwrap();
+    let newer = start(folder).await;
+    let refused = submit(&mut older.control(folder).await, spec("s")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    let ended = older.owner.await.unwrap().unwrap_err();
+    assert!(matches!(ended, LedgerError::Fenced { .. }), "{ended}");
+    older.server.abort();
+    let runs = newer.control(folder).await.list_runs(v1::ListRunsRequest {}).await.unwrap().into_inner().runs;
+    assert_eq!(runs.len(), 1);
+    assert!(submit(&mut newer.control(folder).await, spec("s")).await.unwrap().created);
+    newer.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_codes_and_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let mut control = running.control(folder).await;
+    submit(&mut control, spec("r")).await.unwrap();
+    let other = submit(&mut control, RunSpec { seed: 8, ..spec("r") }).await.unwrap_err();
+    assert_eq!((other.code(), other.message().contains("choose another name")), (Code::AlreadyExists, true));
+    let broken = RunSpec { stages: vec![], ..spec("broken") };
+    assert_eq!(submit(&mut control, broken).await.unwrap_err().code(), Code::InvalidArgument);
+    let none = control.stop_run(v1::StopRunRequest { run: "none".into() }).await.unwrap_err();
+    assert_eq!((none.code(), none.message().contains("osler ps")), (Code::NotFound, true));
+    assert_eq!(control.stop_run(v1::StopRunRequest { run: "../x".into() }).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(control.submit(v1::SubmitRequest { spec_json: b"{".to_vec() }).await.unwrap_err().code(), Code::InvalidArgument);
+    let mut work = running.work(folder).await;
+    call(&mut work, &mut Agent::new("a", 2, 1), &mut Gangs::default(), 0, 0).await.unwrap();
+    let superseded = call(&mut work, &mut Agent::new("a", 1, 1), &mut Gangs::default(), 0, 0).await.unwrap_err();
+    assert_eq!((superseded.code(), superseded.message().contains("must exit")), (Code::FailedPrecondition, true));
+
+    let bare = ControlClient::new(running.channel().await).list_runs(v1::ListRunsRequest {}).await.unwrap_err();
+    assert_eq!(bare.code(), Code::Unauthenticated);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut stranger = ControlClient::with_interceptor(running.channel().await, WithToken(token(elsewhere.path())));
+    assert_eq!(stranger.list_runs(v1::ListRunsRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_told_at_once_and_otherwise_held_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let (mut control, mut work) = (running.control(folder).await, running.work(folder).await);
+    let (mut agent, mut gangs) = (Agent::new("a", 1, 2), Gangs::default());
+    let idle = call(&mut work, &mut agent, &mut gangs, 0, 0).await.unwrap();
+    let started = std::time::Instant::now();
+    call(&mut work, &mut agent, &mut gangs, 400, idle).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(390), "answered after {:?} without news", started.elapsed());
+    let held = tokio::spawn(async move {
+        call(&mut work, &mut agent, &mut gangs, 60_000, idle).await.unwrap();
+        agent.running().count()
+    });
+    submit(&mut control, spec("r")).await.unwrap();
+    let running_jobs = tokio::time::timeout(Duration::from_millis(900), held).await.expect("news was held back").unwrap();
+    assert_eq!(running_jobs, 2);
+    running.end().await;
+}
