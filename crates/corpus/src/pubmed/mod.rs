@@ -51,7 +51,7 @@ impl PubmedReader {
                 (Place::InSet, Step::Start(Tag::PubmedArticle)) => return record::article(&mut self.xml, start).map(Some),
                 (Place::InSet, Step::Start(Tag::PubmedBookArticle)) => return record::book_article(&mut self.xml, start).map(Some),
                 (Place::InSet, Step::Start(Tag::DeleteCitation)) => self.place = Place::InDeletions,
-                (Place::InDeletions, Step::Start(Tag::PMID)) => return record::deletion(&mut self.xml).map(Some),
+                (Place::InDeletions, Step::Start(Tag::Pmid)) => return record::deletion(&mut self.xml).map(Some),
                 (Place::InDeletions, Step::End) => self.place = Place::InSet,
                 (Place::InSet | Place::InDeletions, Step::Start(_)) => {
                     return Err(self.xml.error(start, "an unknown kind of record begins here"));

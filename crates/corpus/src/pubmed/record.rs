@@ -45,7 +45,7 @@ fn finish(xml: &Xml, start: u64, mut doc: Document) -> Result<Document> {
 
 fn citation(xml: &mut Xml, doc: &mut Document) -> Result<()> {
     children(xml, |xml, tag| match tag {
-        Tag::PMID => pmid(xml, doc),
+        Tag::Pmid => pmid(xml, doc),
         Tag::DateCompleted => date(xml, &mut doc.dates.completed),
         Tag::DateRevised => date(xml, &mut doc.dates.revised),
         Tag::Article => content(xml, doc),
@@ -58,10 +58,10 @@ fn citation(xml: &mut Xml, doc: &mut Document) -> Result<()> {
 fn book_document(xml: &mut Xml, doc: &mut Document) -> Result<()> {
     let mut book_title = None;
     children(xml, |xml, tag| match tag {
-        Tag::PMID => pmid(xml, doc),
+        Tag::Pmid => pmid(xml, doc),
         Tag::DateRevised => date(xml, &mut doc.dates.revised),
         Tag::Book => children(xml, |xml, tag| match tag {
-            Tag::BookTitle => Ok(book_title = xml.some_text()?),
+            Tag::BookTitle => text_into(xml, &mut book_title),
             Tag::PubDate => date(xml, &mut doc.dates.published),
             _ => xml.skip(),
         }),
@@ -85,12 +85,12 @@ fn content(xml: &mut Xml, doc: &mut Document) -> Result<()> {
 fn content_element(xml: &mut Xml, doc: &mut Document, tag: Tag) -> Result<()> {
     match tag {
         Tag::ArticleTitle => doc.title = xml.text()?,
-        Tag::VernacularTitle => doc.vernacular_title = xml.some_text()?,
+        Tag::VernacularTitle => text_into(xml, &mut doc.vernacular_title)?,
         Tag::Abstract => sections(xml, &mut doc.abstract_sections)?,
-        Tag::Language => doc.language.extend(xml.some_text()?),
-        Tag::PublicationType => doc.publication_types.extend(xml.some_text()?),
+        Tag::Language => push_text(xml, &mut doc.language)?,
+        Tag::PublicationType => push_text(xml, &mut doc.publication_types)?,
         Tag::PublicationTypeList => children(xml, |xml, tag| match tag {
-            Tag::PublicationType => Ok(doc.publication_types.extend(xml.some_text()?)),
+            Tag::PublicationType => push_text(xml, &mut doc.publication_types),
             _ => xml.skip(),
         })?,
         _ => xml.skip()?,
@@ -100,7 +100,7 @@ fn content_element(xml: &mut Xml, doc: &mut Document, tag: Tag) -> Result<()> {
 
 fn journal(xml: &mut Xml, doc: &mut Document) -> Result<()> {
     children(xml, |xml, tag| match tag {
-        Tag::Title => Ok(doc.journal = xml.some_text()?),
+        Tag::Title => text_into(xml, &mut doc.journal),
         Tag::JournalIssue => children(xml, |xml, tag| match tag {
             Tag::PubDate => date(xml, &mut doc.dates.published),
             _ => xml.skip(),
@@ -176,6 +176,16 @@ fn date(xml: &mut Xml, into: &mut Option<Date>) -> Result<()> {
         date.year = date.medline_date.as_deref().and_then(Date::first_year);
     }
     *into = Some(date).filter(|d| !d.is_empty());
+    Ok(())
+}
+
+fn text_into(xml: &mut Xml, into: &mut Option<String>) -> Result<()> {
+    *into = xml.some_text()?;
+    Ok(())
+}
+
+fn push_text(xml: &mut Xml, into: &mut Vec<String>) -> Result<()> {
+    into.extend(xml.some_text()?);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ macro_rules! tags {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Tag {
             $($name,)*
+            Pmid,
             /// MathML's `annotation` and `annotation-xml`.
             Annotation,
             Other,
@@ -14,6 +15,7 @@ macro_rules! tags {
             pub(super) fn of(name: &str) -> Self {
                 match name {
                     $(stringify!($name) => Self::$name,)*
+                    "PMID" => Self::Pmid,
                     "annotation" | "annotation-xml" => Self::Annotation,
                     _ => Self::Other,
                 }
@@ -24,7 +26,7 @@ macro_rules! tags {
 
 tags! {
     PubmedArticleSet PubmedBookArticleSet PubmedArticle PubmedBookArticle DeleteCitation
-    MedlineCitation BookDocument PMID DateCompleted DateRevised
+    MedlineCitation BookDocument DateCompleted DateRevised
     Article Journal JournalIssue PubDate Title ArticleTitle VernacularTitle Abstract AbstractText OtherAbstract
     Language PublicationTypeList PublicationType CommentsCorrectionsList CommentsCorrections
     Book BookTitle Year Month Day Season MedlineDate
@@ -32,6 +34,6 @@ tags! {
 
 impl Tag {
     pub(super) fn has_attributes(self) -> bool {
-        matches!(self, Self::PMID | Self::AbstractText | Self::OtherAbstract | Self::CommentsCorrections)
+        matches!(self, Self::Pmid | Self::AbstractText | Self::OtherAbstract | Self::CommentsCorrections)
     }
 }
