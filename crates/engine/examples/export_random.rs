@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_engine::Device;
 use osler_engine::hf::{SpecialTokens, export};
 use osler_engine::models::Model;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{Trainer, TrainerOptions};
-use osler_engine::Device;
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;

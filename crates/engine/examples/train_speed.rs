@@ -54,7 +54,14 @@ fn main() -> Fallible<()> {
     let store = Store::host([127, 0, 0, 1].into(), 0, ranks, LIMIT)?;
     let others = (1..ranks).map(|rank| {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([name.to_owned(), ranks.to_string(), threads.to_string(), steps.to_string(), rank.to_string(), store.port().to_string()]);
+        command.args([
+            name.to_owned(),
+            ranks.to_string(),
+            threads.to_string(),
+            steps.to_string(),
+            rank.to_string(),
+            store.port().to_string(),
+        ]);
         command.spawn()
     });
     let others = others.collect::<Result<Vec<_>, _>>()?;
@@ -66,16 +73,16 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
-fn rank_of_gang(size: &Size, rank: usize, ranks: usize, steps: usize, store: &Store) -> Fallible<Vec<(StepStats, f64)>> {
+fn rank_of_gang(size: &Size, rank: usize, ranks: usize, steps: usize, store: &Store) -> Fallible<Vec<Timed>> {
     let group = if ranks > 1 { Some(ProcessGroup::gloo(store, GroupOptions::new(rank, ranks, 1, LIMIT))?) } else { None };
     let mut trainer = Trainer::new(options(size, ranks, steps), group)?;
     let mut all = vec![];
     for step in 0..steps {
         let rows: Vec<Vec<u32>> = (0..size.micro as usize).map(|b| tokens(size, (step * ranks + rank) * size.micro as usize + b)).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         let stats = trainer.step(&rows, 0)?;
-        all.push((stats, start.elapsed().as_secs_f64()));
+        all.push(Timed { stats, wall: start.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu });
     }
     Ok(all)
 }
@@ -127,38 +134,58 @@ fn tokens(size: &Size, row: usize) -> Vec<u32> {
     all
 }
 
-/// Median speed of an f32 2048 x 2048 x 2048 product.
-fn matrix_gflops(threads: usize) -> Fallible<f64> {
+struct Timed {
+    stats: StepStats,
+    wall: f64,
+    cpu: f64,
+}
+
+/// Time that this process has spent on a core, over all threads: other work on the machine touches it least.
+fn cpu_seconds() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let spent = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<f64>().ok()
+    };
+    tasks.filter_map(spent).sum::<f64>() / 1e9
+}
+
+/// Speed of an f32 2048 x 2048 x 2048 product, by wall clock and by CPU time of one core; medians.
+fn matrix_gflops(threads: usize) -> Fallible<(f64, f64)> {
     const N: i64 = 2048;
     set_threads(threads)?;
     let (a, b) = (Tensor::randn([N, N], (Kind::Float, Device::Cpu)), Tensor::randn([N, N], (Kind::Float, Device::Cpu)));
     let out = Tensor::empty([N, N], (Kind::Float, Device::Cpu));
-    let mut seconds: Vec<f64> = (0..12)
+    let (mut wall, mut cpu): (Vec<f64>, Vec<f64>) = (0..12)
         .map(|_| {
-            let start = Instant::now();
+            let (start, spent) = (Instant::now(), cpu_seconds());
             let _ = a.mm_out(&out, &b);
-            start.elapsed().as_secs_f64()
+            (start.elapsed().as_secs_f64(), cpu_seconds() - spent)
         })
         .skip(2)
-        .collect();
-    Ok(2.0 * (N as f64).powi(3) / 1e9 / median(&mut seconds))
+        .unzip();
+    let work = 2.0 * (N as f64).powi(3) / 1e9;
+    Ok((work / median(&mut wall), work / median(&mut cpu)))
 }
 
-fn report(size: &Size, ranks: usize, threads: usize, peak: f64, stats: &[(StepStats, f64)]) {
-    let timed = stats.get(WARM_UP..).filter(|s| !s.is_empty()).unwrap_or(stats);
-    let phase = |pick: fn(&StepStats) -> f64| median(&mut timed.iter().map(|(s, _)| pick(s)).collect::<Vec<_>>());
-    let step = median(&mut timed.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>());
-    let tokens = stats.first().map_or(0, |(s, _)| s.tokens) as f64;
-    let kv_and_out = 4 * u64::from(size.dim).pow(2);
-    let multiplied = u64::from(size.layers) * (kv_and_out + 3 * u64::from(size.dim) * u64::from(size.ffn)) + size.vocab as u64 * u64::from(size.dim);
-    let share = 6.0 * multiplied as f64 * tokens / step / (peak * 1e9);
-    let losses: Vec<f64> = stats.iter().map(|(s, _)| (s.loss * 1e6).round() / 1e6).collect();
+fn report(size: &Size, ranks: usize, threads: usize, (peak, peak_by_cpu): (f64, f64), all: &[Timed]) {
+    let timed = all.get(WARM_UP..).filter(|s| !s.is_empty()).unwrap_or(all);
+    let middle = |pick: fn(&Timed) -> f64| median(&mut timed.iter().map(pick).collect::<Vec<_>>());
+    let (step, cpu) = (middle(|t| t.wall), middle(|t| t.cpu));
+    let tokens = all.first().map_or(0, |t| t.stats.tokens) as f64;
+    let per_layer = 4 * u64::from(size.dim).pow(2) + 3 * u64::from(size.dim) * u64::from(size.ffn);
+    let multiplied = u64::from(size.layers) * per_layer + size.vocab as u64 * u64::from(size.dim);
+    let gflop = 6.0 * multiplied as f64 * tokens / 1e9;
+    let round = |value: f64| (value * 1e3).round() / 1e3;
     let line = serde_json::json!({
-        "size": size.name, "ranks": ranks, "threads": threads, "steps": stats.len(),
-        "tokens_per_s": (tokens / step).round(), "step_s": step, "sgemm_gflops": peak.round(), "share_of_sgemm": (share * 1e3).round() / 1e3,
-        "forward_s": phase(|s| s.phases.forward), "backward_s": phase(|s| s.phases.backward),
-        "communication_s": phase(|s| s.phases.communication), "update_s": phase(|s| s.phases.update),
-        "losses": losses,
+        "size": size.name, "ranks": ranks, "threads": threads, "steps": all.len(),
+        "tokens_per_s": (tokens / step).round(), "step_s": round(step), "sgemm_gflops": peak.round(),
+        "share_of_sgemm": round(gflop / step / peak),
+        // Rank 0's own CPU time against the product's: what the share would be on a machine without other work.
+        "cpu_s": round(cpu), "share_of_sgemm_by_cpu": round(gflop / ranks as f64 / cpu / peak_by_cpu),
+        "forward_s": round(middle(|t| t.stats.phases.forward)), "backward_s": round(middle(|t| t.stats.phases.backward)),
+        "communication_s": round(middle(|t| t.stats.phases.communication)), "update_s": round(middle(|t| t.stats.phases.update)),
+        "losses": all.iter().map(|t| (t.stats.loss * 1e6).round() / 1e6).collect::<Vec<_>>(),
     });
     println!("{line}");
 }

@@ -68,7 +68,13 @@ struct Shared {
 
 impl Reducer {
     /// `leaves` in the layout's order.
-    pub fn new(group: &Arc<ProcessGroup>, buffers: &FlatBuffers, leaves: &[Tensor], plan: BucketPlan, timeout: Duration) -> Result<Self, EngineError> {
+    pub fn new(
+        group: &Arc<ProcessGroup>,
+        buffers: &FlatBuffers,
+        leaves: &[Tensor],
+        plan: BucketPlan,
+        timeout: Duration,
+    ) -> Result<Self, EngineError> {
         let shared = Shared {
             plan,
             group: Arc::clone(group),

@@ -35,7 +35,10 @@ impl SafeFile {
         file.read_exact(&mut prefix).map_err(|_| EngineError::file(path, format!("{length} bytes, too short for safetensors")))?;
         let size = u64::from_le_bytes(prefix);
         if size > MAX_HEADER || size + 8 > length {
-            return Err(EngineError::file(path, format!("byte 0: header of {size} bytes in a file of {length}; not safetensors, or cut off")));
+            return Err(EngineError::file(
+                path,
+                format!("byte 0: header of {size} bytes in a file of {length}; not safetensors, or cut off"),
+            ));
         }
         let mut bytes = vec![0; size as usize];
         file.read_exact(&mut bytes).map_err(EngineError::io(path, "read the header of"))?;
@@ -129,7 +132,11 @@ pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-fn header(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[(String, Vec<usize>)]) -> Result<(Vec<u8>, Vec<usize>), EngineError> {
+fn header(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[(String, Vec<usize>)],
+) -> Result<(Vec<u8>, Vec<usize>), EngineError> {
     let (mut sizes, mut at) = (vec![], 0usize);
     let mut fields = serde_json::Map::new();
     fields.insert("__metadata__".into(), serde_json::json!(metadata));

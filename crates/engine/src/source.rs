@@ -10,8 +10,11 @@ pub trait TensorSource {
 
 pub type LookupError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A source made of a function that returns shape and values.
-pub struct Lookup<'a>(pub &'a mut dyn FnMut(&str) -> Result<(Vec<usize>, Vec<f32>), LookupError>);
+/// Shape and values, or why there are none.
+pub type Looked = Result<(Vec<usize>, Vec<f32>), LookupError>;
+
+/// A source made of a function.
+pub struct Lookup<'a>(pub &'a mut dyn FnMut(&str) -> Looked);
 
 impl TensorSource for Lookup<'_> {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EngineError> {

@@ -26,7 +26,9 @@ impl SliceSet {
         for path in paths {
             let file = SafeFile::open(path)?;
             let field = |key: &str| {
-                file.metadata(key).map(str::to_owned).ok_or_else(|| EngineError::file(path, format!("metadata has no {key:?}: not an Osler slice")))
+                file.metadata(key)
+                    .map(str::to_owned)
+                    .ok_or_else(|| EngineError::file(path, format!("metadata has no {key:?}: not an Osler slice")))
             };
             let number = |key: &str| field(key)?.parse::<usize>().map_err(|e| EngineError::file(path, format!("metadata {key}: {e}")));
             if field("format")? != FORMAT {

@@ -1,7 +1,7 @@
 //! `config.json`, read and written. What the engine cannot compute is refused by name, never ignored.
 
-use crate::models::params::parameters;
 use crate::EngineError;
+use crate::models::params::parameters;
 use osler_core::spec::{Family, ModelSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};

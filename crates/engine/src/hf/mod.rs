@@ -12,7 +12,7 @@ pub use import::HfFolder;
 
 use crate::EngineError;
 use crate::models::Model;
-use crate::source::{Lookup, LookupError};
+use crate::source::{Looked, Lookup};
 use std::path::Path;
 use tch::Device;
 
@@ -32,10 +32,7 @@ impl Model {
 
     /// A model whose weights come from elsewhere, for example from a quantized file: `lookup` gives shape and values by Hugging Face
     /// name.
-    pub fn from_named(
-        config_json: &str,
-        lookup: &mut dyn FnMut(&str) -> Result<(Vec<usize>, Vec<f32>), LookupError>,
-    ) -> Result<Self, EngineError> {
+    pub fn from_named(config_json: &str, lookup: &mut dyn FnMut(&str) -> Looked) -> Result<Self, EngineError> {
         let config = Config::parse(config_json).map_err(|problems| EngineError::Import { path: "config.json".into(), problems })?;
         Self::from_source(&config.spec, config.vocab, &mut Lookup(lookup), Device::Cpu)
     }

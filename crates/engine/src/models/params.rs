@@ -120,9 +120,7 @@ fn llama(spec: &ModelSpec, vocab: usize) -> Vec<Param> {
 fn gpt2(spec: &ModelSpec, vocab: usize) -> Vec<Param> {
     let (dim, ffn) = (spec.dim as usize, spec.ffn as usize);
     let param = |name: String, shape: &[usize], begin| Param { name, shape: shape.to_vec(), begin };
-    let norm = |name: String| {
-        [param(format!("{name}.weight"), &[dim], Begin::Ones), param(format!("{name}.bias"), &[dim], Begin::Zeros)]
-    };
+    let norm = |name: String| [param(format!("{name}.weight"), &[dim], Begin::Ones), param(format!("{name}.bias"), &[dim], Begin::Zeros)];
     let projection = |name: String, into, out| {
         [param(format!("{name}.weight"), &[into, out], Begin::Normal), param(format!("{name}.bias"), &[out], Begin::Zeros)]
     };

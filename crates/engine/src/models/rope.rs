@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 pub(super) struct Rope {
     cos_td: Tensor,
+    /// The first half of each row negated: rotate-half is a roll by half a head with that sign.
     sin_td: Tensor,
 }
 
@@ -13,14 +14,16 @@ impl Rope {
         let exponents = Tensor::arange_start_step(0, head_dim, 2, options) / head_dim as f64;
         let frequencies = Tensor::pow_scalar(theta, &exponents).reciprocal();
         let angles = Tensor::arange(positions, options).outer(&frequencies).repeat([1, 2]);
-        Self { cos_td: angles.cos(), sin_td: angles.sin() }
+        let sign = Tensor::ones([head_dim], options);
+        let _ = sign.narrow(0, 0, head_dim / 2).fill_(-1.0);
+        Self { cos_td: angles.cos(), sin_td: angles.sin() * sign }
     }
 
     /// Turns `[batch, heads, time, head_dim]` by its positions, which begin at 0.
     pub fn turn(&self, x_bhtd: &Tensor) -> Tensor {
         let (_, _, time, width) = x_bhtd.size4().unwrap_or_default();
         let (cos, sin) = (self.cos_td.narrow(0, 0, time), self.sin_td.narrow(0, 0, time));
-        let (a, b) = (x_bhtd.narrow(3, 0, width / 2), x_bhtd.narrow(3, width / 2, width / 2));
-        x_bhtd * cos + Tensor::cat(&[b.neg(), a], 3) * sin
+        // Backward of a roll is a roll; two narrow halves would each fill and add a whole tensor of zeros.
+        x_bhtd * cos + x_bhtd.roll([width / 2], [3]) * sin
     }
 }

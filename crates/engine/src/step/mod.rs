@@ -46,9 +46,12 @@ pub struct TrainerOptions {
 impl TrainerOptions {
     fn check(&self) -> Result<(), EngineError> {
         let mut problems = vec![];
-        for (field, value) in
-            [("total_steps", self.total_steps), ("global_batch", self.global_batch.into()), ("micro_batch", self.micro_batch.into()), ("sequence_length", self.sequence_length.into())]
-        {
+        for (field, value) in [
+            ("total_steps", self.total_steps),
+            ("global_batch", self.global_batch.into()),
+            ("micro_batch", self.micro_batch.into()),
+            ("sequence_length", self.sequence_length.into()),
+        ] {
             if value == 0 {
                 problems.push(format!("{field} is 0"));
             }

@@ -132,7 +132,12 @@ fn everything_that_does_not_fit_is_named_at_once() {
     write(&folder.path().join("model.safetensors"), &tensors);
     let EngineError::Import { problems, .. } = import(folder.path()).unwrap_err() else { panic!("an import error") };
     let told = problems.join("\n");
-    for word in ["model.embed_tokens.weight has shape", "input_layernorm.weight is stored as I32", "q_proj.weight is missing", "qq_proj.weight is not a"] {
+    for word in [
+        "model.embed_tokens.weight has shape",
+        "input_layernorm.weight is stored as I32",
+        "q_proj.weight is missing",
+        "qq_proj.weight is not a",
+    ] {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert_eq!(problems.len(), 4);
@@ -181,8 +186,7 @@ fn a_model_can_be_made_from_decoded_tensors() {
         random_folder(folder.path(), &spec);
         let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
         let mut source = import(folder.path()).unwrap();
-        let shapes: std::collections::BTreeMap<_, _> =
-            parameters(&spec, VOCAB).unwrap().into_iter().map(|p| (p.name, p.shape)).collect();
+        let shapes: std::collections::BTreeMap<_, _> = parameters(&spec, VOCAB).unwrap().into_iter().map(|p| (p.name, p.shape)).collect();
         let mut lookup = |name: &str| {
             let shape = shapes.get(name).ok_or("absent")?.clone();
             Ok((shape.clone(), source.read(name, &shape)?))

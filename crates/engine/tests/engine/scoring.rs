@@ -101,7 +101,9 @@ fn requests_that_cannot_be_scored_are_named() {
 #[test]
 fn stories260k_has_its_known_perplexity() {
     const NAME: &str = "stories260k_has_its_known_perplexity";
-    let (Some(folder), Some(text)) = (shared(NAME, "stories260k/hf"), shared(NAME, "tinystories-bpe/tinystories_sample.txt")) else { return };
+    let (Some(folder), Some(text)) = (shared(NAME, "stories260k/hf"), shared(NAME, "tinystories-bpe/tinystories_sample.txt")) else {
+        return;
+    };
     osler_engine::set_threads(1).unwrap();
     let model = Model::from_folder(&folder, Device::Cpu).unwrap();
     let tokenizer = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json")).unwrap();
