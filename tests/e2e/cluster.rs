@@ -1,0 +1,240 @@
+//! A cluster of real processes on a folder of its own: coordinator, agents, and the means to kill any of them.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use osler_core::audit::Audit;
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::StageName;
+use osler_core::record::RunRecord;
+use osler_core::report::{Report, build};
+use osler_core::spec::{Override, RunSpec, parse};
+use osler_proto::v1::control_client::ControlClient;
+use osler_proto::{MAX_MESSAGE_BYTES, v1};
+use osler_runtime::auth::{Token, WithToken};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Long enough for a loaded machine; a test that waits so long fails.
+const PATIENCE: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A small world and a run file over it: two stages, two ranks, exams, both compressions. Seconds on two cores.
+pub fn mini_spec(folder: &Path, changes: &[&str]) -> RunSpec {
+    let world = folder.join("world");
+    let options = osler_demo::Options { seed: 7, diseases: 8, abstracts: 80, general_documents: 60, questions: 16 };
+    osler_demo::generate(&world, &options).unwrap();
+    let overrides: Vec<Override> = changes.iter().map(|c| c.parse().unwrap()).collect();
+    let mut spec = parse(include_str!("mini.toml"), "mini.toml", &overrides).unwrap();
+    let absolute = |files: &mut Vec<String>| {
+        let mut found = vec![];
+        for pattern in files.iter() {
+            let (in_folder, _) = pattern.rsplit_once('/').unwrap();
+            found.extend(fs::read_dir(world.join(in_folder)).unwrap().map(|e| e.unwrap().path().to_string_lossy().into_owned()));
+        }
+        found.sort();
+        *files = found;
+    };
+    spec.corpora.values_mut().for_each(|c| absolute(&mut c.files));
+    for exam in &mut spec.exams {
+        exam.files.iter_mut().for_each(|f| *f = world.join(&*f).to_string_lossy().into_owned());
+    }
+    spec
+}
+
+/// The folder with the built binaries: that of the test binary's profile.
+pub fn binary(name: &str) -> PathBuf {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    folder.pop();
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} is not built: run `make build` first", path.display());
+    path
+}
+
+pub struct Cluster {
+    pub folder: tempfile::TempDir,
+    coordinator: Option<Child>,
+    agents: BTreeMap<String, (Child, u32)>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_everything();
+        if std::thread::panicking() {
+            for log in ["coordinator.log", "agents.log"] {
+                let text = fs::read_to_string(self.folder.path().join(log)).unwrap_or_default();
+                let tail: Vec<&str> = text.lines().rev().take(40).collect();
+                eprintln!("--- last lines of {log} ---\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), coordinator: None, agents: BTreeMap::new(), runtime }
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        let path = self.folder.path().join(name);
+        Stdio::from(fs::OpenOptions::new().create(true).append(true).open(path).unwrap())
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    pub fn start_coordinator(&mut self) {
+        let mut command = Command::new(binary("osler-coordinator"));
+        command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
+        let child = command.stdout(Stdio::null()).stderr(self.log("coordinator.log")).spawn().unwrap();
+        let pid = u64::from(child.id());
+        self.coordinator = Some(child);
+        let endpoint = self.store().join("coordinator/endpoint.json");
+        wait_for("the coordinator listens", || {
+            let document: serde_json::Value = serde_json::from_slice(&fs::read(&endpoint).ok()?).ok()?;
+            (document["pid"].as_u64() == Some(pid)).then_some(())
+        });
+    }
+
+    pub fn start_agent(&mut self, name: &str, slots: u32) {
+        let mut command = Command::new(binary("osler-worker"));
+        command.args(["--name", name, "--slots", &slots.to_string()]);
+        command.arg("--endpoint-file").arg(self.store().join("coordinator/endpoint.json"));
+        command.arg("--token-file").arg(self.token_file());
+        command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
+        let child = command.stdout(Stdio::null()).stderr(self.log("agents.log")).spawn().unwrap();
+        self.agents.insert(name.to_owned(), (child, slots));
+    }
+
+    pub fn kill_coordinator(&mut self) {
+        if let Some(mut child) = self.coordinator.take() {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    /// Kills an agent and starts it again; returns when the old one is reaped.
+    pub fn kill_agent(&mut self, name: &str) {
+        if let Some((mut child, _)) = self.agents.remove(name) {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    pub fn agents(&self) -> Vec<(String, u32)> {
+        self.agents.iter().map(|(name, (_, slots))| (name.clone(), *slots)).collect()
+    }
+
+    pub fn kill_everything(&mut self) {
+        self.kill_coordinator();
+        for (name, _) in self.agents() {
+            self.kill_agent(&name);
+        }
+    }
+
+    /// Process ids of running job processes, in order.
+    pub fn job_processes(&self) -> Vec<Pid> {
+        let agents: Vec<u32> = self.agents.values().map(|(child, _)| child.id()).collect();
+        let mut found = vec![];
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_string_lossy().parse::<i32>().ok() else { continue };
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // "pid (name) state ppid ...": the name may hold anything, so look behind its last parenthesis.
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let (state, parent) = (fields.next(), fields.next().and_then(|p| p.parse::<u32>().ok()));
+            if state != Some("Z") && parent.is_some_and(|p| agents.contains(&p)) {
+                found.push(Pid::from_raw(pid));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// `kill -9`; one that is gone already is fine.
+    pub fn kill_process(pid: Pid) {
+        let _gone = kill(pid, Signal::SIGKILL);
+    }
+
+    pub fn submit(&self, spec: &RunSpec) -> Result<v1::SubmitReply, tonic::Status> {
+        let spec_json = serde_json::to_vec(spec).unwrap();
+        self.call(async |mut client| Ok(client.submit(v1::SubmitRequest { spec_json }).await?.into_inner()))
+    }
+
+    pub fn stop(&self, run: &str) -> Result<v1::StopRunReply, tonic::Status> {
+        self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into() }).await?.into_inner()))
+    }
+
+    pub fn resume(&self, run: &str) -> Result<v1::ResumeRunReply, tonic::Status> {
+        self.call(async |mut client| Ok(client.resume_run(v1::ResumeRunRequest { run: run.into() }).await?.into_inner()))
+    }
+
+    fn call<T>(&self, with: impl AsyncFnOnce(Client) -> Result<T, tonic::Status>) -> Result<T, tonic::Status> {
+        let endpoint = fs::read(self.store().join("coordinator/endpoint.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
+        let token = Token::load(&self.token_file()).unwrap();
+        self.runtime.block_on(async {
+            let uri = format!("http://{}", document["address"].as_str().unwrap());
+            let channel = tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
+            with(ControlClient::with_interceptor(channel, WithToken(token)).max_decoding_message_size(MAX_MESSAGE_BYTES)).await
+        })
+    }
+
+    /// The newest durable record, as any reader of the store finds it.
+    pub fn record(&self, run: &str) -> Option<RunRecord> {
+        let folder = self.store().join("runs").join(run).join("state");
+        let newest = fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")).max()?;
+        // Retention may have deleted it since the listing: the caller looks again.
+        serde_json::from_slice(&fs::read(newest).ok()?).ok()
+    }
+
+    pub fn wait_until(&self, run: &str, what: &str, accept: impl Fn(&RunRecord) -> bool) -> RunRecord {
+        wait_for(what, || self.record(run).filter(&accept))
+    }
+
+    pub fn wait_finished(&self, run: &str) -> RunRecord {
+        let record = self.wait_until(run, "the run is over", |r| !r.state.is_live() && r.state.as_str() != "stopped");
+        assert_eq!(record.state.as_str(), "finished", "{:?}\n{}", record.state, events(&record));
+        record
+    }
+
+    pub fn manifests(&self, record: &RunRecord) -> BTreeMap<StageName, Vec<Manifest>> {
+        let read = |path: &str| serde_json::from_slice(&fs::read(self.store().join(path)).unwrap()).unwrap();
+        record.checkpoints.iter().map(|(s, all)| (s.clone(), all.iter().map(|c| read(&c.manifest.path)).collect())).collect()
+    }
+
+    pub fn report(&self, record: &RunRecord) -> Report {
+        build(record, &self.manifests(record))
+    }
+
+    pub fn audit(&self, record: &RunRecord) -> Audit {
+        self.report(record).audit
+    }
+}
+
+type Client = ControlClient<tonic::service::interceptor::InterceptedService<tonic::transport::Channel, WithToken>>;
+
+pub fn events(record: &RunRecord) -> String {
+    record.events.iter().map(|e| format!("{} {:?} {}", e.id, e.kind, e.message)).collect::<Vec<_>>().join("\n")
+}
+
+/// Polls until there is an answer; fails the test when patience runs out.
+pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
+        std::thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,10 @@
+//! End to end, with the shipped binaries as real processes. `make test` builds them first; a test that misses one says so.
+//!
+//! Tests whose names begin with `slow_` take minutes and have a lane of their own (`make test-slow`).
+
+mod cluster;
+mod kills;
+mod layout;
+mod pipeline;
+mod rng;
+mod tidy;
