@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine: `make quickstart` runs the main job, `make test` everything that must pass.
+# Needed: a Rust toolchain (1.95), a C++ compiler, make, python3 with pip (only to download libtorch; nothing runs Python afterwards).
+
+OSLER_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/osler
+export OSLER_CACHE
+
+# libtorch is fetched once into the cache; LIBTORCH=/folder uses another one.
+LIBTORCH_DIR = $(shell .ci/libtorch)
+with_torch = LIBTORCH="$(LIBTORCH_DIR)" LD_LIBRARY_PATH="$(LIBTORCH_DIR)/lib:$$LD_LIBRARY_PATH"
+target = $(or $(CARGO_TARGET_DIR),target)
+bin = $(target)/release
+nextest := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
+fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
+slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
+
+.PHONY: help build quickstart test test-fast test-slow test-python bench lint clean-quickstart
+
+help:
+	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 8 minutes after the build)"
+	@echo "make test         every test: fast lane, slow lane, and the comparisons with Python's libraries"
+	@echo "make bench        one table of this machine's figures"
+	@echo "make build        the binaries, in $(bin)"
+
+build:
+	$(with_torch) cargo build --release --locked --workspace --bins
+
+quickstart: build
+	$(bin)/osler demo osler-demo
+	$(bin)/osler up configs/quickstart.toml --store osler-store
+
+test: test-fast test-slow test-python
+
+test-fast: build
+	$(with_torch) $(run_tests) --release --locked --workspace $(fast)
+
+test-slow: build
+	$(with_torch) $(run_tests) --release --locked --workspace $(slow)
+
+# Reads our files with transformers, gguf and PyTorch itself.
+test-python: build
+	$(with_torch) tests/python/run $(bin)
+
+lint:
+	cargo fmt --all --check
+	$(with_torch) cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+bench: build
+	$(with_torch) .ci/bench $(bin)
+
+clean-quickstart:
+	rm -rf osler-demo osler-store
