@@ -1,1 +1,25 @@
+//! The `osler` command: reads run files, asks coordinators, starts daemons on one machine, and shows what is known about runs.
+//!
+//! It decides nothing about a run and never links libtorch: jobs that need it are other binaries. Each command is one file in
+//! [`commands`]; what several of them share stands beside it.
+#![forbid(unsafe_code)]
 
+pub mod binaries;
+pub mod client;
+pub mod commands;
+pub mod daemons;
+pub mod failure;
+pub mod machine;
+pub mod manifests;
+pub mod planning;
+pub mod render;
+pub mod resolve;
+pub mod run_file;
+pub mod show;
+pub mod source;
+pub mod status;
+pub mod stored;
+pub mod watch;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,265 @@
+//! Finding and calling a coordinator. Its refusals become messages with an exit code; the wire's types end here.
+
+use crate::failure::{Failure, Outcome, failed, usage};
+use clap::Args;
+use osler_core::ids::Millis;
+use osler_core::job::JobKey;
+use osler_core::process::Progress;
+use osler_core::record::RunRecord;
+use osler_core::spec::RunSpec;
+use osler_proto::v1::control_client::ControlClient;
+use osler_proto::{MAX_MESSAGE_BYTES, v1};
+use osler_runtime::auth::{Token, WithToken};
+use osler_runtime::store::Store;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::timeout;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint as Address};
+use tonic::{Code, Status};
+
+const CONNECT: Duration = Duration::from_secs(2);
+/// Answers are computed in memory; a coordinator that needs longer is stuck.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Where runs are looked for.
+#[derive(Debug, Clone, Args)]
+pub struct Access {
+    /// The runs' store; its coordinator is found through it.
+    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "DIR")]
+    pub store: String,
+    /// A coordinator's address, HOST:PORT, if not found through the store.
+    #[arg(long, env = "OSLER_COORDINATOR", requires = "token_file", value_name = "ADDR")]
+    pub coordinator: Option<String>,
+    /// The coordinator's token file, with --coordinator.
+    #[arg(long, env = "OSLER_TOKEN_FILE", value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What a coordinator writes about itself beside its store.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Endpoint {
+    pub address: String,
+    pub pid: u32,
+    pub token_file: PathBuf,
+}
+
+impl Endpoint {
+    pub fn path(store: &Path) -> PathBuf {
+        store.join("coordinator/endpoint.json")
+    }
+
+    /// None: there is none, or it is not readable as one (being replaced, of another version).
+    pub fn read(store: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path(store)).ok()?).ok()
+    }
+}
+
+impl Access {
+    pub fn local(store: &Path) -> Self {
+        Self { store: store.display().to_string(), coordinator: None, token_file: None }
+    }
+
+    /// The store's folder, whether it exists or not.
+    pub fn folder(&self) -> &Path {
+        Path::new(self.store.strip_prefix("file://").unwrap_or(&self.store))
+    }
+
+    /// Opens the store, which must be there: looking does not make one.
+    pub fn open_store(&self) -> Outcome<Store> {
+        if !self.store.contains("://") || self.store.starts_with("file://") {
+            let folder = self.folder();
+            if !folder.is_dir() {
+                return Err(usage(format!("no store at {}: give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`", folder.display())));
+            }
+        }
+        Ok(Store::open(&self.store)?)
+    }
+
+    /// The coordinator, None if none lives here. One that was named must be there.
+    pub async fn coordinator(&self) -> Outcome<Option<Coordinator>> {
+        if let (Some(address), Some(token_file)) = (&self.coordinator, &self.token_file) {
+            let coordinator = Coordinator::connect(address, &Token::load(token_file)?).await;
+            return match coordinator {
+                Ok(found) => Ok(Some(found)),
+                Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator and whether it runs"))),
+            };
+        }
+        let Some(endpoint) = Endpoint::read(self.folder()) else { return Ok(None) };
+        let Ok(token) = Token::load(&endpoint.token_file) else { return Ok(None) };
+        // The file of a coordinator that was killed stays; its port may have gone to somebody else.
+        let Ok(mut found) = Coordinator::connect(&endpoint.address, &token).await else { return Ok(None) };
+        let answers = timeout(CONNECT, found.runs()).await.is_ok_and(|answer| answer.is_ok());
+        Ok(answers.then_some(found))
+    }
+
+    /// The coordinator, which must be there.
+    pub async fn need_coordinator(&self) -> Outcome<Coordinator> {
+        match self.coordinator().await? {
+            Some(found) => Ok(found),
+            None => Err(failed(format!(
+                "no coordinator is running on {}: start one with `osler up RUN.toml --store {0}` or osler-coordinator, or name one with --coordinator",
+                self.folder().display()
+            ))),
+        }
+    }
+}
+
+/// A line of a list of runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunLine {
+    pub run: String,
+    pub state: String,
+    pub reason: String,
+    pub stage: String,
+    pub step: u64,
+    pub planned_steps: u64,
+    pub submitted_at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerLine {
+    pub worker: String,
+    pub host: String,
+    pub state: String,
+    pub slots: u32,
+    pub used: u32,
+    pub seen_at: Millis,
+}
+
+/// The latest word of a process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    pub job: JobKey,
+    pub rank: u32,
+    pub progress: Progress,
+    pub at: Millis,
+}
+
+/// A run as its coordinator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub record: RunRecord,
+    pub words: Vec<Word>,
+    /// Why jobs are not running.
+    pub waiting: Vec<(JobKey, String)>,
+}
+
+impl TryFrom<v1::GetRunReply> for Seen {
+    type Error = Failure;
+
+    fn try_from(reply: v1::GetRunReply) -> Outcome<Self> {
+        let broken = |e: serde_json::Error| failed(format!("the coordinator's answer cannot be read ({e}): use the same version of osler on both sides"));
+        let word = |p: v1::JobProgress| {
+            let progress = serde_json::from_slice(&p.progress_json).map_err(broken)?;
+            Ok(Word { job: JobKey::from(p.job.as_str()), rank: p.rank, progress, at: Millis(p.at_ms) })
+        };
+        Ok(Self {
+            record: serde_json::from_slice(&reply.record_json).map_err(broken)?,
+            words: reply.progress.into_iter().map(word).collect::<Outcome<_>>()?,
+            waiting: reply.waiting.into_iter().map(|w| (JobKey::from(w.job.as_str()), w.reason)).collect(),
+        })
+    }
+}
+
+/// A connection; clones share it.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    control: ControlClient<InterceptedService<Channel, WithToken>>,
+}
+
+impl Coordinator {
+    async fn connect(address: &str, token: &Token) -> anyhow::Result<Self> {
+        let address = Address::from_shared(format!("http://{address}"))?.connect_timeout(CONNECT).tcp_nodelay(true);
+        let control = ControlClient::with_interceptor(address.connect().await?, WithToken(token.clone()));
+        Ok(Self { control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES) })
+    }
+
+    /// Whether the run was created by this call, and its state.
+    pub async fn submit(&mut self, spec: &RunSpec) -> Outcome<(bool, String)> {
+        let request = v1::SubmitRequest { spec_json: serde_json::to_vec(spec)? };
+        let reply = answer(self.control.submit(request)).await?;
+        Ok((reply.created, reply.state))
+    }
+
+    pub async fn runs(&mut self) -> Outcome<Vec<RunLine>> {
+        let reply = answer(self.control.list_runs(v1::ListRunsRequest {})).await?;
+        let line = |r: v1::RunLine| RunLine {
+            run: r.run,
+            state: r.state,
+            reason: r.reason,
+            stage: r.stage,
+            step: r.step,
+            planned_steps: r.planned_steps,
+            submitted_at: Millis(r.submitted_at_ms),
+        };
+        Ok(reply.runs.into_iter().map(line).collect())
+    }
+
+    pub async fn workers(&mut self) -> Outcome<Vec<WorkerLine>> {
+        let reply = answer(self.control.list_workers(v1::ListWorkersRequest {})).await?;
+        let line = |w: v1::WorkerLine| WorkerLine {
+            worker: w.worker,
+            host: w.host,
+            state: w.state,
+            slots: w.slots,
+            used: w.used,
+            seen_at: Millis(w.seen_at_ms),
+        };
+        Ok(reply.workers.into_iter().map(line).collect())
+    }
+
+    pub async fn run(&mut self, run: &str) -> Outcome<Seen> {
+        answer(self.control.get_run(v1::GetRunRequest { run: run.to_owned() })).await?.try_into()
+    }
+
+    /// Views of a run as it changes, until it is over.
+    pub async fn watch(&mut self, run: &str) -> Outcome<Views> {
+        let stream = answer(self.control.watch_run(v1::GetRunRequest { run: run.to_owned() })).await?;
+        Ok(Views(stream))
+    }
+
+    pub async fn stop(&mut self, run: &str) -> Outcome<String> {
+        Ok(answer(self.control.stop_run(v1::StopRunRequest { run: run.to_owned() })).await?.state)
+    }
+
+    pub async fn resume(&mut self, run: &str) -> Outcome<String> {
+        Ok(answer(self.control.resume_run(v1::ResumeRunRequest { run: run.to_owned() })).await?.state)
+    }
+}
+
+pub struct Views(tonic::Streaming<v1::GetRunReply>);
+
+impl Views {
+    /// None: the run is over, or the coordinator is gone; the last view tells which.
+    pub async fn next(&mut self) -> Outcome<Option<Seen>> {
+        match self.0.message().await {
+            Ok(reply) => reply.map(Seen::try_from).transpose(),
+            Err(status) if gone(&status) => Ok(None),
+            Err(status) => Err(refusal(&status)),
+        }
+    }
+}
+
+/// Whether the coordinator is away, rather than unwilling.
+fn gone(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::Aborted)
+}
+
+async fn answer<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Outcome<T> {
+    match timeout(ANSWER, call).await {
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(refusal(&status)),
+        Err(_) => Err(failed(format!("the coordinator did not answer within {} s; see its log", ANSWER.as_secs()))),
+    }
+}
+
+fn refusal(status: &Status) -> Failure {
+    let message = status.message();
+    match status.code() {
+        Code::InvalidArgument | Code::AlreadyExists | Code::NotFound => usage(message),
+        Code::Unavailable => failed(format!("the coordinator is away: {message}; see its log")),
+        _ => failed(message),
+    }
+}

@@ -1,0 +1,110 @@
+//! `osler audit`: every published ledger against what the order predicts. Exit code 1 when anything was repeated, skipped or swapped.
+
+use crate::client::Access;
+use crate::failure::{Outcome, failed};
+use crate::manifests;
+use crate::show::{self, Format, Grid};
+use crate::source::Source;
+use osler_core::audit::Audit;
+use osler_core::ids::RunName;
+use osler_core::record::RunRecord;
+use osler_core::report::{Report, build};
+use serde::Serialize;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    run: RunName,
+    #[command(flatten)]
+    access: Access,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Audited {
+    run: RunName,
+    state: String,
+    clean: bool,
+    #[serde(flatten)]
+    total: Audit,
+    stages: Vec<AuditedStage>,
+    /// Manifests that were read and whose digests are right.
+    manifests: usize,
+}
+
+#[derive(Serialize)]
+struct AuditedStage {
+    name: String,
+    /// Published, and therefore audited.
+    steps: u64,
+    #[serde(flatten)]
+    audit: Audit,
+}
+
+pub async fn run(args: &Args) -> Outcome {
+    let mut source = Source::find(&args.access).await?;
+    let record = source.run(&args.run).await?.record;
+    let store = args.access.open_store()?;
+    let manifests = manifests::read_all(&store, &record).await?;
+    let read = manifests.values().map(Vec::len).sum();
+    if read == 0 {
+        return Err(failed(format!("run {} has published no checkpoint yet: there is nothing to audit", args.run)));
+    }
+    // Without the order there is no prediction, and nothing could be called clean.
+    for stage in record.spec.stages.iter().filter(|stage| record.published_steps(&stage.name) > 0) {
+        record.order(stage).map_err(|e| failed(format!("stage {}: its order cannot be computed: {e}", stage.name)))?;
+    }
+    let audited = audited(&record, build(&record, &manifests), read);
+    match args.output {
+        Format::Json => show::json(&audited)?,
+        Format::Table => show::out(&text(&audited))?,
+    }
+    if audited.clean { Ok(()) } else { Err(failed(format!("the audit of run {} found differences", args.run))) }
+}
+
+fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
+    let stages = report.stages.into_iter().map(|stage| AuditedStage { name: stage.name.to_string(), steps: stage.steps, audit: stage.audit });
+    Audited { run: record.name().clone(), state: report.state, clean: report.audit.is_clean(), total: report.audit, stages: stages.collect(), manifests }
+}
+
+fn text(audited: &Audited) -> String {
+    let mut grid = Grid::new(&["stage", ">steps", ">expected", ">seen", ">repeated", ">skipped", "other samples at steps"]);
+    for AuditedStage { name, steps, audit } in &audited.stages {
+        let shown = 10;
+        let mut mismatched: Vec<String> = audit.mismatched_steps.iter().take(shown).map(ToString::to_string).collect();
+        if audit.mismatched_steps.len() > shown {
+            mismatched.push(format!("and {} more", audit.mismatched_steps.len() - shown));
+        }
+        let [steps, expected, seen, repeated, skipped] = [*steps, audit.expected, audit.seen, audit.repeated, audit.skipped].map(show::count);
+        grid.row([name.clone(), steps, expected, seen, repeated, skipped, if mismatched.is_empty() { "none".into() } else { mismatched.join(" ") }]);
+    }
+    let verdict = if audited.clean { "clean: every sample of the published steps was consumed once, as predicted" } else { "NOT CLEAN" };
+    format!("{}\n{} manifests read and verified\n{verdict}\n", grid.text(), audited.manifests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn the_totals_stand_at_the_top_of_the_document() {
+        let (record, manifests) = fixture::finished();
+        let document = serde_json::to_value(audited(&record, build(&record, &manifests), 3)).unwrap();
+        // 4 + 10 steps of 4 sequences.
+        for (key, value) in [("expected", 56), ("seen", 56), ("repeated", 0), ("skipped", 0), ("manifests", 3)] {
+            assert_eq!(document[key], value, "{key}");
+        }
+        assert_eq!((document["clean"].as_bool(), document["mismatched_steps"].as_array().map(Vec::len)), (Some(true), Some(0)));
+        assert_eq!(document["stages"][1]["seen"], 40);
+    }
+
+    #[test]
+    fn a_missing_manifest_is_not_clean() {
+        let (record, mut manifests) = fixture::finished();
+        manifests.values_mut().last().unwrap().remove(0);
+        let audited = audited(&record, build(&record, &manifests), 2);
+        assert!(!audited.clean && audited.total.skipped > 0);
+        assert!(text(&audited).contains("NOT CLEAN"));
+    }
+}

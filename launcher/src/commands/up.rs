@@ -1,0 +1,286 @@
+//! `osler up`: a whole run on this machine. Daemons, submission, progress, report; Ctrl-C stops the run so that it can be resumed.
+
+use crate::client::Access;
+use crate::commands::report;
+use crate::commands::status::ending;
+use crate::daemons::{Daemons, Which};
+use crate::failure::{Failure, Outcome, failed, usage};
+use crate::machine;
+use crate::run_file::RunFile;
+use crate::show;
+use crate::stored;
+use crate::watch::{Display, News, follow};
+use osler_core::ids::RunName;
+use osler_core::job::JobKey;
+use osler_core::record::{JobState, RunRecord, RunState};
+use osler_core::spec::RunSpec;
+use osler_runtime::store::Store;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// A daemon that dies so often while nothing is achieved is not started again.
+const RESTARTS: u32 = 5;
+const OTHERS_STARTUP: Duration = Duration::from_secs(60);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: RunFile,
+    /// Where everything about the run is kept.
+    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "DIR")]
+    store: PathBuf,
+    /// Processes to run at once [default: the run's ranks or the cores, whichever is more].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+}
+
+#[derive(Debug)]
+pub enum Goal {
+    Submit(Box<RunSpec>),
+    /// A run of the store, whose file need not be there any more.
+    Resume(Box<RunRecord>),
+}
+
+impl Goal {
+    fn run(&self) -> &RunName {
+        match self {
+            Self::Submit(spec) => &spec.name,
+            Self::Resume(record) => record.name(),
+        }
+    }
+
+    fn ranks(&self) -> u32 {
+        match self {
+            Self::Submit(spec) => spec.resources.ranks,
+            Self::Resume(record) => record.spec.resources.ranks,
+        }
+    }
+}
+
+pub async fn run(args: Args) -> Outcome {
+    let spec = args.file.resolve_all()?.spec;
+    let slots = args.slots.unwrap_or_else(|| spec.resources.ranks.max(machine::cores()));
+    let store = args.store.to_str().ok_or_else(|| usage("--store is not UTF-8: choose another folder"))?;
+    let store = Store::open(store)?;
+    if let Some(record) = stored::record(&store, &spec.name).await? {
+        if record.spec_digest != spec.digest() {
+            return Err(usage(format!(
+                "run {} exists already in {} with another run file (sha256 {}, this one {}): choose another name, for example with --set name={0}-2, or another --store",
+                spec.name,
+                store.local_root().display(),
+                record.spec_digest.short(),
+                spec.digest().short(),
+            )));
+        }
+        if record.state == RunState::Finished {
+            show::note(&format!("run {} is finished already: here is its report", spec.name));
+            return report::print(&store, &record).await;
+        }
+    }
+    drive(store.local_root(), slots, Goal::Submit(Box::new(spec))).await
+}
+
+/// Brings a run to its end, or to a stop, with daemons of this machine.
+pub async fn drive(store: &Path, slots: u32, goal: Goal) -> Outcome {
+    if slots < goal.ranks() {
+        return Err(usage(format!("the run has {} ranks and --slots is {slots}: a gang needs a slot for each rank", goal.ranks())));
+    }
+    let mut signals = Signals::new()?;
+    let mut daemons = tokio::select! {
+        daemons = Daemons::own(store, slots) => daemons?,
+        () = signals.next() => return Err(interrupted(goal.run(), store)),
+    };
+    let access = Access::local(store);
+    if daemons.is_none() {
+        show::note(&format!("using the coordinator that runs on {} already", store.display()));
+    }
+    let ended = match begin(&access, &goal).await {
+        Ok(()) => watch(&access, goal.run(), store, &mut daemons, &mut signals).await,
+        Err(refused) => Err(refused),
+    };
+    if let Some(daemons) = daemons {
+        leave(daemons, &access, goal.run()).await;
+    }
+    let record = ended?;
+    if record.state == RunState::Stopped {
+        return Err(Failure::Stopped(format!("run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {}`", record.name(), store.display())));
+    }
+    report::print(&Store::open(&store.display().to_string())?, &record).await?;
+    ending(&record)
+}
+
+async fn begin(access: &Access, goal: &Goal) -> Outcome {
+    // Another `osler up` may just be starting its coordinator.
+    let deadline = Instant::now() + OTHERS_STARTUP;
+    let mut coordinator = loop {
+        match access.coordinator().await? {
+            Some(coordinator) => break coordinator,
+            None if Instant::now() > deadline => return access.need_coordinator().await.map(drop),
+            None => sleep(Duration::from_millis(100)).await,
+        }
+    };
+    match goal {
+        Goal::Submit(spec) => {
+            let (created, state) = coordinator.submit(spec).await?;
+            if !created {
+                show::note(&format!("run {} goes on: it is {state}", spec.name));
+            }
+        }
+        Goal::Resume(record) => drop(coordinator.resume(record.name().as_str()).await?),
+    }
+    Ok(())
+}
+
+/// Until the run is over. Gives back its last record.
+async fn watch(access: &Access, run: &RunName, store: &Path, daemons: &mut Option<Daemons>, signals: &mut Signals) -> Outcome<RunRecord> {
+    let mut display = Display::new(true);
+    let mut news = follow(access.clone(), run.to_string());
+    let mut last: Option<RunRecord> = None;
+    let mut budget = Budget::default();
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            next = news.recv() => match next {
+                Some(News::View(seen)) => {
+                    display.update(&seen, true);
+                    last = Some(seen.record);
+                }
+                // A daemon of ours that died is announced below.
+                Some(News::Away) if daemons.is_some() => {}
+                Some(News::Away) => display.say("the coordinator does not answer; looking for it"),
+                Some(News::Refused(failure)) => return Err(failure),
+                None => return last.ok_or_else(|| failed("the coordinator ended before it answered")),
+            },
+            (which, how) = died(daemons) => {
+                let Some(ours) = daemons.as_mut() else { continue };
+                display.say(&format!("the {} died: {how}; starting it again", which.name()));
+                budget.spend(which, ours, achieved(last.as_ref()))?;
+                while let Err(failure) = ours.restart(which).await {
+                    display.say(&failure.to_string());
+                    budget.spend(which, ours, achieved(last.as_ref()))?;
+                }
+            }
+            () = signals.next() => {
+                if stopping {
+                    display.end();
+                    daemons.iter_mut().for_each(Daemons::kill);
+                    return Err(interrupted(run, store));
+                }
+                stopping = true;
+                display.say("stopping: the run saves a checkpoint and ends; a second signal ends it at once");
+                tokio::spawn(ask_to_stop(access.clone(), run.clone()));
+            }
+        }
+    }
+}
+
+async fn died(daemons: &mut Option<Daemons>) -> (Which, String) {
+    match daemons {
+        Some(daemons) => daemons.died().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until the coordinator has heard it: it may be restarting.
+async fn ask_to_stop(access: Access, run: RunName) {
+    loop {
+        if let Ok(Some(mut coordinator)) = access.coordinator().await {
+            if coordinator.stop(run.as_str()).await.is_ok() {
+                return;
+            }
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Ends the daemons, unless they work for another run too.
+async fn leave(daemons: Daemons, access: &Access, run: &RunName) {
+    let others = match access.coordinator().await {
+        Ok(Some(mut coordinator)) => coordinator.runs().await.unwrap_or_default(),
+        _ => vec![],
+    };
+    let live = ["submitted", "running", "stopping", "failing"];
+    let busy: Vec<String> = others.into_iter().filter(|line| line.run != run.as_str() && live.contains(&line.state.as_str())).map(|line| line.run).collect();
+    if busy.is_empty() {
+        daemons.end().await;
+    } else {
+        show::note(&format!("the coordinator and the worker go on for {}; `osler resume` or `osler up` of it watches over them again", busy.join(", ")));
+    }
+}
+
+fn interrupted(run: &RunName, store: &Path) -> Failure {
+    Failure::Stopped(format!("ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {}`", store.display()))
+}
+
+/// Grows with everything that is durable: published steps and finished jobs.
+fn achieved(record: Option<&RunRecord>) -> u64 {
+    let Some(record) = record else { return 0 };
+    let done = record.jobs.values().filter(|job| matches!(job.status, JobState::Succeeded { .. })).count() as u64;
+    let published = |key: &JobKey| record.jobs.get(key).and_then(|job| job.planned.kind.stage()).map_or(0, |stage| record.published_steps(stage));
+    record.spec.stages.iter().map(|stage| published(&osler_core::plan::train_key(&stage.name))).sum::<u64>() + done
+}
+
+/// Restarts since something was last achieved.
+#[derive(Debug, Default)]
+struct Budget {
+    achieved: u64,
+    used: u32,
+}
+
+impl Budget {
+    fn spend(&mut self, which: Which, daemons: &Daemons, achieved: u64) -> Outcome {
+        if self.allows(achieved) {
+            return Ok(());
+        }
+        let log = daemons.log(which);
+        Err(failed(format!("daemons died {} times without any progress: see {}; the run can be resumed", self.used, log.display())))
+    }
+
+    fn allows(&mut self, achieved: u64) -> bool {
+        if achieved > self.achieved {
+            (self.achieved, self.used) = (achieved, 0);
+        }
+        self.used += 1;
+        self.used <= RESTARTS
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Outcome<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn restarts_are_bounded_only_while_nothing_is_achieved() {
+        let mut budget = Budget::default();
+        assert!((0..RESTARTS).all(|_| budget.allows(0)));
+        assert!(!budget.allows(0));
+        let mut budget = Budget::default();
+        assert!((1..100).all(|achieved| budget.allows(achieved)));
+    }
+
+    #[test]
+    fn published_steps_and_finished_jobs_are_achievements() {
+        let running = achieved(Some(&fixture::running().record));
+        let finished = achieved(Some(&fixture::finished().0));
+        assert!(0 < running && running < finished, "{running} {finished}");
+        assert_eq!(achieved(None), 0);
+    }
+}

@@ -1,0 +1,55 @@
+//! `osler validate`: the run file alone, or with the files that it names.
+
+use crate::failure::Outcome;
+use crate::run_file::RunFile;
+use crate::show::{self, Format};
+use osler_core::plan::plan;
+use serde::Serialize;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: RunFile,
+    /// Also expand globs and check that every file is there and readable.
+    #[arg(long)]
+    files: bool,
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Valid {
+    run: String,
+    digest: String,
+    stages: usize,
+    steps: u64,
+    exams: usize,
+    /// With --files only: before globs are expanded, jobs cannot be counted.
+    jobs: Option<usize>,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let (spec, jobs) = if args.files {
+        let spec = args.file.resolve_all()?.spec;
+        let jobs = plan(&spec).len();
+        (spec, Some(jobs))
+    } else {
+        (args.file.read()?, None)
+    };
+    let valid = Valid {
+        run: spec.name.to_string(),
+        digest: spec.digest().to_string(),
+        stages: spec.stages.len(),
+        steps: spec.stages.iter().fold(0, |sum, stage| sum.saturating_add(stage.steps())),
+        exams: spec.exams.len(),
+        jobs,
+    };
+    match args.output {
+        Format::Json => show::json(&valid),
+        Format::Table => {
+            let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
+            let [stages, steps, exams] = [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")].map(|(n, what)| show::plural(n, what));
+            show::out(&format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}\n", args.file.path.display(), valid.run))
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The report for a terminal.
+
+use super::causes;
+use super::exams::verdict;
+use crate::show::{self, Grid, bytes, count, maybe, short};
+use osler_core::report::{Report, StageReport};
+
+pub fn render(report: &Report) -> String {
+    let sections = [
+        head(report),
+        stages(report),
+        time(report),
+        marks(report),
+        held_out(report),
+        gates(report),
+        quantized(report),
+        checkpoints(report),
+        corpora(report),
+        failures(report),
+        audit(report),
+    ];
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn section(grid: &Grid) -> String {
+    if grid.is_empty() { String::new() } else { grid.text() }
+}
+
+fn head(report: &Report) -> String {
+    let mut text = format!("RUN {}: {}\n", report.run, report.state);
+    for line in [Some(&report.description).filter(|d| !d.is_empty()), report.reason.as_ref()].into_iter().flatten() {
+        text.push_str(&format!("{}\n", show::clean(line)));
+    }
+    text.push_str(&format!("submitted {}, run file sha256 {}\n", show::time(report.submitted_at), report.spec_digest));
+    text
+}
+
+fn stages(report: &Report) -> String {
+    let mut grid = Grid::new(&["stage", "state", ">steps", ">tokens", ">first loss", ">last loss", ">tok/s", "epochs"]);
+    for stage in &report.stages {
+        let epochs: Vec<String> = stage.epochs.iter().map(|(corpus, passes)| format!("{corpus} {passes:.2}")).collect();
+        grid.row([
+            stage.name.to_string(),
+            stage.state.to_owned(),
+            format!("{}/{}", count(stage.steps), count(stage.planned_steps)),
+            count(stage.tokens),
+            maybe(stage.losses.first().map(|p| p.loss), 4),
+            maybe(stage.final_loss, 4),
+            stage.time.map_or_else(|| "-".into(), |t| short(t.tokens_per_second)),
+            epochs.join(", "),
+        ]);
+    }
+    section(&grid)
+}
+
+fn time(report: &Report) -> String {
+    let mut grid = Grid::new(&["time", ">wall", ">data", ">compute", ">communication", ">checkpoint", ">lost to failures", ">idle"]);
+    for (stage, time) in report.stages.iter().filter_map(|s| Some((s, s.time?))) {
+        let [data, compute, communication, checkpoint, lost, idle] = causes(&time).map(|(_, seconds)| share(seconds, time.wall));
+        grid.row([stage.name.to_string(), show::duration(time.wall), data, compute, communication, checkpoint, lost, idle]);
+    }
+    section(&grid)
+}
+
+fn share(seconds: f64, wall: f64) -> String {
+    if wall > 0.0 { show::percent(seconds / wall) } else { "-".to_owned() }
+}
+
+fn marks(report: &Report) -> String {
+    let mut grid = Grid::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
+    for (stage, exam) in exams(report).filter(|(_, exam)| exam.accuracy.is_some()) {
+        grid.row([
+            exam.task.to_string(),
+            stage.name.to_string(),
+            exam.variant.to_string(),
+            exam.protocol.clone(),
+            count(exam.n),
+            maybe(exam.accuracy, 2),
+            maybe(exam.stderr, 2),
+            maybe(exam.majority_baseline, 2),
+            exam.paired.as_ref().map_or_else(|| "-".into(), |p| format!("{:+.2}", p.delta)),
+            count(exam.truncated),
+            verdict(exam).unwrap_or_default().to_owned(),
+        ]);
+    }
+    section(&grid)
+}
+
+fn held_out(report: &Report) -> String {
+    let mut grid = Grid::new(&["held-out text", "after", "variant", ">documents", ">perplexity", ">bits a byte", ">vs full"]);
+    for (stage, exam) in exams(report).filter(|(_, exam)| exam.accuracy.is_none()) {
+        grid.row([
+            exam.task.to_string(),
+            stage.name.to_string(),
+            exam.variant.to_string(),
+            count(exam.n),
+            maybe(exam.perplexity, 3),
+            maybe(exam.bits_per_byte, 4),
+            exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{:+.2} %", 100.0 * i)),
+        ]);
+    }
+    section(&grid)
+}
+
+fn exams(report: &Report) -> impl Iterator<Item = (&StageReport, &osler_core::job::ExamSummary)> {
+    report.stages.iter().flat_map(|stage| stage.exams.iter().map(move |exam| (stage, exam)))
+}
+
+fn gates(report: &Report) -> String {
+    let mut grid = Grid::new(&["gate", "after", "variant", "outcome", "evidence"]);
+    for gate in &report.gates {
+        let outcome = if gate.passed { "passed" } else { "FAILED" };
+        grid.row([gate.exam.clone(), gate.stage.to_string(), gate.variant.to_string(), outcome.into(), gate.evidence.clone()]);
+    }
+    section(&grid)
+}
+
+fn quantized(report: &Report) -> String {
+    let mut grid = Grid::new(&["quantized", "after", ">tensors", ">kept", ">before", ">now", ">bits a weight"]);
+    for q in &report.quantized {
+        grid.row([q.method.clone(), q.stage.to_string(), count(q.tensors), count(q.kept), bytes(q.bytes_before), bytes(q.bytes_after), format!("{:.2}", q.bits_per_weight)]);
+    }
+    section(&grid)
+}
+
+fn checkpoints(report: &Report) -> String {
+    let mut grid = Grid::new(&["checkpoints", ">published", ">kept", "kept steps", "newest manifest"]);
+    for stage in report.stages.iter().filter(|s| !s.checkpoints.is_empty()) {
+        let kept: Vec<String> = stage.checkpoints.iter().filter(|c| !c.retired).map(|c| c.step.to_string()).collect();
+        let newest = stage.checkpoints.last().map(|c| format!("sha256 {}", c.digest.get(..12).unwrap_or(&c.digest))).unwrap_or_default();
+        grid.row([stage.name.to_string(), stage.checkpoints.len().to_string(), kept.len().to_string(), kept.join(" "), newest]);
+    }
+    section(&grid)
+}
+
+fn corpora(report: &Report) -> String {
+    let mut grid = Grid::new(&["corpus", ">sources", ">documents", ">held out", ">words", ">tokens", "identity", "removed"]);
+    for (name, corpus) in &report.corpora {
+        let removed: Vec<String> = corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
+        let tokens: Vec<String> = corpus.packed.iter().map(|(length, packed)| format!("{} (by {length})", count(packed.tokens))).collect();
+        grid.row([
+            name.to_string(),
+            corpus.sources.len().to_string(),
+            count(corpus.documents),
+            count(corpus.held_out),
+            count(corpus.words),
+            tokens.join(", "),
+            format!("sha256 {}", corpus.identity.get(..12).unwrap_or(&corpus.identity)),
+            if removed.is_empty() { "nothing".into() } else { removed.join(", ") },
+        ]);
+    }
+    section(&grid)
+}
+
+fn failures(report: &Report) -> String {
+    let shown = 20;
+    let mut grid = Grid::new(&["failures", ">generation", "at", "what"]);
+    for failure in report.failures.iter().take(shown) {
+        grid.row([failure.job.clone(), failure.generation.to_string(), show::time(failure.at), failure.fault.clone()]);
+    }
+    let mut text = section(&grid);
+    if report.failures.len() > shown {
+        text.push_str(&format!("and {} more: `osler describe {}`\n", report.failures.len() - shown, report.run));
+    }
+    text
+}
+
+fn audit(report: &Report) -> String {
+    let a = &report.audit;
+    let verdict = match (a.expected, a.is_clean()) {
+        (0, _) => "nothing published yet",
+        (_, true) => "clean",
+        _ => "NOT CLEAN: see `osler audit`",
+    };
+    format!("audit: {verdict}; {} samples expected, {} seen, {} repeated, {} skipped\n", count(a.expected), count(a.seen), count(a.repeated), count(a.skipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use osler_core::report::build;
+
+    fn rendered() -> String {
+        let (record, manifests) = fixture::finished();
+        render(&build(&record, &manifests))
+    }
+
+    #[test]
+    fn the_report_says_what_a_reader_asks_first() {
+        let shown = rendered();
+        for line in [
+            "RUN tiny: finished\n",
+            "general  succeeded    4/4     128      6.0000     1.5000    3.2  general 0.32\n",
+            "domain   succeeded  10/10     320      6.0000     0.6000    5.3  domain 0.60, general 0.20\n",
+            "seen  general  full     cloze     400        27.00      2.22       26.25        -          0  at chance\n",
+            "seen  domain   int8     cloze     400        96.50      0.92       26.25    -0.25          0\n",
+            "domain-text    domain   int8            60      12.500       1.3750  +0.12 %\n",
+            "seen  domain  full     passed   accuracy 96.50 %, at least 90 %\n",
+            "audit: clean; 56 samples expected, 56 seen, 0 repeated, 0 skipped\n",
+        ] {
+            assert!(shown.contains(line), "{line:?} is missing from\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_stage_that_did_not_begin_has_no_numbers() {
+        let seen = fixture::running();
+        let mut record = seen.record;
+        record.checkpoints.clear();
+        let shown = render(&build(&record, &crate::manifests::Manifests::new()));
+        assert!(shown.contains("audit: nothing published yet"), "{shown}");
+        assert!(shown.contains("0/10"), "{shown}");
+    }
+}

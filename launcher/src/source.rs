@@ -1,0 +1,76 @@
+//! Where a command's data come from: a coordinator if one lives, else the store as it was left. Both give the same [`Seen`].
+
+use crate::client::{Access, Coordinator, RunLine, Seen};
+use crate::failure::{Failure, Outcome, usage};
+use crate::show;
+use crate::stored;
+use osler_core::ids::{Millis, RunName};
+use osler_core::record::RunRecord;
+use osler_runtime::store::Store;
+
+pub enum Source {
+    Live(Coordinator),
+    /// No coordinator is running: what is read is the past.
+    Stored(Store),
+}
+
+impl Source {
+    pub async fn find(access: &Access) -> Outcome<Self> {
+        match access.coordinator().await? {
+            Some(coordinator) => Ok(Self::Live(coordinator)),
+            None => Ok(Self::Stored(access.open_store()?)),
+        }
+    }
+
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    pub async fn runs(&mut self) -> Outcome<Vec<RunLine>> {
+        match self {
+            Self::Live(coordinator) => coordinator.runs().await,
+            Self::Stored(store) => stored::lines(store).await,
+        }
+    }
+
+    /// The run, or a refusal that names those there are.
+    pub async fn run(&mut self, run: &RunName) -> Outcome<Seen> {
+        let known: Vec<String> = self.runs().await?.into_iter().map(|line| line.run).collect();
+        if !known.iter().any(|name| name == run.as_str()) {
+            return Err(unknown(run, &known));
+        }
+        match self {
+            Self::Live(coordinator) => coordinator.run(run.as_str()).await,
+            Self::Stored(store) => match stored::record(store, run).await? {
+                Some(record) => Ok(Seen { record, words: vec![], waiting: vec![] }),
+                None => Err(unknown(run, &known)),
+            },
+        }
+    }
+}
+
+fn unknown(run: &RunName, known: &[String]) -> Failure {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let there = match known.as_slice() {
+        [] => "there are no runs here yet: give another --store, or start one with `osler up RUN.toml`".to_owned(),
+        known => format!("known here: {}", known.join(", ")),
+    };
+    match show::nearest(run.as_str(), known.iter().copied()) {
+        Some(near) => usage(format!("no run is named {:?}; did you mean {near:?}? ({there})", run.as_str())),
+        None => usage(format!("no run is named {:?}; {there}", run.as_str())),
+    }
+}
+
+/// When the record last changed, as far as it says.
+pub fn as_of(record: &RunRecord) -> Millis {
+    record.events.last().map_or(record.submitted_at, |event| event.at)
+}
+
+/// The state as people should read it: one that claims life without a coordinator is the past.
+pub fn state_text(record: &RunRecord, live: bool) -> String {
+    if live || !record.state.is_live() {
+        record.state.to_string()
+    } else {
+        format!("{} (no coordinator: as of {})", record.state, show::time(as_of(record)))
+    }
+}

@@ -1,0 +1,79 @@
+//! Reading runs straight from a store, without a coordinator: the newest version of each record, as whoever wrote it last left it.
+
+use crate::client::RunLine;
+use crate::failure::{Outcome, failed};
+use crate::status::Status;
+use osler_core::ids::RunName;
+use osler_core::paths;
+use osler_core::record::RunRecord;
+use osler_runtime::store::Store;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// The names of the runs of a store, sorted.
+pub async fn names(store: &Store) -> Outcome<Vec<RunName>> {
+    let runs = store.local_root().join(paths::RUNS);
+    let mut found = BTreeSet::new();
+    let entries = match std::fs::read_dir(&runs) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) => return Err(failed(format!("list {}: {e}", runs.display()))),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        found.extend(name.to_str().and_then(|name| RunName::new(name).ok()));
+    }
+    let mut named = vec![];
+    for name in found {
+        if newest(store, &name).await?.is_some() {
+            named.push(name);
+        }
+    }
+    Ok(named)
+}
+
+/// A run's record; None if the store has no such run.
+pub async fn record(store: &Store, run: &RunName) -> Outcome<Option<RunRecord>> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    // The coordinator deletes old versions: what was newest at the listing may be gone at the reading.
+    for _ in 0..5 {
+        let Some(version) = newest(store, run).await? else { return Ok(None) };
+        let path = paths::state(run, version);
+        let Some(bytes) = store.get(&path).await? else { continue };
+        let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}"));
+        let Format { format } = serde_json::from_slice(&bytes).map_err(broken)?;
+        if format != RunRecord::FORMAT {
+            return Err(failed(format!("{path} has format {format}; this version of osler reads {}: use the one that wrote it", RunRecord::FORMAT)));
+        }
+        return Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?));
+    }
+    Err(failed(format!("the record of run {run} changes faster than it can be read: try again")))
+}
+
+async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
+    let versions = store.list(&paths::states(run)).await?;
+    Ok(versions.iter().filter_map(|path| paths::number_of(path)).max())
+}
+
+/// All runs, as a coordinator would list them.
+pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
+    let mut lines = vec![];
+    for name in names(store).await? {
+        let Some(record) = record(store, &name).await? else { continue };
+        let status = Status::of_record(&record);
+        let stage = status.current_stage();
+        lines.push(RunLine {
+            run: name.to_string(),
+            state: record.state.to_string(),
+            reason: status.reason.clone().unwrap_or_default(),
+            stage: stage.map(|s| s.name.clone()).unwrap_or_default(),
+            step: stage.map_or(0, |s| s.step),
+            planned_steps: stage.map_or(0, |s| s.planned_steps),
+            submitted_at: record.submitted_at,
+        });
+    }
+    Ok(lines)
+}

@@ -1,0 +1,110 @@
+//! What is said about a run in one line: its stage, an event, an exam's outcome.
+
+use crate::render::exams::verdict;
+use crate::show;
+use crate::status::{StageLine, Status};
+use osler_core::job::ExamSummary;
+use osler_core::record::{Event, EventKind};
+
+/// "05:07:39  checkpoint  train/domain  published step 5".
+pub fn event_line(event: &Event) -> String {
+    let kind = kind(event.kind);
+    let job = event.job.as_ref().map(|job| format!("{job}  ")).unwrap_or_default();
+    show::clean(&format!("{}  {kind:<10}  {job}{}", show::clock(event.at), event.message))
+}
+
+pub fn kind(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Run => "run",
+        EventKind::Started => "started",
+        EventKind::Succeeded => "succeeded",
+        EventKind::Retry => "retry",
+        EventKind::Failed => "failed",
+        EventKind::Checkpoint => "checkpoint",
+        EventKind::Gate => "gate",
+        EventKind::Worker => "worker",
+    }
+}
+
+/// Whether somebody who watches a run wants to read it: starts and ends of the many small jobs are counted instead.
+pub fn worth_saying(event: &Event) -> bool {
+    let job = event.job.as_ref().map(|job| job.as_str()).unwrap_or_default();
+    match event.kind {
+        EventKind::Started => job.starts_with("train/"),
+        // An exam's success is said with its marks.
+        EventKind::Succeeded => !job.starts_with("clean/") && !job.starts_with("exam/"),
+        _ => true,
+    }
+}
+
+/// "exam seen after domain (full, cloze): 96.50 % ± 0.92, majority 26.25 %, n = 400".
+pub fn exam_line(stage: &str, exam: &ExamSummary) -> String {
+    let head = format!("exam {} after {stage} ({}, {})", exam.task, exam.variant, exam.protocol);
+    match exam.accuracy {
+        Some(accuracy) => {
+            let stderr = exam.stderr.map(|s| format!(" ± {s:.2}")).unwrap_or_default();
+            let baseline = exam.majority_baseline.map(|b| format!(", majority {b:.2} %")).unwrap_or_default();
+            let verdict = verdict(exam).map(|v| format!(" ({v})")).unwrap_or_default();
+            format!("{head}: {accuracy:.2} %{stderr}{baseline}{verdict}, n = {}", show::count(exam.n))
+        }
+        None => format!("{head}: perplexity {}, {} bits a byte, n = {}", show::maybe(exam.perplexity, 3), show::maybe(exam.bits_per_byte, 4), show::count(exam.n)),
+    }
+}
+
+/// "domain  step 7/10  loss 2.500  32.0 tok/s  ETA 3.0 s  checkpoint 5".
+pub fn stage_text(stage: &StageLine) -> String {
+    let mut parts = vec![format!("{}  step {}/{}", stage.name, stage.step, stage.planned_steps)];
+    parts.extend(stage.loss.map(|loss| format!("loss {loss:.3}")));
+    parts.extend(stage.tokens_per_second.map(|s| format!("{} tok/s", show::short(s))));
+    parts.extend(stage.eta_seconds.map(|s| format!("ETA {}", show::duration(s))));
+    parts.extend(stage.last_checkpoint.map(|step| format!("checkpoint {step}")));
+    parts.join("  ")
+}
+
+/// The other jobs that run, or why none does; empty when there is nothing to say.
+pub fn beside(status: &Status) -> String {
+    let shown = 3;
+    let mut others: Vec<String> = vec![];
+    for job in status.running.iter().filter(|job| !job.job.starts_with("train/")) {
+        let counted = if job.total > 0 { format!(" {}/{} {}", show::count(job.done), show::count(job.total), job.unit) } else { String::new() };
+        others.push(format!("{}{counted}", job.job));
+    }
+    let more = others.len().saturating_sub(shown);
+    others.truncate(shown);
+    if more > 0 {
+        others.push(format!("{more} more"));
+    }
+    match (others.is_empty(), status.running.is_empty(), status.waiting.first()) {
+        (false, _, _) => others.join(", "),
+        (true, true, Some(waiting)) => format!("waiting: {} ({})", waiting.job, waiting.reason),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::status::Waiting;
+
+    #[test]
+    fn a_stage_is_told_in_one_line() {
+        let status = Status::of(&fixture::running(), true);
+        assert_eq!(stage_text(status.current_stage().unwrap()), "domain  step 7/10  loss 2.500  32 tok/s  ETA 3.0 s  checkpoint 5");
+    }
+
+    #[test]
+    fn when_nothing_runs_the_reason_is_shown() {
+        let mut status = Status::of(&fixture::running(), true);
+        assert_eq!(beside(&status), "");
+        status.running.clear();
+        status.waiting.push(Waiting { job: "train/domain".into(), reason: "2 slots wanted, 1 free".into() });
+        assert_eq!(beside(&status), "waiting: train/domain (2 slots wanted, 1 free)");
+    }
+
+    #[test]
+    fn events_name_time_kind_and_job() {
+        let (record, _) = fixture::finished();
+        assert_eq!(event_line(&record.events[1]), "05:00:02  checkpoint  train/domain  published step 5");
+    }
+}
