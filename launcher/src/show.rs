@@ -165,6 +165,12 @@ pub fn maybe(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
+/// "+0.25", "-0.25"; what rounds to nothing has no sign of a loss.
+pub fn signed(value: f64, digits: usize) -> String {
+    let shown = format!("{value:+.digits$}");
+    if shown.trim_start_matches(['-', '0', '.']).is_empty() { format!("{:+.digits$}", 0.0) } else { shown }
+}
+
 /// "1 file", "3 files".
 pub fn plural(n: u64, one: &str) -> String {
     format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
@@ -194,6 +200,13 @@ mod tests {
         }
         for (s, shown) in [(0.44, "0.4 s"), (12.3, "12 s"), (59.7, "1:00"), (185.0, "3:05"), (3723.0, "1:02:03"), (f64::NAN, "?"), (-1.0, "?")] {
             assert_eq!(duration(s), shown);
+        }
+    }
+
+    #[test]
+    fn a_difference_of_nothing_is_no_loss() {
+        for (value, shown) in [(-0.001, "+0.00"), (-0.0, "+0.00"), (0.0, "+0.00"), (-0.25, "-0.25"), (1.0, "+1.00"), (f64::NAN, "NaN")] {
+            assert_eq!(signed(value, 2), shown);
         }
     }
 

@@ -119,7 +119,7 @@ fn files_are_looked_at_when_asked_for() {
 fn a_plan_counts_and_says_what_would_fail() {
     let folder = quickstart();
     let run = |arguments: &[&str]| osler(folder.path(), arguments);
-    let plan = run(&["plan", "configs/quickstart.toml", "-o", "json"]);
+    let plan = run(&["plan", "configs/quickstart.toml", "--set", "stage.domain.steps=600", "-o", "json"]);
     let document = json(&plan);
     assert_eq!(document["jobs"]["clean"], 5);
     assert_eq!(document["estimate"]["stages"][1]["steps"], 600);

@@ -3,6 +3,7 @@
 use super::causes;
 use super::exams::verdict;
 use crate::show::{self, Grid, bytes, count, maybe, short};
+use osler_core::job::ExamSummary;
 use osler_core::report::{Report, StageReport};
 
 pub fn render(report: &Report) -> String {
@@ -68,7 +69,7 @@ fn share(seconds: f64, wall: f64) -> String {
 
 fn marks(report: &Report) -> String {
     let mut grid = Grid::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
-    for (stage, exam) in exams(report).filter(|(_, exam)| exam.accuracy.is_some()) {
+    for (stage, exam) in exams(report).into_iter().filter(|(_, exam)| exam.accuracy.is_some()) {
         grid.row([
             exam.task.to_string(),
             stage.name.to_string(),
@@ -78,7 +79,7 @@ fn marks(report: &Report) -> String {
             maybe(exam.accuracy, 2),
             maybe(exam.stderr, 2),
             maybe(exam.majority_baseline, 2),
-            exam.paired.as_ref().map_or_else(|| "-".into(), |p| format!("{:+.2}", p.delta)),
+            exam.paired.as_ref().map_or_else(|| "-".into(), |p| show::signed(p.delta, 2)),
             count(exam.truncated),
             verdict(exam).unwrap_or_default().to_owned(),
         ]);
@@ -88,7 +89,7 @@ fn marks(report: &Report) -> String {
 
 fn held_out(report: &Report) -> String {
     let mut grid = Grid::new(&["held-out text", "after", "variant", ">documents", ">perplexity", ">bits a byte", ">vs full"]);
-    for (stage, exam) in exams(report).filter(|(_, exam)| exam.accuracy.is_none()) {
+    for (stage, exam) in exams(report).into_iter().filter(|(_, exam)| exam.accuracy.is_none()) {
         grid.row([
             exam.task.to_string(),
             stage.name.to_string(),
@@ -96,14 +97,17 @@ fn held_out(report: &Report) -> String {
             count(exam.n),
             maybe(exam.perplexity, 3),
             maybe(exam.bits_per_byte, 4),
-            exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{:+.2} %", 100.0 * i)),
+            exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{} %", show::signed(100.0 * i, 2))),
         ]);
     }
     section(&grid)
 }
 
-fn exams(report: &Report) -> impl Iterator<Item = (&StageReport, &osler_core::job::ExamSummary)> {
-    report.stages.iter().flat_map(|stage| stage.exams.iter().map(move |exam| (stage, exam)))
+/// The variants of one exam stand together, the full model first.
+fn exams(report: &Report) -> Vec<(&StageReport, &ExamSummary)> {
+    let mut all: Vec<_> = report.stages.iter().enumerate().flat_map(|(i, stage)| stage.exams.iter().map(move |exam| (i, stage, exam))).collect();
+    all.sort_by_key(|(i, _, exam)| (*i, exam.task.clone(), exam.variant));
+    all.into_iter().map(|(_, stage, exam)| (stage, exam)).collect()
 }
 
 fn gates(report: &Report) -> String {
@@ -191,10 +195,10 @@ mod tests {
         let shown = rendered();
         for line in [
             "RUN tiny: finished\n",
-            "general  succeeded    4/4     128      6.0000     1.5000    3.2  general 0.32\n",
-            "domain   succeeded  10/10     320      6.0000     0.6000    5.3  domain 0.60, general 0.20\n",
-            "seen  general  full     cloze     400        27.00      2.22       26.25        -          0  at chance\n",
-            "seen  domain   int8     cloze     400        96.50      0.92       26.25    -0.25          0\n",
+            "general  succeeded    4/4     128      6.0000     1.5000   3.20  general 0.32\n",
+            "domain   succeeded  10/10     320      6.0000     0.6000   5.33  domain 0.60, general 0.20\n",
+            "seen  general  full     cloze     400       27.00      2.22       26.25        -          0  at chance\n",
+            "seen  domain   int8     cloze     400       96.50      0.92       26.25    -0.25          0\n",
             "domain-text    domain   int8            60      12.500       1.3750  +0.12 %\n",
             "seen  domain  full     passed   accuracy 96.50 %, at least 90 %\n",
             "audit: clean; 56 samples expected, 56 seen, 0 repeated, 0 skipped\n",

@@ -9,11 +9,13 @@ use osler_core::job::ExamSummary;
 use osler_core::report::TimeReport;
 use osler_core::spec::Variant;
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 860.0;
 const LEFT: f64 = 170.0;
 const RIGHT: f64 = 172.0;
 const TOP: f64 = 8.0;
-const ROW: f64 = 26.0;
+const ROW: f64 = 24.0;
+/// Between one stage's rows and the next one's.
+const GAP: f64 = 8.0;
 const BAR: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
 
@@ -23,7 +25,9 @@ pub fn marks(task: &str, rows: &[(&str, &ExamSummary)]) -> Html {
     if rows.is_empty() {
         return Html::default();
     }
-    let floor = TOP + ROW * rows.len() as f64;
+    let new_stage = |i: usize| i > 0 && rows.get(i - 1).map(|row| row.0) != rows.get(i).map(|row| row.0);
+    let gaps = (0..rows.len()).filter(|i| new_stage(*i)).count();
+    let floor = TOP + ROW * rows.len() as f64 + GAP * gaps as f64;
     let x = Scale::linear(0.0, 100.0, LEFT, WIDTH - RIGHT);
     let mut svg = Html::default();
     let id = format!("exam-{task}");
@@ -36,11 +40,14 @@ pub fn marks(task: &str, rows: &[(&str, &ExamSummary)]) -> Html {
         svg.push(format_args!("<path class=\"grid\" d=\"M{at:.1} {TOP}V{floor}\"/>"));
         svg.push(format_args!("<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} %</text>\n", floor + 18.0, number(tick)));
     }
+    let mut top = TOP;
     for (i, (stage, exam, accuracy)) in rows.iter().enumerate() {
-        row(&mut svg, &x, TOP + ROW * i as f64, stage, exam, *accuracy);
+        top += if new_stage(i) { GAP } else { 0.0 };
+        row(&mut svg, &x, top, stage, exam, *accuracy);
+        top += ROW;
     }
     svg.push(format_args!("</svg>\n"));
-    Html::of(format_args!("<figure>{svg}<figcaption>Whiskers are ± 2 standard errors; the dashed mark is what the most frequent answer alone would score.</figcaption></figure>\n"))
+    Html::of(format_args!("<figure>{svg}</figure>\n"))
 }
 
 fn row(svg: &mut Html, x: &Scale, top: f64, stage: &str, exam: &ExamSummary, accuracy: f64) {
@@ -94,5 +101,5 @@ pub fn time(stage: &str, time: &TimeReport) -> Html {
         at += width;
     }
     svg.push(format_args!("</svg>\n"));
-    Html::of(format_args!("<figure>{svg}<figcaption>{} wall time, {} tokens a second</figcaption><ul class=\"legend\">{legend}</ul></figure>\n", show::duration(time.wall), show::short(time.tokens_per_second)))
+    Html::of(format_args!("<figure>{svg}<ul class=\"legend\">{legend}</ul><figcaption>{} wall time, {} tokens a second</figcaption></figure>\n", show::duration(time.wall), show::short(time.tokens_per_second)))
 }

@@ -5,8 +5,8 @@ use super::scale::{Scale, number};
 use crate::show;
 use osler_core::report::{LossPoint, StageReport};
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 260.0;
+const WIDTH: f64 = 860.0;
+const HEIGHT: f64 = 290.0;
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = 64.0;
 const TOP: f64 = 14.0;

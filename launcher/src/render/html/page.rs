@@ -72,6 +72,8 @@ fn exams(report: &Report) -> Html {
         for exam in &stage.exams {
             by_task.entry(exam.task.as_str()).or_default().push((stage.name.as_str(), exam));
         }
+        // The full model first; stages stay in their order.
+        by_task.values_mut().for_each(|rows| sort_last(rows, stage.name.as_str()));
     }
     let mut body = Html::default();
     for (task, rows) in &by_task {
@@ -79,6 +81,9 @@ fn exams(report: &Report) -> Html {
         if !bars.is_empty() {
             body.push(format_args!("<h3>{}</h3>\n{bars}", escape(task)));
         }
+    }
+    if !body.is_empty() {
+        body.push(format_args!("<p class=\"fine\">Whiskers are ± 2 standard errors; the dashed mark is what the most frequent answer alone would score. Grey: at chance.</p>\n"));
     }
     let mut table = Table::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
     let mut text = Table::new(&["held-out text", "after", "variant", ">documents", ">perplexity", ">bits a byte", ">vs full"]);
@@ -88,20 +93,28 @@ fn exams(report: &Report) -> Html {
             match exam.accuracy {
                 Some(accuracy) => {
                     let [a, b, c] = common;
-                    let paired = exam.paired.as_ref().map_or_else(|| "-".into(), |p| format!("{:+.2}", p.delta));
+                    let paired = exam.paired.as_ref().map_or_else(|| "-".into(), |p| show::signed(p.delta, 2));
                     let cells = [escape(&exam.protocol), escape(count(exam.n)), escape(format!("{accuracy:.2}")), escape(maybe(exam.stderr, 2)), escape(maybe(exam.majority_baseline, 2)), escape(paired), escape(count(exam.truncated)), escape(verdict(exam).unwrap_or_default())];
                     let [d, e, f, g, h, i, j, k] = cells;
                     table.row([a, b, c, d, e, f, g, h, i, j, k]);
                 }
                 None => {
                     let [a, b, c] = common;
-                    let increase = exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{:+.2} %", 100.0 * i));
+                    let increase = exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{} %", show::signed(100.0 * i, 2)));
                     text.row([a, b, c, escape(count(exam.n)), escape(maybe(exam.perplexity, 3)), escape(maybe(exam.bits_per_byte, 4)), escape(increase)]);
                 }
             }
         }
     }
     [body, table.html("Marks"), text.html("Held-out text")].into_iter().collect()
+}
+
+/// Orders the rows of the stage that was added last.
+fn sort_last(rows: &mut [(&str, &ExamSummary)], stage: &str) {
+    let from = rows.iter().position(|(name, _)| *name == stage).unwrap_or(rows.len());
+    if let Some(last) = rows.get_mut(from..) {
+        last.sort_by_key(|(_, exam)| exam.variant);
+    }
 }
 
 fn gates(report: &Report) -> Html {

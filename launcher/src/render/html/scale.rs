@@ -8,26 +8,30 @@ pub struct Scale {
     from: f64,
     to: f64,
     log: bool,
+    /// Between ticks, where the ends were chosen to fit it.
+    step: Option<f64>,
 }
 
 /// A linear scale hides what happens below a tenth of the range.
 const LOG_FROM_RATIO: f64 = 10.0;
+/// More decades than any loss spans; beyond it numbers would overflow.
+const MOST_RATIO: f64 = 1e12;
 
 impl Scale {
     /// From `low` to `high` as given; an empty range is widened.
     pub fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        Self { low, high, from, to, log: false }
+        Self { low, high, from, to, log: false, step: None }
     }
 
     /// For positive measured values: logarithmic when they span a decade, linear otherwise; ends at round numbers.
     pub fn fitting(low: f64, high: f64, from: f64, to: f64) -> Self {
-        if low > 0.0 && high / low >= LOG_FROM_RATIO {
-            return Self { low: floor_125(low), high: -floor_125_negative(high), from, to, log: true };
+        if low > 0.0 && (LOG_FROM_RATIO..MOST_RATIO).contains(&(high / low)) {
+            return Self { low: floor_125(low), high: -floor_125_negative(high), from, to, log: true, step: None };
         }
         let step = step(high - low, 5);
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
-        Self::linear(low, high, from, to)
+        Self { step: Some(step), ..Self::linear(low, high, from, to) }
     }
 
     pub fn is_log(&self) -> bool {
@@ -51,7 +55,7 @@ impl Scale {
             let keep = inside.len().div_ceil(wanted.max(1) * 2).max(1);
             return inside.into_iter().step_by(keep).collect();
         }
-        let step = step(self.high - self.low, wanted);
+        let step = self.step.unwrap_or_else(|| step(self.high - self.low, wanted));
         let first = (self.low / step).ceil();
         (0..=4 * wanted.max(1)).map(|i| (first + i as f64) * step).take_while(|tick| *tick <= self.high + step * 1e-6).collect()
     }
@@ -100,6 +104,8 @@ mod tests {
         let linear = Scale::fitting(2.1, 7.8, 100.0, 0.0);
         assert!(!linear.is_log());
         assert_eq!(linear.ticks(5), [2.0, 4.0, 6.0, 8.0]);
+        // Ends and ticks belong together: no stretch at the edge is without a number.
+        assert_eq!(Scale::fitting(3.9, 8.1, 100.0, 0.0).ticks(5), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
     }
 
     #[test]
