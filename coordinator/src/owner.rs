@@ -175,9 +175,15 @@ struct Turn {
 }
 
 /// Objects first, then the records that name them; different objects side by side.
-async fn commit(cluster: &mut Cluster, ledger: &Ledger, puts: Vec<(String, Vec<u8>)>, changed: &BTreeSet<RunName>) -> Result<(), LedgerError> {
+async fn commit(
+    cluster: &mut Cluster,
+    ledger: &Ledger,
+    puts: Vec<(String, Vec<u8>)>,
+    changed: &BTreeSet<RunName>,
+) -> Result<(), LedgerError> {
     try_join_all(puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
-    let versions: Vec<_> = changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
+    let versions: Vec<_> =
+        changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
     try_join_all(versions.into_iter().map(|(run, version, bytes)| ledger.write(run, version, bytes.into()))).await?;
     Ok(())
 }

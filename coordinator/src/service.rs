@@ -20,9 +20,15 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 /// Serves both services until `shutdown` resolves. Every call must carry the token.
-pub async fn serve(listener: TcpListener, handle: Handle, token: Token, shutdown: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    token: Token,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
     let door = Door { handle };
-    let control = ControlServer::new(door.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let control =
+        ControlServer::new(door.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
     let work = WorkServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
     Server::builder()
         .tcp_nodelay(true)

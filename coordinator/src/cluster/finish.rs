@@ -111,7 +111,8 @@ enum Worth {
 
 /// Whether a summary fits the kind of job and shows that work was done.
 fn worth(kind: &JobKind, summary: &Summary) -> Worth {
-    let made = |checks: &[(bool, &'static str)]| checks.iter().find(|(made, _)| !made).map_or(Worth::Some, |(_, what)| Worth::Nothing(what));
+    let made =
+        |checks: &[(bool, &'static str)]| checks.iter().find(|(made, _)| !made).map_or(Worth::Some, |(_, what)| Worth::Nothing(what));
     match (kind, summary) {
         (JobKind::Clean { .. }, Summary::Clean { source_bytes, .. }) => made(&[(*source_bytes > 0, "use of its source, which is empty")]),
         (JobKind::Merge { .. }, Summary::Merge { documents, words, .. }) => made(&[(*documents > 0, "document"), (*words > 0, "word")]),
@@ -165,7 +166,8 @@ mod tests {
         assert_eq!(worth(&train, &trained(3, 0)), Worth::Nothing("token"));
         assert_eq!(worth(&train, &trained(3, 9)), Worth::Some);
         let quantize = JobKind::Quantize { stage: stage.clone(), method: Method::Int8 };
-        let quantized = |method, tensors| Summary::Quantize { method, tensors, kept: 0, bytes_before: 1, bytes_after: 1, bits_per_weight: 8.0 };
+        let quantized =
+            |method, tensors| Summary::Quantize { method, tensors, kept: 0, bytes_before: 1, bytes_after: 1, bits_per_weight: 8.0 };
         assert_eq!(worth(&quantize, &quantized(Method::Int8, 0)), Worth::Nothing("tensor smaller"));
         assert_eq!(worth(&quantize, &quantized(Method::GgufQ8_0, 1)), Worth::OtherKind);
         assert_eq!(worth(&quantize, &trained(1, 1)), Worth::OtherKind);

@@ -46,7 +46,10 @@ pub enum Event {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    Submitted { created: bool, state: RunState },
+    Submitted {
+        created: bool,
+        state: RunState,
+    },
     State(RunState),
     /// The call was taken in; ask [`Cluster::desired`] once the effects are durable.
     Synced,

@@ -69,7 +69,8 @@ impl Cluster {
 
     /// Jobs that wait for slots (or for a retry's time), in the order in which they may take them.
     pub(super) fn queue(&self) -> Vec<(RunName, JobKey)> {
-        let mut runs: Vec<&Run> = self.runs.values().filter(|r| matches!(r.record.state, RunState::Submitted | RunState::Running)).collect();
+        let mut runs: Vec<&Run> =
+            self.runs.values().filter(|r| matches!(r.record.state, RunState::Submitted | RunState::Running)).collect();
         runs.sort_by_key(|run| (run.record.submitted_at, run.record.name()));
         let mut queue = vec![];
         for run in runs {
@@ -113,11 +114,13 @@ impl Run {
         }
         let generation = self.record.next_generation;
         self.record.next_generation = Generation(generation.0 + 1);
-        let published = self.job(key).and_then(|job| job.planned.kind.stage()).filter(|_| self.is_train(key)).map(|s| self.record.published_steps(s));
+        let published =
+            self.job(key).and_then(|job| job.planned.kind.stage()).filter(|_| self.is_train(key)).map(|s| self.record.published_steps(s));
         let published = published.unwrap_or(0);
         let mut ranks: BTreeMap<&WorkerName, u32> = BTreeMap::new();
         places.iter().for_each(|p| *ranks.entry(&p.worker).or_default() += 1);
-        let on: Vec<String> = ranks.iter().map(|(worker, n)| if *n == 1 { worker.to_string() } else { format!("{worker} ({n} ranks)") }).collect();
+        let on: Vec<String> =
+            ranks.iter().map(|(worker, n)| if *n == 1 { worker.to_string() } else { format!("{worker} ({n} ranks)") }).collect();
         let from = if published > 0 { format!(", from step {published}") } else { String::new() };
         let message = format!("generation {generation} on {}{from}", on.join(", "));
         effects.notes.push(format!("{}/{key}: {message}", self.record.name()));

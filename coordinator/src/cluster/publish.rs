@@ -62,12 +62,21 @@ impl Run {
         }
     }
 
-    fn publish(&mut self, now: Millis, key: &JobKey, stage: &StageName, step: u64, parts: Vec<Part>, effects: &mut Effects) -> Result<(), Fault> {
+    fn publish(
+        &mut self,
+        now: Millis,
+        key: &JobKey,
+        stage: &StageName,
+        step: u64,
+        parts: Vec<Part>,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
         let Some(attempt) = self.active(key) else { return Ok(()) };
         let (generation, from, world_size) = (attempt.generation, attempt.published, attempt.places.len() as u32);
         let expected = self.predictions(stage, from..step, &parts)?;
         let prediction = |step: u64| expected.get(&step).copied().unwrap_or_default();
-        let (parts, ledger, seconds) = join_parts(parts, world_size, from, step, prediction).map_err(|e| broken(format!("step {step}: {e}")))?;
+        let (parts, ledger, seconds) =
+            join_parts(parts, world_size, from, step, prediction).map_err(|e| broken(format!("step {step}: {e}")))?;
         if !finite(&seconds) {
             return Err(broken(format!("step {step}: the seconds of its phases are not numbers")));
         }
@@ -89,7 +98,13 @@ impl Run {
         let path = paths::manifest(self.record.name(), stage, step, generation);
         let object = ObjectRef { path: path.clone(), bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
         effects.puts.push((path, bytes));
-        self.record.checkpoints.entry(stage.clone()).or_default().push(Published { step, generation, manifest: object, at: now, retired: false });
+        self.record.checkpoints.entry(stage.clone()).or_default().push(Published {
+            step,
+            generation,
+            manifest: object,
+            at: now,
+            retired: false,
+        });
         self.manifests.insert(stage.clone(), manifest);
         if let Some(attempt) = self.active_mut(key) {
             attempt.published = step;

@@ -120,9 +120,8 @@ impl Run {
         for key in self.keys(|job| matches!(job.status, JobState::Ending { .. })) {
             let Some(JobState::Ending { attempt, next }) = self.job(&key).map(|job| &job.status) else { continue };
             let confirmed = self.gone.get(&key);
-            let gone = |(rank, place)| {
-                confirmed.is_some_and(|ranks| ranks.contains(&(rank as u32))) || workers.why_gone(now, place).is_some()
-            };
+            let gone =
+                |(rank, place)| confirmed.is_some_and(|ranks| ranks.contains(&(rank as u32))) || workers.why_gone(now, place).is_some();
             if attempt.places.iter().enumerate().all(gone) {
                 let (attempt, next) = (attempt.clone(), next.clone());
                 self.finish_ending(now, &key, &attempt, next, effects);

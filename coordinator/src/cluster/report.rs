@@ -26,7 +26,14 @@ enum Standing {
 }
 
 impl Cluster {
-    pub(super) fn report(&mut self, now: Millis, worker: &WorkerName, incarnation: Incarnation, numbered: NumberedReport, effects: &mut Effects) {
+    pub(super) fn report(
+        &mut self,
+        now: Millis,
+        worker: &WorkerName,
+        incarnation: Incarnation,
+        numbered: NumberedReport,
+        effects: &mut Effects,
+    ) {
         let NumberedReport { process, report, .. } = numbered;
         let key = &process.id.job;
         let Some(run) = self.runs.get_mut(&process.id.run) else {
@@ -40,7 +47,10 @@ impl Cluster {
             (Standing::Ending, Report::Failed { fault }) => Some(fault),
             _ => {
                 self.fenced += 1;
-                effects.notes.push(format!("fenced: a report of {} generation {} rank {} from {worker}", process.id, process.generation, process.rank));
+                effects.notes.push(format!(
+                    "fenced: a report of {} generation {} rank {} from {worker}",
+                    process.id, process.generation, process.rank
+                ));
                 None
             }
         };
@@ -86,10 +96,14 @@ impl Run {
     }
 
     fn take_rendezvous(&mut self, key: &JobKey, rank: u32, address: String) -> Option<Fault> {
-        let usable = address.len() <= MAX_ADDRESS && address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let usable = address.len() <= MAX_ADDRESS
+            && address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if rank != 0 || !self.is_train(key) || !usable {
             let shown: String = address.chars().take(MAX_WORD).collect();
-            return Some(Fault::new(FaultClass::Internal, format!("rank {rank} offered {shown:?} as the meeting place; rank 0 gives host:port")));
+            return Some(Fault::new(
+                FaultClass::Internal,
+                format!("rank {rank} offered {shown:?} as the meeting place; rank 0 gives host:port"),
+            ));
         }
         if self.active(key)?.rendezvous.as_deref() != Some(address.as_str()) {
             self.active_mut(key)?.rendezvous = Some(address);
@@ -121,7 +135,6 @@ impl Run {
             Err(fault) => self.fail(now, key, fault, workers),
         }
     }
-
 }
 
 fn bounded(fault: Fault) -> Fault {

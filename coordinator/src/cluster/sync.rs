@@ -166,7 +166,16 @@ mod tests {
     #[test]
     fn exit_codes_say_who_has_to_act() {
         use FaultClass::{Infrastructure, Internal, User};
-        for (code, class) in [(0, Internal), (1, Internal), (64, User), (101, Internal), (134, Infrastructure), (137, Infrastructure), (143, Infrastructure), (-1, Internal)] {
+        for (code, class) in [
+            (0, Internal),
+            (1, Internal),
+            (64, User),
+            (101, Internal),
+            (134, Infrastructure),
+            (137, Infrastructure),
+            (143, Infrastructure),
+            (-1, Internal),
+        ] {
             assert_eq!(exited(code, &[]).class, class, "{code}");
         }
     }

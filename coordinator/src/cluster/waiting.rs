@@ -1,38 +1,33 @@
 //! Why a job is not running. Nothing may wait without a reason that a person can read.
 
+use super::place::Slots;
 use super::workers::WorkerState;
 use super::{Cluster, Run};
-use osler_core::ids::Millis;
+use osler_core::ids::{Millis, RunName};
 use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunState, Then};
+use std::collections::BTreeSet;
 
 impl Cluster {
     /// The reason of each job of a run that is neither running nor over.
     pub fn waiting(&self, now: Millis, run: &Run) -> Vec<(JobKey, String)> {
-        let queue = self.queue();
-        let queue: Vec<_> = queue.iter().map(|(name, key)| (name, key)).collect();
         let slots = self.slots(now);
-        let keeper = queue.iter().find_map(|(name, key)| {
-            let job = self.runs.get(*name)?.job(key)?;
-            let keeps = self.runs.get(*name)?.is_train(key) && job.planned.ranks <= slots.total;
-            keeps.then_some((*name, *key))
-        });
-        let keeper_at = keeper.and_then(|k| queue.iter().position(|q| *q == k));
+        let unusable = self.unusable(now);
+        let (keeper, behind) = self.kept_waiting(run, &slots);
         let reason = |key: &JobKey| {
             let job = run.job(key)?;
             match &job.status {
                 JobState::Blocked => Some(needs(run, key)),
                 JobState::Ending { attempt, next } => Some(ending(attempt, next)),
-                JobState::Pending { not_before, .. } => {
-                    if !matches!(run.record.state, RunState::Submitted | RunState::Running) {
-                        return Some(format!("the run is {}", run.record.state));
-                    }
-                    if *not_before > now {
-                        return Some(format!("tried again in {:.1} s{}", (not_before.0 - now.0) as f64 / 1000.0, last_fault(run, key)));
-                    }
-                    let at = queue.iter().position(|(name, k)| *name == run.record.name() && *k == key);
-                    let behind = keeper.filter(|_| at > keeper_at);
-                    Some(self.no_slots(now, job.planned.ranks, &slots, behind.map(|(name, key)| format!("{name}/{key}"))))
+                JobState::Pending { .. } if !matches!(run.record.state, RunState::Submitted | RunState::Running) => {
+                    Some(format!("the run is {}", run.record.state))
+                }
+                JobState::Pending { not_before, .. } if *not_before > now => {
+                    Some(format!("tried again in {:.1} s{}", (not_before.0 - now.0) as f64 / 1000.0, last_fault(run, key)))
+                }
+                JobState::Pending { .. } => {
+                    let first = keeper.as_deref().filter(|_| behind.contains(key));
+                    Some(self.no_slots(job.planned.ranks, &slots, first, &unusable))
                 }
                 JobState::Active { .. } | JobState::Succeeded { .. } | JobState::Failed { .. } => None,
             }
@@ -40,20 +35,35 @@ impl Cluster {
         run.record.jobs.keys().filter_map(|key| Some((key.clone(), reason(key)?))).collect()
     }
 
-    fn no_slots(&self, now: Millis, ranks: u32, slots: &super::place::Slots, behind: Option<String>) -> String {
+    /// The gang that keeps free slots for itself, and the jobs of a run that wait behind it.
+    fn kept_waiting(&self, run: &Run, slots: &Slots) -> (Option<String>, BTreeSet<JobKey>) {
+        let keeps = |(name, key): &(RunName, JobKey)| {
+            let run = self.runs.get(name)?;
+            (run.is_train(key) && run.job(key)?.planned.ranks <= slots.total).then_some(())
+        };
+        let mut queue = self.queue().into_iter().skip_while(|waiting| keeps(waiting).is_none());
+        let keeper = queue.next().map(|(name, key)| format!("{name}/{key}"));
+        (keeper, queue.filter(|(name, _)| name == run.record.name()).map(|(_, key)| key).collect())
+    }
+
+    /// Workers that take no work, and why; a few of them.
+    fn unusable(&self, now: Millis) -> String {
+        let used = self.used_slots();
+        let state = |(name, worker)| {
+            let state = self.workers.state(now, worker, used.get(name).copied().unwrap_or(0));
+            (!matches!(state, WorkerState::Idle | WorkerState::Busy)).then(|| format!("; worker {name} is {state}"))
+        };
+        self.workers.known.iter().filter_map(state).take(3).collect()
+    }
+
+    fn no_slots(&self, ranks: u32, slots: &Slots, first: Option<&str>, unusable: &str) -> String {
         if self.workers.known.is_empty() {
             return "there are no workers: start osler-worker".to_owned();
         }
-        let used = self.used_slots();
-        let unusable: Vec<String> = self.workers.known.iter().filter_map(|(name, worker)| {
-            let state = self.workers.state(now, worker, used.get(name).copied().unwrap_or(0));
-            (!matches!(state, WorkerState::Idle | WorkerState::Busy)).then(|| format!("; worker {name} is {state}"))
-        }).take(3).collect();
-        let unusable = unusable.concat();
         if ranks > slots.total {
             return format!("needs {ranks} slots, the workers have {} in all: start more workers{unusable}", slots.total);
         }
-        match behind {
+        match first {
             Some(first) => format!("{first} waits for its slots and goes first{unusable}"),
             None => format!("{} of {ranks} slots free{unusable}", slots.free_in_all().min(ranks)),
         }
@@ -70,7 +80,7 @@ fn needs(run: &Run, key: &JobKey) -> String {
 }
 
 fn ending(attempt: &osler_core::record::Attempt, next: &Then) -> String {
-    let workers: std::collections::BTreeSet<&str> = attempt.places.iter().map(|p| p.worker.as_str()).collect();
+    let workers: BTreeSet<&str> = attempt.places.iter().map(|p| p.worker.as_str()).collect();
     let on = workers.into_iter().take(3).collect::<Vec<_>>().join(", ");
     let why = match next {
         Then::Retry { fault, .. } | Then::Fail { fault } => format!(" after {fault}"),

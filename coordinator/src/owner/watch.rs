@@ -43,7 +43,11 @@ pub(super) struct Watched(BTreeMap<RunName, Topic>);
 impl Watched {
     pub fn watch(&mut self, cluster: &Cluster, now: Millis, run: &RunName) -> Option<Watcher> {
         let view = Arc::new(RunView::of(cluster, cluster.run(run)?, now));
-        let topic = self.0.entry(run.clone()).or_insert_with(|| Topic { sender: watch::Sender::new(view.clone()), sent: Instant::now(), due: false });
+        let topic = self.0.entry(run.clone()).or_insert_with(|| Topic {
+            sender: watch::Sender::new(view.clone()),
+            sent: Instant::now(),
+            due: false,
+        });
         topic.sender.send_replace(view);
         Some(Watcher { receiver: topic.sender.subscribe(), first: true })
     }

@@ -127,7 +127,10 @@ async fn a_run_survives_the_coordinator_and_finishes() {
     let again = submit(&mut control, spec("r")).await.unwrap();
     assert_eq!((again.created, again.state.as_str()), (false, "finished"));
     let runs = control.list_runs(v1::ListRunsRequest {}).await.unwrap().into_inner().runs;
-    assert_eq!(runs.iter().map(|r| (r.run.as_str(), r.state.as_str(), r.stage.as_str(), r.step, r.planned_steps)).collect::<Vec<_>>(), [("r", "finished", "domain", 13, 13)]);
+    assert_eq!(
+        runs.iter().map(|r| (r.run.as_str(), r.state.as_str(), r.stage.as_str(), r.step, r.planned_steps)).collect::<Vec<_>>(),
+        [("r", "finished", "domain", 13, 13)]
+    );
     let workers = control.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
     assert_eq!(workers.iter().map(|w| (w.worker.as_str(), w.state.as_str(), w.slots)).collect::<Vec<_>>(), [("a", "idle", 2)]);
     running.end().await;

@@ -154,7 +154,10 @@ impl Agent {
                     process.left = process.left.saturating_sub(1);
                     let done = self.effort - process.left;
                     let total = self.effort;
-                    self.report(&id, Report::Progress(Progress { phase: "working".into(), done, total, unit: "turns".into(), ..Progress::default() }));
+                    self.report(
+                        &id,
+                        Report::Progress(Progress { phase: "working".into(), done, total, unit: "turns".into(), ..Progress::default() }),
+                    );
                     if process.left == 0 {
                         self.report(&id, Report::Done { result: result(&process.work) });
                         process.exited = Some(exit::OK);
@@ -166,7 +169,14 @@ impl Agent {
         written
     }
 
-    fn train(&mut self, id: &ProcessId, process: &mut Process, stage: &osler_core::ids::StageName, gangs: &mut Gangs, written: &mut Vec<String>) {
+    fn train(
+        &mut self,
+        id: &ProcessId,
+        process: &mut Process,
+        stage: &osler_core::ids::StageName,
+        gangs: &mut Gangs,
+        written: &mut Vec<String>,
+    ) {
         let work = process.work.clone();
         let total = work.spec.stage(stage).unwrap().steps();
         let every = work.spec.checkpoint.every_steps;
@@ -196,7 +206,8 @@ impl Agent {
             gang.step += 1;
         }
         let (reached, stop_at) = (gang.step, gang.stop_at);
-        let mut due: Vec<u64> = (process.saved + 1..=reached).filter(|s| s.is_multiple_of(every) || *s == total || Some(*s) == stop_at).collect();
+        let mut due: Vec<u64> =
+            (process.saved + 1..=reached).filter(|s| s.is_multiple_of(every) || *s == total || Some(*s) == stop_at).collect();
         due.dedup();
         for step in due {
             let part = part(&work, process.saved, step);
@@ -204,7 +215,10 @@ impl Agent {
             self.report(id, Report::Part(part));
             process.saved = step;
         }
-        self.report(id, Report::Progress(Progress { phase: "training".into(), done: reached, total, unit: "steps".into(), ..Progress::default() }));
+        self.report(
+            id,
+            Report::Progress(Progress { phase: "training".into(), done: reached, total, unit: "steps".into(), ..Progress::default() }),
+        );
         if process.saved == total {
             self.report(id, Report::Done { result: result(&work) });
             process.exited = Some(exit::OK);

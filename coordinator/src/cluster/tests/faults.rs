@@ -71,7 +71,10 @@ fn a_killed_rank_ends_its_gang_and_the_next_generation_resumes() {
     let past = &world.record(&run).jobs[&JobKey::from(TRAIN)].past[0];
     assert_eq!((past.generation, past.steps_published), (first, 4));
     let fault = past.fault.clone().unwrap();
-    assert_eq!((fault.class, fault.exit_code, fault.origin.as_deref()), (FaultClass::Infrastructure, Some(137), Some(format!("b/{}", victim.rank).as_str())));
+    assert_eq!(
+        (fault.class, fault.exit_code, fault.origin.as_deref()),
+        (FaultClass::Infrastructure, Some(137), Some(format!("b/{}", victim.rank).as_str()))
+    );
     assert_eq!(fault.log_tail, ["exit 137"]);
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
 }
@@ -180,7 +183,11 @@ fn words_of_an_older_generation_are_fenced() {
     world.agents[1].kill(&late.clone(), 137, &mut world.gangs);
     world.until("the next generation", |w| w.state(&run, TRAIN).attempt().is_some_and(|a| a.generation > stale.generation));
     let before = world.record(&run).clone();
-    for report in [Report::Part(part(&stale, 4, 8)), Report::Done { result: result(&stale) }, Report::Failed { fault: osler_core::job::Fault::new(FaultClass::User, "late") }] {
+    for report in [
+        Report::Part(part(&stale, 4, 8)),
+        Report::Done { result: result(&stale) },
+        Report::Failed { fault: osler_core::job::Fault::new(FaultClass::User, "late") },
+    ] {
         let mut observed = world.agents[1].observe();
         observed.reports = vec![NumberedReport { seq: 1_000_000 + world.cluster.fenced(), process: late.clone(), report }];
         world.apply(Event::Sync(Box::new(observed))).unwrap();
@@ -227,13 +234,22 @@ fn no_lie_of_a_rank_is_published() {
         ("a part at", |p, o| osler_core::checkpoint::Part { object: o, ..p }, "runs/r/jobs/train/general/g1/../../x"),
         ("reported a part of rank", |p, _| osler_core::checkpoint::Part { rank: 1 - p.rank, ..p }, ""),
         ("but the stage has 10", |p, _| osler_core::checkpoint::Part { step: 11, ..p }, ""),
-        ("whose ledger holds", |p, _| { let r = p.ledger[0].clone(); osler_core::checkpoint::Part { ledger: vec![r; 6], ..p } }, ""),
+        (
+            "whose ledger holds",
+            |p, _| {
+                let r = p.ledger[0].clone();
+                osler_core::checkpoint::Part { ledger: vec![r; 6], ..p }
+            },
+            "",
+        ),
     ];
     for (expected, lie, path) in lies {
         let (mut world, run) = training();
         let (part, _) = honest(&world, &run);
         say(&mut world, 0, Report::Part(lie(part, foreign(path))));
-        let JobState::Ending { next: osler_core::record::Then::Retry { fault, .. }, .. } = world.state(&run, TRAIN) else { panic!("{expected}: believed") };
+        let JobState::Ending { next: osler_core::record::Then::Retry { fault, .. }, .. } = world.state(&run, TRAIN) else {
+            panic!("{expected}: believed")
+        };
         assert!(fault.class == FaultClass::Internal && fault.message.contains(expected), "{expected}: {fault}");
     }
 }

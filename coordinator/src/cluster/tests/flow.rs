@@ -8,7 +8,15 @@ use osler_core::spec::{GateSpec, OnFail, Variant};
 
 fn gate(min_accuracy: f64, on_fail: OnFail) -> GateSpec {
     let exam = ExamName::new("boards").unwrap();
-    GateSpec { exam, variant: Variant::Full, stages: vec![], min_accuracy: Some(min_accuracy), max_drop: None, max_perplexity_increase: None, on_fail }
+    GateSpec {
+        exam,
+        variant: Variant::Full,
+        stages: vec![],
+        min_accuracy: Some(min_accuracy),
+        max_drop: None,
+        max_perplexity_increase: None,
+        on_fail,
+    }
 }
 
 #[test]
@@ -18,7 +26,10 @@ fn an_undisturbed_run_finishes_with_a_clean_audit() {
     assert_eq!(world.record(&run).jobs.len(), 20);
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
     let record = world.record(&run);
-    assert!(record.jobs.values().all(|job| job.past.len() == 1 && job.past[0].fault.is_none()), "undisturbed, yet something was tried twice");
+    assert!(
+        record.jobs.values().all(|job| job.past.len() == 1 && job.past[0].fault.is_none()),
+        "undisturbed, yet something was tried twice"
+    );
     for stage in &record.spec.stages {
         let published = &record.checkpoints[&stage.name];
         let manifests: Vec<Manifest> = published.iter().map(|c| serde_json::from_slice(&world.puts[&c.manifest.path]).unwrap()).collect();
@@ -26,7 +37,10 @@ fn an_undisturbed_run_finishes_with_a_clean_audit() {
         let audit = audit_stage(&manifests, stage.steps(), |step| order.expected(step));
         assert!(audit.is_clean() && audit.seen == stage.steps() * 4, "{audit:?}");
     }
-    assert_eq!(record.checkpoints[&stage("general")].iter().map(|c| (c.step, c.retired)).collect::<Vec<_>>(), [(4, true), (8, true), (10, false)]);
+    assert_eq!(
+        record.checkpoints[&stage("general")].iter().map(|c| (c.step, c.retired)).collect::<Vec<_>>(),
+        [(4, true), (8, true), (10, false)]
+    );
     assert_eq!(world.deletes.len(), 2 * 2 + 2 * 3, "parts of retired checkpoints: two ranks each");
     assert!(!world.deletes.iter().any(|path| path.contains("step-00000010/") && path.contains("general")));
 }
@@ -118,6 +132,35 @@ fn a_restarted_coordinator_readopts_a_live_gang() {
     world.until("succeeded", |w| w.is(&run, "train/general", "succeeded"));
     let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
     assert_eq!(past.iter().map(|p| (p.generation, p.fault.is_none())).collect::<Vec<_>>(), [(generation, true)]);
+}
+
+#[test]
+fn a_rank_that_has_ended_is_never_started_again() {
+    let mut world = World::new(&[1, 1]);
+    let run = world.submit(spec("r"));
+    let one_has_ended = |w: &World| w.state(&run, "train/general").attempt().is_some_and(|a| a.ended.len() == 1);
+    for turn in 0.. {
+        assert!(turn < 1_000, "no rank ended alone");
+        world.tick(50);
+        world.agents[turn % 2].work(&mut world.gangs);
+        world.sync(turn % 2);
+        if one_has_ended(&world) {
+            break;
+        }
+    }
+    let old = world.cluster.run(&run).unwrap();
+    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
+    world.cluster.adopt(record, manifests);
+    let ended = *world.state(&run, "train/general").attempt().unwrap().ended.first_key_value().unwrap().0;
+    let agent = (0..2)
+        .find(|a| world.state(&run, "train/general").attempt().unwrap().places[ended as usize].worker == world.agents[*a].name)
+        .unwrap();
+    let mut forgetful = world.agents[agent].observe();
+    forgetful.processes.clear();
+    world.apply(Event::Sync(Box::new(forgetful))).unwrap();
+    let desired = world.cluster.desired(&world.agents[agent].name);
+    assert_eq!(desired.wanted.iter().map(|w| w.assignment.is_some()).collect::<Vec<_>>(), [false]);
 }
 
 #[test]

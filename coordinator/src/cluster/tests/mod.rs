@@ -109,6 +109,10 @@ impl World {
 
     /// The process of a job's rank that runs on an agent.
     fn process(&self, agent: usize, job: &str) -> osler_core::sync::ProcessId {
-        self.agents[agent].running().find(|p| p.id.job == JobKey::from(job)).unwrap_or_else(|| panic!("{job} does not run on {agent}")).clone()
+        self.agents[agent]
+            .running()
+            .find(|p| p.id.job == JobKey::from(job))
+            .unwrap_or_else(|| panic!("{job} does not run on {agent}"))
+            .clone()
     }
 }

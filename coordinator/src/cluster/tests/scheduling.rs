@@ -14,13 +14,9 @@ fn places(world: &World, run: &RunName, job: &str) -> Vec<String> {
 
 #[test]
 fn a_gang_goes_to_the_fewest_workers() {
-    for (slots, ranks, expected) in [
-        (&[1, 2, 4][..], 4, "cccc"),
-        (&[1, 2, 2], 4, "bbcc"),
-        (&[2, 2], 2, "aa"),
-        (&[1, 1, 1, 1], 4, "abcd"),
-        (&[1, 2], 2, "bb"),
-    ] {
+    for (slots, ranks, expected) in
+        [(&[1, 2, 4][..], 4, "cccc"), (&[1, 2, 2], 4, "bbcc"), (&[2, 2], 2, "aa"), (&[1, 1, 1, 1], 4, "abcd"), (&[1, 2], 2, "bb")]
+    {
         let mut world = World::new(slots);
         let run = world.submit(with_ranks("r", ranks));
         world.until("trains", |w| w.is(&run, "train/general", "active"));
@@ -39,7 +35,9 @@ fn the_next_gang_goes_before_exams_and_they_run_beside_it_when_there_is_room() {
     let mut wide = World::new(&[3]);
     wide.agents[0].effort = 1;
     let run = wide.submit(spec("r"));
-    wide.until("an exam is over while the second stage trains", |w| w.is(&run, "exam/general/full/boards", "succeeded") && w.is(&run, "train/domain", "active"));
+    wide.until("an exam is over while the second stage trains", |w| {
+        w.is(&run, "exam/general/full/boards", "succeeded") && w.is(&run, "train/domain", "active")
+    });
 }
 
 #[test]
@@ -48,12 +46,17 @@ fn a_gang_that_waits_keeps_its_slots_from_what_comes_after() {
     let run = world.submit(spec("r"));
     world.until("trains", |w| w.is(&run, "train/general", "active"));
     let other = world.submit(spec("younger"));
-    let victim = world.process(0, "train/general");
-    for _ in 0..3 {
+    let train = JobKey::from("train/general");
+    for times in 1..=4 {
+        world.until("trains", |w| w.agents[0].running().any(|p| p.id.job == train));
+        let victim = world.process(0, "train/general");
         world.agents[0].kill(&victim, 137, &mut world.gangs);
-        world.step();
+        world.until("the death is recorded", |w| w.record(&run).jobs[&train].past.len() == times);
     }
-    world.until("trains again", |w| w.state(&run, "train/general").attempt().is_some_and(|a| a.generation > victim.generation));
+    let why = world.why(&run, "train/general");
+    assert!(why.starts_with("tried again in ") && why.contains(" s after infrastructure: "), "{why}");
+    assert_eq!(world.why(&other, "clean/domain/00000"), "r/train/general waits for its slots and goes first");
+    world.until("trains again", |w| w.is(&run, "train/general", "active"));
     assert!(world.record(&other).jobs.values().all(|job| job.past.is_empty()), "the younger run took the gang's slots");
     assert_eq!(world.record(&other).state, RunState::Submitted);
 }
@@ -105,4 +108,24 @@ fn a_draining_worker_gets_nothing_and_its_gang_moves() {
     assert_eq!(past.iter().map(|p| p.fault.is_none()).collect::<Vec<_>>(), [true]);
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
     assert!(world.record(&run).jobs.values().all(|job| job.past.iter().all(|p| p.fault.is_none())));
+}
+
+#[test]
+fn thousands_of_files_are_scheduled_without_delay() {
+    let mut big = spec("big");
+    big.corpora.values_mut().for_each(|c| c.files = (0..4_000).map(|i| format!("/data/{i}.jsonl")).collect());
+    let mut world = World::new(&[8]);
+    let run = world.submit(big);
+    world.step();
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        let observed = world.agents[0].observe();
+        world.cluster.apply(world.now, Event::Sync(Box::new(observed)));
+        world.cluster.desired(&world.agents[0].name);
+    }
+    let waiting = world.cluster.waiting(world.now, world.cluster.run(&run).unwrap());
+    assert_eq!(waiting.len(), 8_000 - 8 + 15);
+    let took = started.elapsed();
+    eprintln!("20 calls and one list of reasons over 8,000 jobs: {took:?}");
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }

@@ -54,7 +54,9 @@ impl Simulation {
         let shapes: [&[u32]; 4] = [&[2], &[1, 1], &[2, 1], &[1, 1, 2]];
         let shape = shapes[rng.below(4) as usize];
         let agents = shape.iter().zip(["a", "b", "c"]).map(|(slots, name)| Agent::new(name, 1, *slots));
-        let nodes = agents.map(|agent| Node { agent, arriving: None, stale: false, parked: None, frozen_until: Millis(0), current: true }).collect();
+        let nodes = agents
+            .map(|agent| Node { agent, arriving: None, stale: false, parked: None, frozen_until: Millis(0), current: true })
+            .collect();
         let cluster = Cluster::new(now, Epoch(1), "sim", Limits::default());
         let (disk, gangs, published) = (Disk::default(), Gangs::default(), BTreeMap::new());
         Self { rng, now, epoch: 1, cluster, disk, nodes, gangs, published, incarnations: 1 }
@@ -128,7 +130,11 @@ impl Simulation {
             assert!(newest >= *known, "{stage} went back from {known} to {newest}");
             *known = newest;
         }
-        let mut generations: Vec<Generation> = record.jobs.values().flat_map(|j| j.past.iter().map(|p| p.generation).chain(j.status.attempt().map(|a| a.generation))).collect();
+        let mut generations: Vec<Generation> = record
+            .jobs
+            .values()
+            .flat_map(|j| j.past.iter().map(|p| p.generation).chain(j.status.attempt().map(|a| a.generation)))
+            .collect();
         let all = generations.len();
         generations.sort();
         generations.dedup();
@@ -238,7 +244,13 @@ impl Simulation {
         node.current |= !std::mem::take(&mut node.stale);
         for work in node.agent.obey(desired, &mut self.gangs) {
             for part in work.checkpoint.iter().chain(&work.initial).flat_map(|m| &m.parts) {
-                assert!(self.disk.objects.contains_key(&part.path), "{} g{} is to start from {}, which is deleted", work.id, work.generation, part.path);
+                assert!(
+                    self.disk.objects.contains_key(&part.path),
+                    "{} g{} is to start from {}, which is deleted",
+                    work.id,
+                    work.generation,
+                    part.path
+                );
             }
         }
     }
