@@ -18,6 +18,8 @@ struct Entry {
     rendezvous_sent: bool,
     stop_sent: bool,
     kill_sent: bool,
+    /// It has said how it ended; whatever its exit code is now says nothing new.
+    finished: bool,
 }
 
 #[derive(Debug)]
@@ -62,15 +64,21 @@ impl Book {
         if progress {
             self.reports.retain(|r| r.process != process || !matches!(r.report, Report::Progress(_)));
         }
+        if matches!(report, Report::Done { .. } | Report::Stopped { .. } | Report::Failed { .. })
+            && let Some(entry) = self.processes.get_mut(&process)
+        {
+            entry.finished = true;
+        }
         self.reports.push_back(NumberedReport { seq: self.next_seq, process, report });
         self.next_seq += 1;
         !progress
     }
 
-    pub fn exited(&mut self, process: &ProcessId, code: i32, log_tail: Vec<String>) {
-        if let Some(entry) = self.processes.get_mut(process) {
-            entry.phase = ProcessPhase::Exited { code, log_tail };
-        }
+    /// Notes an end. True if it is news: the process had not said how it ended, and nobody asked for it.
+    pub fn exited(&mut self, process: &ProcessId, code: i32, log_tail: Vec<String>) -> bool {
+        let Some(entry) = self.processes.get_mut(process) else { return false };
+        entry.phase = ProcessPhase::Exited { code, log_tail };
+        !entry.finished && !entry.kill_sent
     }
 
     /// Turns what is wanted into what to do. Applying the same wish twice does nothing the second time.
@@ -94,7 +102,7 @@ impl Book {
         for want in desired.wanted {
             if !self.processes.contains_key(&want.process) {
                 let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
-                let entry = Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false };
+                let entry = Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
                 self.processes.insert(want.process.clone(), entry);
                 actions.push(Action::Start(want.process.clone(), Box::new(assignment)));
             }

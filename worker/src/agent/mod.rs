@@ -98,9 +98,10 @@ impl Agent {
         match event {
             ChildEvent::Report(report) => self.book.reported(process, report),
             ChildEvent::Exited { code, log_tail } => {
-                tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, code, "process ended");
                 self.children.remove(&process);
-                self.book.exited(&process, code, log_tail);
+                if self.book.exited(&process, code, log_tail) {
+                    tracing::warn!(job = %process.id, generation = %process.generation, rank = process.rank, code, "process died");
+                }
                 true
             }
         }
@@ -123,7 +124,7 @@ impl Agent {
                 Action::Send(process, command) => self.send(&process, &command),
                 Action::Kill(process) => {
                     if let Some(child) = self.children.get_mut(&process) {
-                        tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "ending process");
+                        tracing::debug!(job = %process.id, generation = %process.generation, rank = process.rank, "ending process");
                         child.kill();
                     }
                 }

@@ -2,8 +2,9 @@
 
 use super::*;
 use osler_core::ids::{Generation, RunName};
-use osler_core::job::{JobId, JobKey};
+use osler_core::job::{JobId, JobKey, JobKind};
 use osler_core::process::Progress;
+use osler_core::spec::parse;
 use osler_core::sync::Wanted;
 
 fn book() -> Book {
@@ -16,10 +17,19 @@ fn process(generation: u64) -> ProcessId {
 }
 
 fn assignment(generation: u64) -> Assignment {
-    let text = include_str!("assignment.json");
-    let mut assignment: Assignment = serde_json::from_str(text).unwrap();
-    assignment.generation = Generation(generation);
-    assignment
+    let spec = parse(include_str!("../../../../configs/quickstart.toml"), "quickstart.toml", &[]).unwrap();
+    Assignment {
+        id: process(generation).id,
+        kind: JobKind::Tokenizer,
+        generation: Generation(generation),
+        rank: 0,
+        world_size: 1,
+        store: "unused".into(),
+        spec,
+        inputs: BTreeMap::new(),
+        checkpoint: None,
+        initial: None,
+    }
 }
 
 fn wanted(generation: u64) -> Wanted {
@@ -84,6 +94,17 @@ fn reports_wait_until_they_are_acknowledged_and_progress_does_not_pile_up() {
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 101]);
     book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1 });
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [101]);
+}
+
+#[test]
+fn only_an_unexpected_death_is_news() {
+    let mut book = book();
+    apply(&mut book, vec![wanted(1), wanted(2), wanted(3)]);
+    book.reported(process(1), Report::Stopped { step: 1 });
+    assert!(!book.exited(&process(1), 137, vec![]), "it had said how it ended");
+    apply(&mut book, vec![wanted(3)]);
+    assert!(!book.exited(&process(2), 137, vec![]), "it was asked to end");
+    assert!(book.exited(&process(3), 137, vec![]));
 }
 
 #[test]
