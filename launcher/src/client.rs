@@ -71,7 +71,10 @@ impl Access {
         if !self.store.contains("://") || self.store.starts_with("file://") {
             let folder = self.folder();
             if !folder.is_dir() {
-                return Err(usage(format!("no store at {}: give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`", folder.display())));
+                return Err(usage(format!(
+                    "no store at {}: give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`",
+                    folder.display()
+                )));
             }
         }
         Ok(Store::open(&self.store)?)
@@ -150,7 +153,9 @@ impl TryFrom<v1::GetRunReply> for Seen {
     type Error = Failure;
 
     fn try_from(reply: v1::GetRunReply) -> Outcome<Self> {
-        let broken = |e: serde_json::Error| failed(format!("the coordinator's answer cannot be read ({e}): use the same version of osler on both sides"));
+        let broken = |e: serde_json::Error| {
+            failed(format!("the coordinator's answer cannot be read ({e}): use the same version of osler on both sides"))
+        };
         let word = |p: v1::JobProgress| {
             let progress = serde_json::from_slice(&p.progress_json).map_err(broken)?;
             Ok(Word { job: JobKey::from(p.job.as_str()), rank: p.rank, progress, at: Millis(p.at_ms) })

@@ -118,7 +118,13 @@ fn summary(spec: &RunSpec, kind: &JobKind) -> Summary {
             documents: 100,
             removed: removed("retracted", 2),
         },
-        JobKind::Merge { corpus } => Summary::Merge { documents: 190, held_out: 10, words: 20_000, removed: removed("duplicate", 3), identity: Digest::of(corpus.as_str().as_bytes()) },
+        JobKind::Merge { corpus } => Summary::Merge {
+            documents: 190,
+            held_out: 10,
+            words: 20_000,
+            removed: removed("duplicate", 3),
+            identity: Digest::of(corpus.as_str().as_bytes()),
+        },
         JobKind::Tokenizer => Summary::Tokenizer { vocab_size: 512, end_of_text: 0 },
         JobKind::Pack { corpus, .. } => Summary::Pack {
             component: Component { corpus: corpus.clone(), sequences: 50, parts: 1, fingerprint: Digest::of(b"packed") },
@@ -132,7 +138,14 @@ fn summary(spec: &RunSpec, kind: &JobKind) -> Summary {
             Summary::Train { steps: stage.steps(), tokens: stage.steps() * stage.tokens_per_step(), final_loss: 1.0 }
         }
         JobKind::Export { .. } => Summary::Export { step: 10, parameters: 40_000, bytes: 160_000 },
-        JobKind::Quantize { .. } => Summary::Quantize { method: Method::Int8, tensors: 14, kept: 6, bytes_before: 160_000, bytes_after: 45_000, bits_per_weight: 9.0 },
+        JobKind::Quantize { .. } => Summary::Quantize {
+            method: Method::Int8,
+            tensors: 14,
+            kept: 6,
+            bytes_before: 160_000,
+            bytes_after: 45_000,
+            bits_per_weight: 9.0,
+        },
         JobKind::Exam { stage, variant, exam: name } => Summary::Exam(exam(stage, *variant, name)),
     }
 }
@@ -156,7 +169,10 @@ pub fn finished() -> (RunRecord, Manifests) {
         spec,
     };
     for (at, (key, planned)) in plan(&record.spec).into_iter().enumerate() {
-        let result = JobResult { outputs: BTreeMap::from([("out".to_owned(), object(key.as_str()))]), summary: summary(&record.spec, &planned.kind) };
+        let result = JobResult {
+            outputs: BTreeMap::from([("out".to_owned(), object(key.as_str()))]),
+            summary: summary(&record.spec, &planned.kind),
+        };
         let generation = Generation(at as u64 + 1);
         let status = JobState::Succeeded { generation, at: Millis(1_795_410_060_000), result };
         let past = vec![PastAttempt {
@@ -175,7 +191,13 @@ pub fn finished() -> (RunRecord, Manifests) {
         let order = record.order(&stage).unwrap();
         let mut parent = None;
         for step in steps {
-            let ledger = (parent.unwrap_or(0)..step).map(|s| StepRecord { step: s, samples: order.expected(s), loss: 6.0 / (s + 1) as f64, grad_norm: 1.0, lr: 1e-3 });
+            let ledger = (parent.unwrap_or(0)..step).map(|s| StepRecord {
+                step: s,
+                samples: order.expected(s),
+                loss: 6.0 / (s + 1) as f64,
+                grad_norm: 1.0,
+                lr: 1e-3,
+            });
             let manifest = Manifest {
                 format: Manifest::FORMAT,
                 run: record.name().clone(),
@@ -190,7 +212,13 @@ pub fn finished() -> (RunRecord, Manifests) {
                 seconds: PhaseSeconds { data: 1.0, forward: 8.0, backward: 16.0, communication: 4.0, update: 2.0, checkpoint: 1.0 },
                 published_at: Millis(1_795_410_030_000),
             };
-            let published = Published { step, generation: manifest.generation, manifest: object(&format!("m{step}")), at: manifest.published_at, retired: step == 5 };
+            let published = Published {
+                step,
+                generation: manifest.generation,
+                manifest: object(&format!("m{step}")),
+                at: manifest.published_at,
+                retired: step == 5,
+            };
             record.checkpoints.entry(stage.name.clone()).or_default().push(published);
             manifests.entry(stage.name.clone()).or_default().push(manifest);
             parent = Some(step);
@@ -200,11 +228,31 @@ pub fn finished() -> (RunRecord, Manifests) {
     if let Some(job) = record.jobs.get_mut(&train_key(&domain)) {
         let mut fault = Fault::new(FaultClass::Infrastructure, "killed by signal 9 <b>");
         fault.origin = Some("local/1".into());
-        let lost = PastAttempt { fault: Some(fault), generation: Generation(25), ended_at: Millis(1_795_410_015_000), started_at: Millis(1_795_410_000_000), ..job.past[0].clone() };
+        let lost = PastAttempt {
+            fault: Some(fault),
+            generation: Generation(25),
+            ended_at: Millis(1_795_410_015_000),
+            started_at: Millis(1_795_410_000_000),
+            ..job.past[0].clone()
+        };
         job.past.insert(0, lost);
     }
-    record.gates.push(GateOutcome { stage: domain, exam: "seen".into(), variant: Variant::Full, passed: true, evidence: "accuracy 96.50 %, at least 90 %".into(), on_fail: OnFail::Stop });
-    let event = |id, kind, job: Option<&str>, message: &str| Event { id, at: Millis(1_795_410_000_000 + 1000 * id), kind, job: job.map(JobKey::from), generation: None, message: message.into() };
+    record.gates.push(GateOutcome {
+        stage: domain,
+        exam: "seen".into(),
+        variant: Variant::Full,
+        passed: true,
+        evidence: "accuracy 96.50 %, at least 90 %".into(),
+        on_fail: OnFail::Stop,
+    });
+    let event = |id, kind, job: Option<&str>, message: &str| Event {
+        id,
+        at: Millis(1_795_410_000_000 + 1000 * id),
+        kind,
+        job: job.map(JobKey::from),
+        generation: None,
+        message: message.into(),
+    };
     record.events = vec![
         event(1, EventKind::Run, None, "submitted: 20 jobs"),
         event(2, EventKind::Checkpoint, Some("train/domain"), "published step 5"),
@@ -241,6 +289,7 @@ pub fn running() -> Seen {
             job.past.clear();
         }
     }
-    let progress = Progress { phase: "training".into(), done: 7, total: 10, unit: "steps".into(), loss: Some(2.5), tokens_per_second: Some(32.0) };
+    let progress =
+        Progress { phase: "training".into(), done: 7, total: 10, unit: "steps".into(), loss: Some(2.5), tokens_per_second: Some(32.0) };
     Seen { record, words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }], waiting: vec![] }
 }

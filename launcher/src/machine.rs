@@ -22,7 +22,7 @@ pub fn free_disk(path: &Path) -> Option<u64> {
     let path = std::path::absolute(path).ok()?;
     let existing = path.ancestors().find(|p| p.exists())?;
     let about = nix::sys::statvfs::statvfs(existing).ok()?;
-    u64::from(about.blocks_available()).checked_mul(about.fragment_size())
+    about.blocks_available().checked_mul(about.fragment_size())
 }
 
 #[cfg(test)]

@@ -32,5 +32,9 @@ pub async fn read_one(store: &Store, record: &RunRecord, stage: &StageName, chec
         && manifest.step == checkpoint.step
         && manifest.generation == checkpoint.generation
         && manifest.spec == record.spec_digest;
-    if fits { Ok(manifest) } else { Err(failed(format!("{path}: it is not the manifest of stage {stage} at step {} of this run", checkpoint.step))) }
+    if fits {
+        Ok(manifest)
+    } else {
+        Err(failed(format!("{path}: it is not the manifest of stage {stage} at step {} of this run", checkpoint.step)))
+    }
 }

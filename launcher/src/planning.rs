@@ -208,7 +208,19 @@ mod tests {
     #[test]
     fn jobs_exams_and_estimates_come_from_the_run_file() {
         let plan = planned(&resolved(), None, machine());
-        assert_eq!(plan.jobs, BTreeMap::from([("clean", 3), ("merge", 2), ("tokenizer", 1), ("pack", 2), ("train", 2), ("export", 2), ("quantize", 2), ("exam", 8)]));
+        assert_eq!(
+            plan.jobs,
+            BTreeMap::from([
+                ("clean", 3),
+                ("merge", 2),
+                ("tokenizer", 1),
+                ("pack", 2),
+                ("train", 2),
+                ("export", 2),
+                ("quantize", 2),
+                ("exam", 8)
+            ])
+        );
         assert_eq!(plan.jobs_total, 22);
         assert_eq!(plan.exams.len(), 4);
         assert_eq!(plan.exams[0].variants, ["full", "int8"]);

@@ -33,14 +33,14 @@ pub fn resolve(mut spec: RunSpec, run_file: &Path) -> Resolved {
         corpora.insert(name.clone(), found);
     }
     let mut vocab = None;
-    if let TokenizerSpec::File { path } = &mut spec.tokenizer {
-        if let [(file, _)] = finder.expand("tokenizer.file", std::slice::from_ref(path)).as_slice() {
-            match osler_corpus::load_tokenizer(file) {
-                Ok(tokenizer) => vocab = Some(tokenizer.vocab_size()),
-                Err(e) => finder.problem("tokenizer.file", e.to_string()),
-            }
-            *path = file.display().to_string();
+    if let TokenizerSpec::File { path } = &mut spec.tokenizer
+        && let [(file, _)] = finder.expand("tokenizer.file", std::slice::from_ref(path)).as_slice()
+    {
+        match osler_corpus::load_tokenizer(file) {
+            Ok(tokenizer) => vocab = Some(tokenizer.vocab_size()),
+            Err(e) => finder.problem("tokenizer.file", e.to_string()),
         }
+        *path = file.display().to_string();
     }
     for stage in &mut spec.stages {
         if let Init::HuggingFace(path) = &mut stage.from {
@@ -103,7 +103,11 @@ impl Finder {
             return Some(vec![path]);
         }
         // The run file's own folder is not part of the pattern, whatever its name is.
-        let whole = if Path::new(pattern).is_absolute() { pattern.to_owned() } else { format!("{}/{pattern}", glob::Pattern::escape(&self.base.to_string_lossy())) };
+        let whole = if Path::new(pattern).is_absolute() {
+            pattern.to_owned()
+        } else {
+            format!("{}/{pattern}", glob::Pattern::escape(&self.base.to_string_lossy()))
+        };
         let options = glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
         let entries = match glob::glob_with(&whole, options) {
             Ok(entries) => entries,
@@ -151,7 +155,13 @@ impl Finder {
                 self.problem(field, format!("{}: config.json is missing or unreadable: a Hugging Face folder has one", path.display()));
             }
             if !has("model.safetensors") && !has("model.safetensors.index.json") {
-                self.problem(field, format!("{}: neither model.safetensors nor model.safetensors.index.json is in it: weights in other formats are not read", path.display()));
+                self.problem(
+                    field,
+                    format!(
+                        "{}: neither model.safetensors nor model.safetensors.index.json is in it: weights in other formats are not read",
+                        path.display()
+                    ),
+                );
             }
         }
         path.display().to_string()

@@ -121,7 +121,13 @@ pub fn bytes(n: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    let digits = if unit == 0 || value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if unit == 0 || value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$} {}", units.get(unit).copied().unwrap_or_default())
 }
 
@@ -179,7 +185,8 @@ pub fn plural(n: u64, one: &str) -> String {
 /// The known word that is most like the given one, if it is alike enough to be meant.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given: String = given.chars().take(80).collect();
-    let scored = known.into_iter().map(|word| (strsim::jaro_winkler(&given, word).max(strsim::normalized_damerau_levenshtein(&given, word)), word));
+    let scored =
+        known.into_iter().map(|word| (strsim::jaro_winkler(&given, word).max(strsim::normalized_damerau_levenshtein(&given, word)), word));
     scored.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, word)| word)
 }
 
@@ -192,13 +199,23 @@ mod tests {
         for (n, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567"), (u64::MAX, "18,446,744,073,709,551,615")] {
             assert_eq!(count(n), shown);
         }
-        for (n, shown) in [(0.0, "0"), (512.0, "512"), (1000.0, "1.00 k"), (3_021_234.0, "3.02 M"), (999_999.0, "1.00 M"), (2.5e10, "25.0 G"), (0.25, "0.25")] {
+        for (n, shown) in [
+            (0.0, "0"),
+            (512.0, "512"),
+            (1000.0, "1.00 k"),
+            (3_021_234.0, "3.02 M"),
+            (999_999.0, "1.00 M"),
+            (2.5e10, "25.0 G"),
+            (0.25, "0.25"),
+        ] {
             assert_eq!(short(n), shown);
         }
         for (n, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (3 << 30, "3.00 GiB"), (u64::MAX, "16.0 EiB")] {
             assert_eq!(bytes(n), shown);
         }
-        for (s, shown) in [(0.44, "0.4 s"), (12.3, "12 s"), (59.7, "1:00"), (185.0, "3:05"), (3723.0, "1:02:03"), (f64::NAN, "?"), (-1.0, "?")] {
+        for (s, shown) in
+            [(0.44, "0.4 s"), (12.3, "12 s"), (59.7, "1:00"), (185.0, "3:05"), (3723.0, "1:02:03"), (f64::NAN, "?"), (-1.0, "?")]
+        {
             assert_eq!(duration(s), shown);
         }
     }

@@ -125,7 +125,15 @@ fn running(seen: &Seen) -> Vec<Running> {
         let word = seen.words.iter().find(|w| w.job == *key && w.rank == 0).map(|w| w.progress.clone()).unwrap_or_default();
         let mut workers: Vec<String> = attempt.places.iter().map(|p| p.worker.to_string()).collect();
         workers.dedup();
-        Running { job: key.to_string(), generation: attempt.generation.0, workers, phase: word.phase, done: word.done, total: word.total, unit: word.unit }
+        Running {
+            job: key.to_string(),
+            generation: attempt.generation.0,
+            workers,
+            phase: word.phase,
+            done: word.done,
+            total: word.total,
+            unit: word.unit,
+        }
     };
     active.map(line).collect()
 }

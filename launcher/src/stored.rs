@@ -46,7 +46,10 @@ pub async fn record(store: &Store, run: &RunName) -> Outcome<Option<RunRecord>> 
         let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}"));
         let Format { format } = serde_json::from_slice(&bytes).map_err(broken)?;
         if format != RunRecord::FORMAT {
-            return Err(failed(format!("{path} has format {format}; this version of osler reads {}: use the one that wrote it", RunRecord::FORMAT)));
+            return Err(failed(format!(
+                "{path} has format {format}; this version of osler reads {}: use the one that wrote it",
+                RunRecord::FORMAT
+            )));
         }
         return Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?));
     }

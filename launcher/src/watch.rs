@@ -16,11 +16,16 @@ const RECONNECT: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub enum News {
     View(Box<Seen>),
-    /// No coordinator answers; it is looked for again.
-    Away,
+    /// No coordinator answers; it is looked for again. Repeated while that is so.
+    Away {
+        again: bool,
+    },
     /// The coordinator is there and refuses.
     Refused(Failure),
 }
+
+/// So often it is said again that nobody answers: whoever listens may have to act.
+const AWAY_EVERY: u32 = 10;
 
 /// Sends every view of a run until it is over; then the channel ends. Dropping the receiver ends the following.
 pub fn follow(access: Access, run: String) -> mpsc::Receiver<News> {
@@ -35,21 +40,21 @@ pub fn follow(access: Access, run: String) -> mpsc::Receiver<News> {
 }
 
 async fn send_all(access: &Access, run: &str, sender: &mpsc::Sender<News>) {
-    let mut away = false;
+    let mut tries = 0;
     loop {
         match views(access, run, sender).await {
             Ok(Ended::Over) => return,
-            Ok(Ended::Saw) => away = false,
+            Ok(Ended::Saw) => tries = 0,
             Ok(Ended::NotFound) => {}
             Err(refused) => {
                 let _nobody_listens = sender.send(News::Refused(refused)).await;
                 return;
             }
         }
-        if !away && sender.send(News::Away).await.is_err() {
+        if tries % AWAY_EVERY == 0 && sender.send(News::Away { again: tries > 0 }).await.is_err() {
             return;
         }
-        away = true;
+        tries = tries.saturating_add(1);
         tokio::time::sleep(RECONNECT).await;
     }
 }

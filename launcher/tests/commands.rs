@@ -1,5 +1,8 @@
 //! The built `osler`, without daemons: exit codes, messages, and the shapes of documents.
 
+// Helpers of tests, which clippy only knows inside of test functions.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -37,7 +40,10 @@ fn quickstart() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("configs")).unwrap();
     fs::copy(configs().join("quickstart.toml"), folder.path().join("configs/quickstart.toml")).unwrap();
-    let made = osler(folder.path(), &["demo", "osler-demo", "--diseases", "10", "--abstracts", "80", "--general", "50", "--questions", "8", "-o", "json"]);
+    let made = osler(
+        folder.path(),
+        &["demo", "osler-demo", "--diseases", "10", "--abstracts", "80", "--general", "50", "--questions", "8", "-o", "json"],
+    );
     assert_eq!(code(&made), 0, "{}", stderr(&made));
     assert!(json(&made)["written"].as_u64().unwrap() > 0);
     folder
@@ -132,7 +138,8 @@ fn a_plan_counts_and_says_what_would_fail() {
         assert!(stdout(&table).contains(word), "{word} is missing from\n{}", stdout(&table));
     }
     // A model that no machine holds.
-    let huge = run(&["plan", "configs/quickstart.toml", "--set", "model.dim=16384", "--set", "model.heads=128", "--set", "model.layers=200"]);
+    let huge =
+        run(&["plan", "configs/quickstart.toml", "--set", "model.dim=16384", "--set", "model.heads=128", "--set", "model.layers=200"]);
     assert_eq!(code(&huge), 1, "{}", stderr(&huge));
     assert!(stdout(&huge).contains("would fail:") && stdout(&huge).contains("memory:"), "{}", stdout(&huge));
     let missing = run(&["plan", "configs/quickstart.toml", "--set", "corpus.general.files=\"nowhere/*\"", "-o", "json"]);
@@ -166,7 +173,10 @@ fn inspect_shows_one_document_a_line() {
 #[test]
 fn the_demo_is_written_once_and_only_into_its_own_folder() {
     let folder = quickstart();
-    let again = osler(folder.path(), &["demo", "osler-demo", "--diseases", "10", "--abstracts", "80", "--general", "50", "--questions", "8", "-o", "json"]);
+    let again = osler(
+        folder.path(),
+        &["demo", "osler-demo", "--diseases", "10", "--abstracts", "80", "--general", "50", "--questions", "8", "-o", "json"],
+    );
     assert_eq!((code(&again), json(&again)["written"].as_u64()), (0, Some(0)));
     fs::write(folder.path().join("osler-demo/mine.txt"), "mine").unwrap();
     let foreign = osler(folder.path(), &["demo", "osler-demo"]);
@@ -180,7 +190,17 @@ fn an_empty_store_has_no_runs() {
     let run = |arguments: &[&str]| osler(folder.path(), arguments);
     let list = run(&["ps", "-o", "json"]);
     assert_eq!((code(&list), json(&list)), (0, serde_json::json!({ "coordinator": false, "runs": [], "workers": [] })));
-    for command in [&["status", "r"][..], &["describe", "r"], &["report", "r"], &["audit", "r"], &["events", "r"], &["logs", "r"], &["stop", "r"], &["resume", "r"], &["ckpt", "list", "r"]] {
+    for command in [
+        &["status", "r"][..],
+        &["describe", "r"],
+        &["report", "r"],
+        &["audit", "r"],
+        &["events", "r"],
+        &["logs", "r"],
+        &["stop", "r"],
+        &["resume", "r"],
+        &["ckpt", "list", "r"],
+    ] {
         let output = run(command);
         assert_eq!(code(&output), 64, "{command:?}: {}", stderr(&output));
         assert!(stderr(&output).contains("no run is named \"r\""), "{command:?}: {}", stderr(&output));
@@ -199,7 +219,34 @@ fn what_needs_a_coordinator_says_so() {
 fn a_missing_binary_is_named() {
     let folder = quickstart();
     let mut command = Command::new(env!("CARGO_BIN_EXE_osler"));
-    let output = command.current_dir(folder.path()).env("OSLER_BIN_DIR", folder.path()).args(["up", "configs/quickstart.toml", "--store", "s"]).output().unwrap();
+    let output = command
+        .current_dir(folder.path())
+        .env("OSLER_BIN_DIR", folder.path())
+        .args(["up", "configs/quickstart.toml", "--store", "s"])
+        .output()
+        .unwrap();
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("osler-coordinator is not there"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_coordinator_that_does_not_start_is_quoted() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = quickstart();
+    for name in ["osler-coordinator", "osler-worker", "osler-rank"] {
+        let path = folder.path().join(name);
+        fs::write(&path, "#!/bin/sh\necho the disk is on fire >&2\nexit 3\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osler"));
+    let output = command
+        .current_dir(folder.path())
+        .env("OSLER_BIN_DIR", folder.path())
+        .args(["up", "configs/quickstart.toml", "--store", "s"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    for word in ["exited with code 3", "the disk is on fire", "coordinator.log"] {
+        assert!(stderr(&output).contains(word), "{word} is missing from\n{}", stderr(&output));
+    }
 }

@@ -63,8 +63,16 @@ pub async fn run(args: &Args) -> Outcome {
 }
 
 fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
-    let stages = report.stages.into_iter().map(|stage| AuditedStage { name: stage.name.to_string(), steps: stage.steps, audit: stage.audit });
-    Audited { run: record.name().clone(), state: report.state, clean: report.audit.is_clean(), total: report.audit, stages: stages.collect(), manifests }
+    let stages =
+        report.stages.into_iter().map(|stage| AuditedStage { name: stage.name.to_string(), steps: stage.steps, audit: stage.audit });
+    Audited {
+        run: record.name().clone(),
+        state: report.state,
+        clean: report.audit.is_clean(),
+        total: report.audit,
+        stages: stages.collect(),
+        manifests,
+    }
 }
 
 fn text(audited: &Audited) -> String {
@@ -75,8 +83,17 @@ fn text(audited: &Audited) -> String {
         if audit.mismatched_steps.len() > shown {
             mismatched.push(format!("and {} more", audit.mismatched_steps.len() - shown));
         }
-        let [steps, expected, seen, repeated, skipped] = [*steps, audit.expected, audit.seen, audit.repeated, audit.skipped].map(show::count);
-        grid.row([name.clone(), steps, expected, seen, repeated, skipped, if mismatched.is_empty() { "none".into() } else { mismatched.join(" ") }]);
+        let [steps, expected, seen, repeated, skipped] =
+            [*steps, audit.expected, audit.seen, audit.repeated, audit.skipped].map(show::count);
+        grid.row([
+            name.clone(),
+            steps,
+            expected,
+            seen,
+            repeated,
+            skipped,
+            if mismatched.is_empty() { "none".into() } else { mismatched.join(" ") },
+        ]);
     }
     let verdict = if audited.clean { "clean: every sample of the published steps was consumed once, as predicted" } else { "NOT CLEAN" };
     format!("{}\n{} manifests read and verified\n{verdict}\n", grid.text(), audited.manifests)

@@ -69,7 +69,14 @@ fn list(args: &Args, record: &RunRecord) -> Outcome {
     let mut grid = Grid::new(&["stage", ">step", ">generation", "published", "state", "manifest"]);
     for line in lines {
         let state = if line.retired { "retired" } else { "kept" };
-        grid.row([line.stage.to_string(), line.step.to_string(), line.generation.to_string(), show::time(line.published_at), state.into(), line.manifest]);
+        grid.row([
+            line.stage.to_string(),
+            line.step.to_string(),
+            line.generation.to_string(),
+            show::time(line.published_at),
+            state.into(),
+            line.manifest,
+        ]);
     }
     show::out(&grid.text())
 }
@@ -104,7 +111,11 @@ async fn verify(args: &Args, record: &RunRecord, store: &Store) -> Outcome {
         }
     }
     let bad = found.iter().filter(|v| !v.ok).count();
-    if bad == 0 { Ok(()) } else { Err(failed(format!("{} of {} cannot be used: restore the store from a copy", bad, show::plural(found.len() as u64, "checkpoint")))) }
+    if bad == 0 {
+        Ok(())
+    } else {
+        Err(failed(format!("{} of {} cannot be used: restore the store from a copy", bad, show::plural(found.len() as u64, "checkpoint"))))
+    }
 }
 
 async fn verify_one(store: &Store, record: &RunRecord, stage: &StageName, checkpoint: &Published) -> Verified {

@@ -79,10 +79,10 @@ fn inspect(file: &Path, args: &Inspect) -> Result<Outcome<Counts>, Error> {
     for document in osler_corpus::inspect(file, &args.text_field)? {
         let document = document?;
         counts.add(&document);
-        if args.output == Format::Jsonl {
-            if let Err(e) = show::json_line(&document) {
-                return Ok(Err(e));
-            }
+        if args.output == Format::Jsonl
+            && let Err(e) = show::json_line(&document)
+        {
+            return Ok(Err(e));
         }
     }
     Ok(Ok(counts))

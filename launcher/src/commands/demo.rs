@@ -26,8 +26,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let options =
-        Options { seed: args.seed, diseases: args.diseases, abstracts: args.abstracts, general_documents: args.general, questions: args.questions };
+    let options = Options {
+        seed: args.seed,
+        diseases: args.diseases,
+        abstracts: args.abstracts,
+        general_documents: args.general,
+        questions: args.questions,
+    };
     let made = generate(&args.dir, &options).map_err(|e| match e {
         DemoError::Io { .. } => failed(e.to_string()),
         _ => usage(e.to_string()),
@@ -55,7 +60,8 @@ pub fn run(args: &Args) -> Outcome {
         grid.row([(*path).to_owned(), show::bytes(*bytes)]);
     }
     let count = |n: usize| show::count(n as u64);
-    let done = if made.written == 0 { "all there already".to_owned() } else { format!("{} written", show::plural(made.written as u64, "file")) };
+    let done =
+        if made.written == 0 { "all there already".to_owned() } else { format!("{} written", show::plural(made.written as u64, "file")) };
     show::out(&format!(
         "{}{}: {done}; {} records about {} invented diseases, {} of them usable; {} general documents; two exams of {} questions\n",
         grid.text(),

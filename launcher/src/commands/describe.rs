@@ -59,7 +59,13 @@ fn jobs(seen: &Seen) -> String {
         let waits = seen.waiting.iter().find(|(waiting, _)| waiting == key).map(|(_, reason)| reason.clone());
         let current = usize::from(job.status.attempt().is_some());
         let attempts = (job.past.len() + current).to_string();
-        grid.row([key.to_string(), job.status.as_str().into(), job.planned.ranks.to_string(), attempts, waits.unwrap_or_else(|| about(job))]);
+        grid.row([
+            key.to_string(),
+            job.status.as_str().into(),
+            job.planned.ranks.to_string(),
+            attempts,
+            waits.unwrap_or_else(|| about(job)),
+        ]);
     }
     grid.text()
 }

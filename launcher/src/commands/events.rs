@@ -35,7 +35,8 @@ pub async fn run(args: &Args) -> Outcome {
     while let Some(news) = news.recv().await {
         match news {
             News::View(seen) => shown = say(&seen.record, shown, args.output)?,
-            News::Away => show::note("the coordinator does not answer; looking for it"),
+            News::Away { again: true } => {}
+            News::Away { again: false } => show::note("the coordinator does not answer; looking for it"),
             News::Refused(failure) => return Err(failure),
         }
     }

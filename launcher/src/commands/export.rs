@@ -39,13 +39,25 @@ pub async fn run(args: &Args) -> Outcome {
         Variant::Full => JobKind::Export { stage },
         Variant::Quantized(method) => JobKind::Quantize { stage, method },
     };
-    let job = record.jobs.get(&kind.key()).ok_or_else(|| usage(format!("run {} does not make the variant {} after stage {}", args.run, args.variant, args.stage)))?;
-    let result = job.status.result().ok_or_else(|| failed(format!("{} is {}: there is nothing to export yet", kind.key(), job.status.as_str())))?;
+    let job = record
+        .jobs
+        .get(&kind.key())
+        .ok_or_else(|| usage(format!("run {} does not make the variant {} after stage {}", args.run, args.variant, args.stage)))?;
+    let result =
+        job.status.result().ok_or_else(|| failed(format!("{} is {}: there is nothing to export yet", kind.key(), job.status.as_str())))?;
     let store = args.access.open_store()?;
     let (files, bytes) = copy(&store, result, &args.dir).await?;
     match args.output {
-        Format::Json => show::json(&serde_json::json!({ "run": args.run, "stage": args.stage, "variant": args.variant, "dir": args.dir, "files": files, "bytes": bytes })),
-        Format::Table => show::out(&format!("{}: {} of {}, {}, digests verified\n", args.dir.display(), show::plural(files, "file"), kind.key(), show::bytes(bytes))),
+        Format::Json => show::json(
+            &serde_json::json!({ "run": args.run, "stage": args.stage, "variant": args.variant, "dir": args.dir, "files": files, "bytes": bytes }),
+        ),
+        Format::Table => show::out(&format!(
+            "{}: {} of {}, {}, digests verified\n",
+            args.dir.display(),
+            show::plural(files, "file"),
+            kind.key(),
+            show::bytes(bytes)
+        )),
     }
 }
 

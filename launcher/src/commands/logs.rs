@@ -37,7 +37,9 @@ pub async fn run(args: &Args) -> Outcome {
     if let Some(job) = &args.job {
         let known = seen.record.jobs.keys().any(|key| under(key.as_str(), job));
         if !known {
-            let near = show::nearest(job, seen.record.jobs.keys().map(|key| key.as_str())).map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
+            let near = show::nearest(job, seen.record.jobs.keys().map(|key| key.as_str()))
+                .map(|near| format!("did you mean {near:?}? "))
+                .unwrap_or_default();
             return Err(usage(format!("run {} has no job {job:?}; {near}`osler describe {0}` lists them", args.run)));
         }
     }
@@ -106,7 +108,8 @@ fn say(store: &Store, log: &Log, mut from: u64, more_to_come: bool) -> Outcome<u
         file.by_ref().take(CHUNK).read_to_end(&mut bytes)?;
         let last_chunk = (bytes.len() as u64) < CHUNK;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let cut = if whole == 0 || (last_chunk && !more_to_come) { if last_chunk && more_to_come { 0 } else { bytes.len() } } else { whole };
+        let cut =
+            if whole == 0 || (last_chunk && !more_to_come) { if last_chunk && more_to_come { 0 } else { bytes.len() } } else { whole };
         let shown = bytes.get(..cut).unwrap_or_default();
         let text: String = String::from_utf8_lossy(shown).lines().map(|line| format!("{prefix}{}\n", show::clean(line))).collect();
         show::out(&text)?;
@@ -129,7 +132,9 @@ mod tests {
         let path = paths::log(&JobId { run, job: JobKey::from("exam/domain/full/seen") }, Generation(12), 3);
         let log = parse("runs/r/logs", &path).unwrap();
         assert_eq!((log.job.as_str(), log.generation, log.rank), ("exam/domain/full/seen", 12, 3));
-        for strange in ["runs/r/logs/x", "runs/r/logs/train/g/rank-00000.log", "runs/q/logs/t/g1/rank-00000.log", "runs/r/logs/t/g1/rank-x.log"] {
+        for strange in
+            ["runs/r/logs/x", "runs/r/logs/train/g/rank-00000.log", "runs/q/logs/t/g1/rank-00000.log", "runs/r/logs/t/g1/rank-x.log"]
+        {
             assert_eq!(parse("runs/r/logs", strange), None, "{strange}");
         }
     }

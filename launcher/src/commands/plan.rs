@@ -24,7 +24,9 @@ pub struct Args {
 pub async fn run(args: &Args) -> Outcome {
     let resolved = args.file.resolve()?;
     let earlier = match args.store.to_str().filter(|_| args.store.is_dir()) {
-        Some(store) => stored::record(&Store::open(store)?, &resolved.spec.name).await?.filter(|record| record.spec_digest == resolved.spec.digest()),
+        Some(store) => {
+            stored::record(&Store::open(store)?, &resolved.spec.name).await?.filter(|record| record.spec_digest == resolved.spec.digest())
+        }
         None => None,
     };
     let machine = Machine {
@@ -53,7 +55,12 @@ fn text(plan: &Plan) -> String {
     let estimate = &plan.estimate;
     let mut text = format!("run {}  {}\nrun file sha256 {}\n", plan.run, show::clean(&plan.description), plan.spec_digest);
     let p = &estimate.parameters;
-    text.push_str(&format!("\nmodel: {} parameters ({} without embeddings), vocabulary {}\n", show::short(p.total as f64), show::short(p.non_embedding as f64), show::count(estimate.vocab.into())));
+    text.push_str(&format!(
+        "\nmodel: {} parameters ({} without embeddings), vocabulary {}\n",
+        show::short(p.total as f64),
+        show::short(p.non_embedding as f64),
+        show::count(estimate.vocab.into())
+    ));
     let jobs: Vec<String> = plan.jobs.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     text.push_str(&format!("jobs: {} ({})\n", plan.jobs_total, jobs.join(", ")));
 
@@ -63,7 +70,14 @@ fn text(plan: &Plan) -> String {
         guessed |= corpus.basis == Basis::FileSizes;
         let basis = if corpus.basis == Basis::Packed { "packed" } else { "estimate" };
         let epochs = estimate.epochs.get(name).map_or_else(|| "unknown".to_owned(), |passes| format!("{passes:.2}"));
-        grid.row([name.to_string(), corpus.files.to_string(), show::bytes(corpus.bytes), show::short(corpus.tokens as f64), basis.into(), epochs]);
+        grid.row([
+            name.to_string(),
+            corpus.files.to_string(),
+            show::bytes(corpus.bytes),
+            show::short(corpus.tokens as f64),
+            basis.into(),
+            epochs,
+        ]);
     }
     text.push_str(&format!("\n{}", grid.text()));
     if guessed {
@@ -94,10 +108,17 @@ fn text(plan: &Plan) -> String {
 
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), show::bytes);
     let mut grid = Grid::new(&["", ">needed at most", ">here", "of which"]);
-    let of_memory = format!("{} x {}", show::plural(plan.ranks.into(), "rank"), show::bytes(plan.memory_all_ranks / u64::from(plan.ranks.max(1))));
+    let of_memory =
+        format!("{} x {}", show::plural(plan.ranks.into(), "rank"), show::bytes(plan.memory_all_ranks / u64::from(plan.ranks.max(1))));
     grid.row(["memory".into(), show::bytes(plan.memory_all_ranks), known(plan.machine.available_memory), of_memory]);
     let disk = &estimate.disk;
-    let of_disk = format!("checkpoints {} ({} each), models {}, shards {}", show::bytes(disk.checkpoints), show::bytes(estimate.checkpoint_bytes), show::bytes(disk.models), show::bytes(disk.shards));
+    let of_disk = format!(
+        "checkpoints {} ({} each), models {}, shards {}",
+        show::bytes(disk.checkpoints),
+        show::bytes(estimate.checkpoint_bytes),
+        show::bytes(disk.models),
+        show::bytes(disk.shards)
+    );
     grid.row(["disk".into(), show::bytes(disk.total), known(plan.machine.free_disk), of_disk]);
     let of_cores = format!("{} x {}", show::plural(plan.ranks.into(), "rank"), show::plural(plan.threads_per_rank.into(), "thread"));
     grid.row(["cores".into(), plan.ranks.saturating_mul(plan.threads_per_rank).to_string(), plan.machine.cores.to_string(), of_cores]);

@@ -23,6 +23,7 @@ pub fn run(args: Args) -> Outcome {
         return Err(usage(format!("{}: not a Hugging Face folder: config.json is not in it", args.model_dir.display())));
     }
     let output = if args.output == Format::Json { "json" } else { "table" };
-    let passed = ["quantize".into(), args.model_dir.into(), "--to".into(), args.to.into(), args.out.into(), "--output".into(), output.into()];
+    let passed =
+        ["quantize".into(), args.model_dir.into(), "--to".into(), args.to.into(), args.out.into(), "--output".into(), output.into()];
     Err(binaries::become_binary(binaries::WORKER, passed))
 }

@@ -48,7 +48,8 @@ async fn watch(args: &Args) -> Outcome {
                 }
                 last = Some(seen.record);
             }
-            News::Away => {
+            News::Away { again: true } => {}
+            News::Away { again: false } => {
                 if let Some(display) = &display {
                     display.say("the coordinator does not answer; looking for it");
                 }

@@ -97,27 +97,38 @@ pub async fn drive(store: &Path, slots: u32, goal: Goal) -> Outcome {
         show::note(&format!("using the coordinator that runs on {} already", store.display()));
     }
     let ended = match begin(&access, &goal).await {
-        Ok(()) => watch(&access, goal.run(), store, &mut daemons, &mut signals).await,
+        Ok(created) => Watch { access: &access, run: goal.run(), store, slots }.until_over(created, &mut daemons, &mut signals).await,
         Err(refused) => Err(refused),
     };
-    if let Some(daemons) = daemons {
-        leave(daemons, &access, goal.run()).await;
+    if let Some(mut daemons) = daemons {
+        let hurried = tokio::select! {
+            () = leave(&mut daemons, &access, goal.run()) => false,
+            () = signals.next() => true,
+        };
+        if hurried {
+            daemons.kill();
+        }
     }
     let record = ended?;
     if record.state == RunState::Stopped {
-        return Err(Failure::Stopped(format!("run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {}`", record.name(), store.display())));
+        return Err(Failure::Stopped(format!(
+            "run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {}`",
+            record.name(),
+            store.display()
+        )));
     }
     report::print(&Store::open(&store.display().to_string())?, &record).await?;
     ending(&record)
 }
 
-async fn begin(access: &Access, goal: &Goal) -> Outcome {
+/// Whether the run is new.
+async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
     // Another `osler up` may just be starting its coordinator.
     let deadline = Instant::now() + OTHERS_STARTUP;
     let mut coordinator = loop {
         match access.coordinator().await? {
             Some(coordinator) => break coordinator,
-            None if Instant::now() > deadline => return access.need_coordinator().await.map(drop),
+            None if Instant::now() > deadline => return access.need_coordinator().await.map(|_| false),
             None => sleep(Duration::from_millis(100)).await,
         }
     };
@@ -127,50 +138,66 @@ async fn begin(access: &Access, goal: &Goal) -> Outcome {
             if !created {
                 show::note(&format!("run {} goes on: it is {state}", spec.name));
             }
+            Ok(created)
         }
-        Goal::Resume(record) => drop(coordinator.resume(record.name().as_str()).await?),
+        Goal::Resume(record) => {
+            coordinator.resume(record.name().as_str()).await?;
+            Ok(false)
+        }
     }
-    Ok(())
 }
 
-/// Until the run is over. Gives back its last record.
-async fn watch(access: &Access, run: &RunName, store: &Path, daemons: &mut Option<Daemons>, signals: &mut Signals) -> Outcome<RunRecord> {
-    let mut display = Display::new(true);
-    let mut news = follow(access.clone(), run.to_string());
-    let mut last: Option<RunRecord> = None;
-    let mut budget = Budget::default();
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            next = news.recv() => match next {
-                Some(News::View(seen)) => {
-                    display.update(&seen, true);
-                    last = Some(seen.record);
-                }
-                // A daemon of ours that died is announced below.
-                Some(News::Away) if daemons.is_some() => {}
-                Some(News::Away) => display.say("the coordinator does not answer; looking for it"),
-                Some(News::Refused(failure)) => return Err(failure),
-                None => return last.ok_or_else(|| failed("the coordinator ended before it answered")),
-            },
-            (which, how) = died(daemons) => {
-                let Some(ours) = daemons.as_mut() else { continue };
-                display.say(&format!("the {} died: {how}; starting it again", which.name()));
-                budget.spend(which, ours, achieved(last.as_ref()))?;
-                while let Err(failure) = ours.restart(which).await {
-                    display.say(&failure.to_string());
+struct Watch<'a> {
+    access: &'a Access,
+    run: &'a RunName,
+    store: &'a Path,
+    slots: u32,
+}
+
+impl Watch<'_> {
+    /// Keeps the daemons alive and shows what happens until the run is over. Gives back its last record.
+    async fn until_over(&self, created: bool, daemons: &mut Option<Daemons>, signals: &mut Signals) -> Outcome<RunRecord> {
+        let mut display = Display::new(created);
+        let mut news = follow(self.access.clone(), self.run.to_string());
+        let mut last: Option<RunRecord> = None;
+        let mut budget = Budget::default();
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                next = news.recv() => match next {
+                    Some(News::View(seen)) => {
+                        display.update(&seen, true);
+                        last = Some(seen.record);
+                    }
+                    // One of ours that died is announced below. Somebody else's becomes ours when they have left it.
+                    Some(News::Away { .. }) if daemons.is_some() => {}
+                    Some(News::Away { again }) => {
+                        if !again {
+                            display.say("the coordinator does not answer; looking for it, or starting one when nobody else does");
+                        }
+                        *daemons = Daemons::own(self.store, self.slots).await?;
+                    }
+                    Some(News::Refused(failure)) => return Err(failure),
+                    None => return last.ok_or_else(|| failed("the coordinator ended before it answered")),
+                },
+                (which, how) = died(daemons) => {
+                    let Some(ours) = daemons.as_mut() else { continue };
+                    display.say(&format!("the {} died: {how}; starting it again", which.name()));
                     budget.spend(which, ours, achieved(last.as_ref()))?;
+                    while let Err(failure) = ours.restart(which).await {
+                        display.say(&failure.to_string());
+                        budget.spend(which, ours, achieved(last.as_ref()))?;
+                    }
                 }
-            }
-            () = signals.next() => {
-                if stopping {
-                    display.end();
-                    daemons.iter_mut().for_each(Daemons::kill);
-                    return Err(interrupted(run, store));
+                () = signals.next() => {
+                    if stopping {
+                        daemons.iter_mut().for_each(Daemons::kill);
+                        return Err(interrupted(self.run, self.store));
+                    }
+                    stopping = true;
+                    display.say("stopping: the run saves a checkpoint and ends; a second signal ends it at once");
+                    tokio::spawn(ask_to_stop(self.access.clone(), self.run.clone()));
                 }
-                stopping = true;
-                display.say("stopping: the run saves a checkpoint and ends; a second signal ends it at once");
-                tokio::spawn(ask_to_stop(access.clone(), run.clone()));
             }
         }
     }
@@ -186,39 +213,47 @@ async fn died(daemons: &mut Option<Daemons>) -> (Which, String) {
 /// Until the coordinator has heard it: it may be restarting.
 async fn ask_to_stop(access: Access, run: RunName) {
     loop {
-        if let Ok(Some(mut coordinator)) = access.coordinator().await {
-            if coordinator.stop(run.as_str()).await.is_ok() {
-                return;
-            }
+        if let Ok(Some(mut coordinator)) = access.coordinator().await
+            && coordinator.stop(run.as_str()).await.is_ok()
+        {
+            return;
         }
         sleep(Duration::from_millis(300)).await;
     }
 }
 
 /// Ends the daemons, unless they work for another run too.
-async fn leave(daemons: Daemons, access: &Access, run: &RunName) {
+async fn leave(daemons: &mut Daemons, access: &Access, run: &RunName) {
     let others = match access.coordinator().await {
         Ok(Some(mut coordinator)) => coordinator.runs().await.unwrap_or_default(),
         _ => vec![],
     };
     let live = ["submitted", "running", "stopping", "failing"];
-    let busy: Vec<String> = others.into_iter().filter(|line| line.run != run.as_str() && live.contains(&line.state.as_str())).map(|line| line.run).collect();
+    let busy: Vec<String> =
+        others.into_iter().filter(|line| line.run != run.as_str() && live.contains(&line.state.as_str())).map(|line| line.run).collect();
     if busy.is_empty() {
         daemons.end().await;
     } else {
-        show::note(&format!("the coordinator and the worker go on for {}; `osler resume` or `osler up` of it watches over them again", busy.join(", ")));
+        show::note(&format!(
+            "the coordinator and the worker go on for {}; `osler resume` or `osler up` of it watches over them again",
+            busy.join(", ")
+        ));
     }
 }
 
 fn interrupted(run: &RunName, store: &Path) -> Failure {
-    Failure::Stopped(format!("ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {}`", store.display()))
+    Failure::Stopped(format!(
+        "ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {}`",
+        store.display()
+    ))
 }
 
 /// Grows with everything that is durable: published steps and finished jobs.
 fn achieved(record: Option<&RunRecord>) -> u64 {
     let Some(record) = record else { return 0 };
     let done = record.jobs.values().filter(|job| matches!(job.status, JobState::Succeeded { .. })).count() as u64;
-    let published = |key: &JobKey| record.jobs.get(key).and_then(|job| job.planned.kind.stage()).map_or(0, |stage| record.published_steps(stage));
+    let published =
+        |key: &JobKey| record.jobs.get(key).and_then(|job| job.planned.kind.stage()).map_or(0, |stage| record.published_steps(stage));
     record.spec.stages.iter().map(|stage| published(&osler_core::plan::train_key(&stage.name))).sum::<u64>() + done
 }
 

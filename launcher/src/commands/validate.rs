@@ -48,7 +48,8 @@ pub fn run(args: &Args) -> Outcome {
         Format::Json => show::json(&valid),
         Format::Table => {
             let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
-            let [stages, steps, exams] = [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")].map(|(n, what)| show::plural(n, what));
+            let [stages, steps, exams] = [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")]
+                .map(|(n, what)| show::plural(n, what));
             show::out(&format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}\n", args.file.path.display(), valid.run))
         }
     }

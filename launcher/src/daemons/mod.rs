@@ -71,7 +71,8 @@ impl Daemons {
             (None, Some(_)) => return Ok(None),
             (None, None) => start_coordinator(store, &folder).await?,
         };
-        let mut daemons = Self { folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
+        let mut daemons =
+            Self { folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
         daemons.remember()?;
         if let Err(failure) = daemons.ready(&access).await {
             daemons.kill();
@@ -172,11 +173,13 @@ impl Daemons {
         let known = Known { coordinator: self.coordinator.identity(), worker: self.worker.as_ref().and_then(Process::identity) };
         let path = self.folder.join("up.json");
         let temporary = self.folder.join("up.json.new");
-        fs::write(&temporary, serde_json::to_vec(&known)?).and_then(|()| fs::rename(&temporary, &path)).map_err(|e| failed(format!("write {}: {e}", path.display())))
+        fs::write(&temporary, serde_json::to_vec(&known)?)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|e| failed(format!("write {}: {e}", path.display())))
     }
 
     /// Ends the worker, then the coordinator, so that the last reports are still heard.
-    pub async fn end(mut self) {
+    pub async fn end(&mut self) {
         if let Some(worker) = &mut self.worker {
             worker.end(GRACE).await;
         }
@@ -207,7 +210,8 @@ fn token_file(folder: &Path) -> PathBuf {
 }
 
 fn lock(path: &Path) -> Outcome<Option<Flock<File>>> {
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|e| failed(format!("open {}: {e}", path.display())))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(path).map_err(|e| failed(format!("open {}: {e}", path.display())))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),

@@ -33,7 +33,13 @@ mod tests {
     fn a_mark_within_two_standard_errors_is_at_chance() {
         let (record, manifests) = fixture::finished();
         let mut exam = build(&record, &manifests).stages[0].exams.iter().find(|e| e.accuracy.is_some()).cloned().unwrap();
-        for (accuracy, shown) in [(25.0, Some("at chance")), (28.0, Some("at chance")), (28.1, None), (22.0, Some("at chance")), (21.9, Some("below the majority answer"))] {
+        for (accuracy, shown) in [
+            (25.0, Some("at chance")),
+            (28.0, Some("at chance")),
+            (28.1, None),
+            (22.0, Some("at chance")),
+            (21.9, Some("below the majority answer")),
+        ] {
             (exam.accuracy, exam.stderr, exam.majority_baseline) = (Some(accuracy), Some(1.5), Some(25.0));
             assert_eq!(verdict(&exam), shown, "{accuracy}");
         }

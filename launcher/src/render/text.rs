@@ -68,7 +68,8 @@ fn share(seconds: f64, wall: f64) -> String {
 }
 
 fn marks(report: &Report) -> String {
-    let mut grid = Grid::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
+    let mut grid =
+        Grid::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
     for (stage, exam) in exams(report).into_iter().filter(|(_, exam)| exam.accuracy.is_some()) {
         grid.row([
             exam.task.to_string(),
@@ -105,7 +106,8 @@ fn held_out(report: &Report) -> String {
 
 /// The variants of one exam stand together, the full model first.
 fn exams(report: &Report) -> Vec<(&StageReport, &ExamSummary)> {
-    let mut all: Vec<_> = report.stages.iter().enumerate().flat_map(|(i, stage)| stage.exams.iter().map(move |exam| (i, stage, exam))).collect();
+    let mut all: Vec<_> =
+        report.stages.iter().enumerate().flat_map(|(i, stage)| stage.exams.iter().map(move |exam| (i, stage, exam))).collect();
     all.sort_by_key(|(i, _, exam)| (*i, exam.task.clone(), exam.variant));
     all.into_iter().map(|(_, stage, exam)| (stage, exam)).collect()
 }
@@ -122,7 +124,15 @@ fn gates(report: &Report) -> String {
 fn quantized(report: &Report) -> String {
     let mut grid = Grid::new(&["quantized", "after", ">tensors", ">kept", ">before", ">now", ">bits a weight"]);
     for q in &report.quantized {
-        grid.row([q.method.clone(), q.stage.to_string(), count(q.tensors), count(q.kept), bytes(q.bytes_before), bytes(q.bytes_after), format!("{:.2}", q.bits_per_weight)]);
+        grid.row([
+            q.method.clone(),
+            q.stage.to_string(),
+            count(q.tensors),
+            count(q.kept),
+            bytes(q.bytes_before),
+            bytes(q.bytes_after),
+            format!("{:.2}", q.bits_per_weight),
+        ]);
     }
     section(&grid)
 }
@@ -140,7 +150,8 @@ fn checkpoints(report: &Report) -> String {
 fn corpora(report: &Report) -> String {
     let mut grid = Grid::new(&["corpus", ">sources", ">documents", ">held out", ">words", ">tokens", "identity", "removed"]);
     for (name, corpus) in &report.corpora {
-        let removed: Vec<String> = corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
+        let removed: Vec<String> =
+            corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
         let tokens: Vec<String> = corpus.packed.iter().map(|(length, packed)| format!("{} (by {length})", count(packed.tokens))).collect();
         grid.row([
             name.to_string(),
@@ -176,7 +187,13 @@ fn audit(report: &Report) -> String {
         (_, true) => "clean",
         _ => "NOT CLEAN: see `osler audit`",
     };
-    format!("audit: {verdict}; {} samples expected, {} seen, {} repeated, {} skipped\n", count(a.expected), count(a.seen), count(a.repeated), count(a.skipped))
+    format!(
+        "audit: {verdict}; {} samples expected, {} seen, {} repeated, {} skipped\n",
+        count(a.expected),
+        count(a.seen),
+        count(a.repeated),
+        count(a.skipped)
+    )
 }
 
 #[cfg(test)]

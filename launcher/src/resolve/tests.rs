@@ -77,7 +77,12 @@ fn every_missing_thing_is_named_with_its_field() {
         (&["d/a", "model/"][..], r#""../d/a""#, no_model, vec!["config.json is missing", "neither model.safetensors nor"]),
         (&["d/a", "model/config.json", "model/pytorch_model.bin"][..], r#""../d/a""#, no_model, vec!["neither model.safetensors nor"]),
         (&["d/a", "model/config.json", "model/model.safetensors"][..], r#""../d/a""#, no_model, vec![]),
-        (&["model/config.json"][..], r#"["../x", "../y"]"#, no_model, vec!["/x: no such file", "/y: no such file", "neither model.safetensors"]),
+        (
+            &["model/config.json"][..],
+            r#"["../x", "../y"]"#,
+            no_model,
+            vec!["/x: no such file", "/y: no such file", "neither model.safetensors"],
+        ),
     ] {
         let (resolved, _root, _folder) = resolved(world, files, from);
         assert_eq!(resolved.problems.len(), problems.len(), "{files} {from}: {:?}", resolved.problems);

@@ -47,7 +47,12 @@ pub fn exam_line(stage: &str, exam: &ExamSummary) -> String {
             let verdict = verdict(exam).map(|v| format!(" ({v})")).unwrap_or_default();
             format!("{head}: {accuracy:.2} %{stderr}{baseline}{verdict}, n = {}", show::count(exam.n))
         }
-        None => format!("{head}: perplexity {}, {} bits a byte, n = {}", show::maybe(exam.perplexity, 3), show::maybe(exam.bits_per_byte, 4), show::count(exam.n)),
+        None => format!(
+            "{head}: perplexity {}, {} bits a byte, n = {}",
+            show::maybe(exam.perplexity, 3),
+            show::maybe(exam.bits_per_byte, 4),
+            show::count(exam.n)
+        ),
     }
 }
 
@@ -66,7 +71,8 @@ pub fn beside(status: &Status) -> String {
     let shown = 3;
     let mut others: Vec<String> = vec![];
     for job in status.running.iter().filter(|job| !job.job.starts_with("train/")) {
-        let counted = if job.total > 0 { format!(" {}/{} {}", show::count(job.done), show::count(job.total), job.unit) } else { String::new() };
+        let counted =
+            if job.total > 0 { format!(" {}/{} {}", show::count(job.done), show::count(job.total), job.unit) } else { String::new() };
         others.push(format!("{}{counted}", job.job));
     }
     let more = others.len().saturating_sub(shown);

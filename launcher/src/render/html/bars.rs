@@ -38,7 +38,11 @@ pub fn marks(task: &str, rows: &[(&str, &ExamSummary)]) -> Html {
     for tick in [0.0, 25.0, 50.0, 75.0, 100.0] {
         let at = x.place(tick);
         svg.push(format_args!("<path class=\"grid\" d=\"M{at:.1} {TOP}V{floor}\"/>"));
-        svg.push(format_args!("<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} %</text>\n", floor + 18.0, number(tick)));
+        svg.push(format_args!(
+            "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} %</text>\n",
+            floor + 18.0,
+            number(tick)
+        ));
     }
     let mut top = TOP;
     for (i, (stage, exam, accuracy)) in rows.iter().enumerate() {
@@ -58,18 +62,40 @@ fn row(svg: &mut Html, x: &Scale, top: f64, stage: &str, exam: &ExamSummary, acc
         (None, Variant::Quantized(_)) => "bar quantized",
     };
     let (start, end) = (x.place(0.0), x.place(accuracy));
-    svg.push(format_args!("<text class=\"row\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{} · {}</text>\n", LEFT - 10.0, middle + 4.0, escape(cut(stage)), escape(exam.variant)));
-    svg.push(format_args!("<rect class=\"{class}\" x=\"{start:.1}\" y=\"{bar_top:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\n", (end - start).max(0.0)));
+    svg.push(format_args!(
+        "<text class=\"row\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{} · {}</text>\n",
+        LEFT - 10.0,
+        middle + 4.0,
+        escape(cut(stage)),
+        escape(exam.variant)
+    ));
+    svg.push(format_args!(
+        "<rect class=\"{class}\" x=\"{start:.1}\" y=\"{bar_top:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\n",
+        (end - start).max(0.0)
+    ));
     if let Some((low, high)) = doubt(exam) {
         let (low, high) = (x.place(low), x.place(high));
-        svg.push(format_args!("<path class=\"whisker\" d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {0:.1}v8M{high:.1} {0:.1}v8\"/>\n", middle - 4.0));
+        svg.push(format_args!(
+            "<path class=\"whisker\" d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {0:.1}v8M{high:.1} {0:.1}v8\"/>\n",
+            middle - 4.0
+        ));
     }
     if let Some(baseline) = exam.majority_baseline {
-        svg.push(format_args!("<path class=\"baseline\" d=\"M{0:.1} {1:.1}V{2:.1}\"><title>majority answer: {baseline:.2} %</title></path>\n", x.place(baseline), top + 2.0, top + ROW - 2.0));
+        svg.push(format_args!(
+            "<path class=\"baseline\" d=\"M{0:.1} {1:.1}V{2:.1}\"><title>majority answer: {baseline:.2} %</title></path>\n",
+            x.place(baseline),
+            top + 2.0,
+            top + ROW - 2.0
+        ));
     }
     let note = verdict(exam).map(|v| format!("  {v}")).unwrap_or_default();
     let stderr = exam.stderr.map(|s| format!(" ± {s:.1}")).unwrap_or_default();
-    svg.push(format_args!("<text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{accuracy:.1}{stderr}<tspan class=\"note\">{}</tspan></text>\n", WIDTH - RIGHT + 12.0, middle + 4.0, escape(note)));
+    svg.push(format_args!(
+        "<text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{accuracy:.1}{stderr}<tspan class=\"note\">{}</tspan></text>\n",
+        WIDTH - RIGHT + 12.0,
+        middle + 4.0,
+        escape(note)
+    ));
 }
 
 /// A name that fits beside the bars; the table has it whole.
@@ -101,5 +127,9 @@ pub fn time(stage: &str, time: &TimeReport) -> Html {
         at += width;
     }
     svg.push(format_args!("</svg>\n"));
-    Html::of(format_args!("<figure>{svg}<ul class=\"legend\">{legend}</ul><figcaption>{} wall time, {} tokens a second</figcaption></figure>\n", show::duration(time.wall), show::short(time.tokens_per_second)))
+    Html::of(format_args!(
+        "<figure>{svg}<ul class=\"legend\">{legend}</ul><figcaption>{} wall time, {} tokens a second</figcaption></figure>\n",
+        show::duration(time.wall),
+        show::short(time.tokens_per_second)
+    ))
 }

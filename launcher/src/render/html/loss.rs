@@ -41,7 +41,11 @@ pub fn curve(stage: &StageReport) -> Html {
     for checkpoint in &stage.checkpoints {
         let at = x.place(checkpoint.step as f64);
         let kept = if checkpoint.retired { "mark" } else { "mark kept" };
-        svg.push(format_args!("<path class=\"{kept}\" d=\"M{at:.1} {0:.1}v-7\"><title>checkpoint at step {1}</title></path>\n", HEIGHT - BOTTOM, checkpoint.step));
+        svg.push(format_args!(
+            "<path class=\"{kept}\" d=\"M{at:.1} {0:.1}v-7\"><title>checkpoint at step {1}</title></path>\n",
+            HEIGHT - BOTTOM,
+            checkpoint.step
+        ));
     }
     let mut path = String::new();
     for (i, p) in thinned(&points).iter().enumerate() {
@@ -53,22 +57,37 @@ pub fn curve(stage: &StageReport) -> Html {
     svg.push(format_args!("<circle class=\"end\" cx=\"{end_x:.1}\" cy=\"{end_y:.1}\" r=\"3\"/>\n"));
     svg.push(format_args!("<text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{:.3}</text>\n</svg>\n", end_x + 8.0, end_y + 4.0, last.loss));
     let caption = if y.is_log() { "Loss by step, logarithmic axis" } else { "Loss by step" };
-    Html::of(format_args!("<figure>{svg}<figcaption>{caption}. Ticks on the axis are published checkpoints; the strong ones are kept.</figcaption></figure>\n"))
+    Html::of(format_args!(
+        "<figure>{svg}<figcaption>{caption}. Ticks on the axis are published checkpoints; the strong ones are kept.</figcaption></figure>\n"
+    ))
 }
 
 fn axes(svg: &mut Html, x: &Scale, y: &Scale) {
     for tick in y.ticks(5) {
         let at = y.place(tick);
         svg.push(format_args!("<path class=\"grid\" d=\"M{LEFT} {at:.1}H{:.1}\"/>", WIDTH - RIGHT));
-        svg.push(format_args!("<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n", LEFT - 8.0, at + 4.0, number(tick)));
+        svg.push(format_args!(
+            "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+            LEFT - 8.0,
+            at + 4.0,
+            number(tick)
+        ));
     }
     let floor = HEIGHT - BOTTOM;
     svg.push(format_args!("<path class=\"axis\" d=\"M{LEFT} {floor}H{:.1}\"/>\n", WIDTH - RIGHT));
     for tick in x.ticks(6) {
         let at = x.place(tick);
-        svg.push(format_args!("<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n", floor + 18.0, show::short(tick)));
+        svg.push(format_args!(
+            "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+            floor + 18.0,
+            show::short(tick)
+        ));
     }
-    svg.push(format_args!("<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">step</text>\n", (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0));
+    svg.push(format_args!(
+        "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">step</text>\n",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 8.0
+    ));
 }
 
 /// Keeps the lowest and the highest point of every stretch, so that a spike cannot vanish, and the two ends.

@@ -85,7 +85,19 @@ fn exams(report: &Report) -> Html {
     if !body.is_empty() {
         body.push(format_args!("<p class=\"fine\">Whiskers are ± 2 standard errors; the dashed mark is what the most frequent answer alone would score. Grey: at chance.</p>\n"));
     }
-    let mut table = Table::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
+    let mut table = Table::new(&[
+        "exam",
+        "after",
+        "variant",
+        "protocol",
+        ">n",
+        ">accuracy %",
+        ">± stderr",
+        ">majority %",
+        ">vs full",
+        ">truncated",
+        "",
+    ]);
     let mut text = Table::new(&["held-out text", "after", "variant", ">documents", ">perplexity", ">bits a byte", ">vs full"]);
     for (task, rows) in &by_task {
         for (stage, exam) in rows {
@@ -94,14 +106,31 @@ fn exams(report: &Report) -> Html {
                 Some(accuracy) => {
                     let [a, b, c] = common;
                     let paired = exam.paired.as_ref().map_or_else(|| "-".into(), |p| show::signed(p.delta, 2));
-                    let cells = [escape(&exam.protocol), escape(count(exam.n)), escape(format!("{accuracy:.2}")), escape(maybe(exam.stderr, 2)), escape(maybe(exam.majority_baseline, 2)), escape(paired), escape(count(exam.truncated)), escape(verdict(exam).unwrap_or_default())];
+                    let cells = [
+                        escape(&exam.protocol),
+                        escape(count(exam.n)),
+                        escape(format!("{accuracy:.2}")),
+                        escape(maybe(exam.stderr, 2)),
+                        escape(maybe(exam.majority_baseline, 2)),
+                        escape(paired),
+                        escape(count(exam.truncated)),
+                        escape(verdict(exam).unwrap_or_default()),
+                    ];
                     let [d, e, f, g, h, i, j, k] = cells;
                     table.row([a, b, c, d, e, f, g, h, i, j, k]);
                 }
                 None => {
                     let [a, b, c] = common;
                     let increase = exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{} %", show::signed(100.0 * i, 2)));
-                    text.row([a, b, c, escape(count(exam.n)), escape(maybe(exam.perplexity, 3)), escape(maybe(exam.bits_per_byte, 4)), escape(increase)]);
+                    text.row([
+                        a,
+                        b,
+                        c,
+                        escape(count(exam.n)),
+                        escape(maybe(exam.perplexity, 3)),
+                        escape(maybe(exam.bits_per_byte, 4)),
+                        escape(increase),
+                    ]);
                 }
             }
         }
@@ -121,7 +150,13 @@ fn gates(report: &Report) -> Html {
     let mut table = Table::new(&["gate", "after", "variant", "outcome", "evidence"]);
     for gate in &report.gates {
         let (class, word) = if gate.passed { ("good", "passed") } else { ("bad", "failed") };
-        table.row([escape(&gate.exam), escape(&gate.stage), escape(gate.variant), Html::of(format_args!("<span class=\"badge {class}\">{word}</span>")), escape(&gate.evidence)]);
+        table.row([
+            escape(&gate.exam),
+            escape(&gate.stage),
+            escape(gate.variant),
+            Html::of(format_args!("<span class=\"badge {class}\">{word}</span>")),
+            escape(&gate.evidence),
+        ]);
     }
     table.html("Gates")
 }
@@ -148,11 +183,20 @@ fn stage_body(stage: &StageReport) -> Html {
     for c in &stage.checkpoints {
         let state = if c.retired { "retired" } else { "kept" };
         let digest = c.digest.get(..16).unwrap_or(&c.digest);
-        table.row([escape(format!("step {}", c.step)), escape(c.generation), escape(state), escape(&c.manifest), Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&c.digest), escape(digest)))]);
+        table.row([
+            escape(format!("step {}", c.step)),
+            escape(c.generation),
+            escape(state),
+            escape(&c.manifest),
+            Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&c.digest), escape(digest))),
+        ]);
     }
     let table = table.html("Checkpoints");
     if !table.is_empty() {
-        body.push(format_args!("<details><summary>{}</summary>\n{table}</details>\n", show::plural(stage.checkpoints.len() as u64, "published checkpoint")));
+        body.push(format_args!(
+            "<details><summary>{}</summary>\n{table}</details>\n",
+            show::plural(stage.checkpoints.len() as u64, "published checkpoint")
+        ));
     }
     body
 }
@@ -160,7 +204,15 @@ fn stage_body(stage: &StageReport) -> Html {
 fn quantized(report: &Report) -> Html {
     let mut table = Table::new(&["method", "after", ">tensors", ">kept", ">before", ">now", ">bits a weight"]);
     for q in &report.quantized {
-        table.row([escape(&q.method), escape(&q.stage), escape(count(q.tensors)), escape(count(q.kept)), escape(bytes(q.bytes_before)), escape(bytes(q.bytes_after)), escape(format!("{:.2}", q.bits_per_weight))]);
+        table.row([
+            escape(&q.method),
+            escape(&q.stage),
+            escape(count(q.tensors)),
+            escape(count(q.kept)),
+            escape(bytes(q.bytes_before)),
+            escape(bytes(q.bytes_after)),
+            escape(format!("{:.2}", q.bits_per_weight)),
+        ]);
     }
     table.html("Compressed models")
 }
@@ -169,18 +221,40 @@ fn corpora(report: &Report) -> Html {
     let mut table = Table::new(&["corpus", ">documents", ">held out", ">words", "tokens", "removed by rule", "identity"]);
     let mut details = Html::default();
     for (name, corpus) in &report.corpora {
-        let removed: Vec<String> = corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
-        let tokens: Vec<String> = corpus.packed.iter().map(|(length, p)| format!("{} in {} sequences of {length}", count(p.tokens), count(p.sequences))).collect();
+        let removed: Vec<String> =
+            corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
+        let tokens: Vec<String> = corpus
+            .packed
+            .iter()
+            .map(|(length, p)| format!("{} in {} sequences of {length}", count(p.tokens), count(p.sequences)))
+            .collect();
         let identity = corpus.identity.get(..16).unwrap_or(&corpus.identity);
         let removed = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
-        table.row([escape(name), escape(count(corpus.documents)), escape(count(corpus.held_out)), escape(count(corpus.words)), escape(tokens.join("; ")), escape(removed), Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&corpus.identity), escape(identity)))]);
+        table.row([
+            escape(name),
+            escape(count(corpus.documents)),
+            escape(count(corpus.held_out)),
+            escape(count(corpus.words)),
+            escape(tokens.join("; ")),
+            escape(removed),
+            Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&corpus.identity), escape(identity))),
+        ]);
         let mut sources = Table::new(&["source", ">size", ">documents", "sha256"]);
         for s in &corpus.sources {
             let digest = s.digest.get(..16).unwrap_or(&s.digest);
-            sources.row([escape(&s.path), escape(bytes(s.bytes)), escape(count(s.documents)), Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&s.digest), escape(digest)))]);
+            sources.row([
+                escape(&s.path),
+                escape(bytes(s.bytes)),
+                escape(count(s.documents)),
+                Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&s.digest), escape(digest))),
+            ]);
         }
         let n = show::plural(corpus.sources.len() as u64, "source file");
-        details.push(format_args!("<details><summary>{}: {n}</summary>\n{}</details>\n", escape(name), sources.html(&format!("Sources of {name}"))));
+        details.push(format_args!(
+            "<details><summary>{}: {n}</summary>\n{}</details>\n",
+            escape(name),
+            sources.html(&format!("Sources of {name}"))
+        ));
     }
     [table.html("Corpora"), details].into_iter().collect()
 }
