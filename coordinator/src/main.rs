@@ -9,7 +9,7 @@ use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::owner::Owner;
 use osler_coordinator::service::serve;
 use osler_core::process::exit;
-use osler_runtime::auth::Token;
+use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::SystemClock;
 use osler_runtime::net::require_loopback;
 use osler_runtime::store::Store;
@@ -30,9 +30,9 @@ struct Options {
     /// Loopback only; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// The shared secret; made if it is not there.
-    #[arg(long)]
-    token_file: PathBuf,
+    /// The shared secret; made if it is not there [default: ~/.config/osler/token].
+    #[arg(long, env = "OSLER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// Where to write address, pid and token file once it listens [default: STORE/coordinator/endpoint.json].
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
@@ -62,12 +62,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let token = Token::load_or_create(&options.token_file)?;
+    let token_file = options.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
+    let token = Token::load_or_create(&token_file)?;
     let store = Store::open(&options.store)?;
     let endpoint_file = options.endpoint_file.unwrap_or_else(|| Endpoint::default_path(store.local_root()));
     let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
-    let token_file = std::path::absolute(&options.token_file)?;
+    let token_file = std::path::absolute(&token_file)?;
     let endpoint = Endpoint { address: listener.local_addr()?, pid: std::process::id(), token_file };
     endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
     announce(endpoint.address)?;

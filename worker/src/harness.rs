@@ -134,6 +134,14 @@ impl Job {
     }
 }
 
+/// Parses the command line; bad usage ends the process with [`exit::USAGE`].
+pub fn parse_arguments<T: clap::Parser>() -> T {
+    T::try_parse().unwrap_or_else(|e| {
+        let _closed_terminal = e.print();
+        std::process::exit(if e.use_stderr() { exit::USAGE } else { exit::OK })
+    })
+}
+
 /// Writes one report. A pipe that is closed means the agent is gone, and so is this process.
 pub fn report(report: &Report) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();

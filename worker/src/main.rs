@@ -6,7 +6,8 @@ mod standalone;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use osler_core::ids::{Incarnation, WorkerName};
-use osler_runtime::auth::Token;
+use osler_core::process::exit;
+use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Endpoint, Options};
@@ -40,7 +41,7 @@ struct AgentArgs {
     /// A file in which the coordinator keeps its address; read again after every lost connection.
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
-    /// The cluster's token; only its owner may be able to read it.
+    /// The cluster's token; only its owner may be able to read it [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Processes that this node runs at once.
@@ -57,19 +58,33 @@ struct AgentArgs {
     rank_binary: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() {
+    let cli = harness::parse_arguments::<Cli>();
     telemetry::init();
-    match cli.command {
-        Some(Mode::Job { scratch }) => std::process::exit(harness::run(scratch, jobs::run)),
-        Some(Mode::Quantize(args)) => std::process::exit(standalone::run(&args)),
-        // One thread: the kernel ties a process to the thread that started it, and this one lives as long as the agent.
-        None => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_agent(cli.agent)),
-    }
+    let code = match cli.command {
+        Some(Mode::Job { scratch }) => harness::run(scratch, jobs::run),
+        Some(Mode::Quantize(args)) => standalone::run(&args),
+        None => match options(cli.agent) {
+            Ok(options) => agent_to_its_end(options),
+            Err(e) => complain(&e, exit::USAGE),
+        },
+    };
+    std::process::exit(code);
 }
 
-async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
-    let options = options(args)?;
+fn agent_to_its_end(options: Options) -> i32 {
+    // One thread: the kernel ties a process to the thread that started it, and this one lives as long as the agent.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run_agent(options)));
+    ended.map_or_else(|e| complain(&e, exit::FAILED), |()| exit::OK)
+}
+
+fn complain(error: &anyhow::Error, code: i32) -> i32 {
+    tracing::error!("{error:#}");
+    code
+}
+
+async fn run_agent(options: Options) -> anyhow::Result<()> {
     tracing::info!(worker = %options.worker, slots = options.slots, "agent started");
     let stop = async {
         if let Err(e) = shutdown::requested().await {
@@ -86,7 +101,7 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         (None, Some(file)) => Endpoint::File(file),
         (None, None) => anyhow::bail!("where is the coordinator? give --coordinator HOST:PORT or --endpoint-file PATH"),
     };
-    let token_file = args.token_file.context("give --token-file PATH, the file that the coordinator was started with")?;
+    let token_file = args.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
     let job_binary = std::env::current_exe().context("find this binary")?;
     let rank_binary = args.rank_binary.unwrap_or_else(|| job_binary.with_file_name("osler-rank"));

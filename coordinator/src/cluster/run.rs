@@ -45,7 +45,7 @@ impl Run {
         self.record.version += 1;
         self.record.epoch = epoch;
         self.changed = false;
-        (self.record.version, crate::document::write(&mut self.record))
+        (self.record.version, crate::document::write(&self.record))
     }
 
     pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {

@@ -84,8 +84,10 @@ pub struct Attempt {
     pub started_at: Millis,
     /// Train: where the ranks meet, as rank 0 reported it.
     pub rendezvous: Option<String>,
+    #[serde(with = "pairs")]
     pub ended: BTreeMap<u32, RankEnd>,
     /// Train: parts of checkpoints that are not complete yet, by step.
+    #[serde(with = "pairs")]
     pub parts: BTreeMap<u64, Vec<Part>>,
     /// Train: the step that this attempt resumed from, then its last published one.
     pub published: u64,
@@ -228,6 +230,25 @@ pub struct RunRecord {
     pub next_event: u64,
 }
 
+/// Maps by number as lists of pairs: serde cannot read a number back from a key inside a tagged state.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub fn serialize<S: Serializer, K: Serialize, V: Serialize>(map: &BTreeMap<K, V>, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, D, K, V>(d: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        D: Deserializer<'de>,
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(d)?.into_iter().collect())
+    }
+}
+
 /// Why a stage's sample order cannot be built yet, or at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoOrder {
@@ -302,4 +323,37 @@ pub fn stage_order<'a>(
         components.push(Component { parts: *parts, ..component.clone() });
     }
     Ok(SampleOrder::new(spec.seed, &stage.name, stage.global_batch, components)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Fault, FaultClass};
+
+    #[test]
+    fn a_record_survives_json_in_every_state_of_a_job() {
+        let place = Place { worker: WorkerName::new("w").unwrap(), incarnation: Incarnation(1) };
+        let attempt = Attempt {
+            generation: Generation(1),
+            places: vec![place],
+            started_at: Millis(1),
+            rendezvous: None,
+            ended: BTreeMap::from([(4, RankEnd::Stopped { step: 9 })]),
+            parts: BTreeMap::from([(9, vec![])]),
+            published: 0,
+        };
+        let fault = Fault::new(FaultClass::Internal, "x");
+        let planned = PlannedJob { kind: JobKind::Tokenizer, needs: BTreeSet::new(), ranks: 1 };
+        for status in [
+            JobState::Blocked,
+            JobState::Pending { since: Millis(1), not_before: Millis(2) },
+            JobState::Active { attempt: attempt.clone() },
+            JobState::Ending { attempt, next: Then::Retry { fault: fault.clone(), not_before: Millis(3) } },
+            JobState::Failed { at: Millis(4), fault },
+        ] {
+            let record = JobRecord { planned: planned.clone(), status, past: vec![] };
+            let json = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record, "{json}");
+        }
+    }
 }

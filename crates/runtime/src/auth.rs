@@ -33,6 +33,13 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Where a user's token is kept when nobody says otherwise: `$XDG_CONFIG_HOME/osler/token`, or below `~/.config`.
+pub fn default_token_file() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(config.join("osler/token"))
+}
+
 impl Token {
     pub fn load(path: &Path) -> Result<Self, TokenError> {
         let io = |source| TokenError::Io { path: path.to_owned(), source };

@@ -33,7 +33,7 @@ enum Mode {
 }
 
 fn main() {
-    let cli = Cli::parse();
+    let cli = harness::parse_arguments::<Cli>();
     telemetry::init();
     let code = match cli.command {
         Mode::Job { scratch } => harness::run(scratch, run),

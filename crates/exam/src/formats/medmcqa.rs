@@ -37,7 +37,7 @@ fn base(source: &Source, cops: &[i64], declared: Option<u8>) -> Result<i64, Exam
         (false, false, Some(base)) => Ok(i64::from(base)),
         (false, false, None) if cops.is_empty() => Ok(1),
         (false, false, None) => Err(source.fail(
-            "no record has `cop` 0 or 4, so it cannot be told whether `cop` counts from 0 or from 1; set `cop-base`",
+            "no record has `cop` 0 or 4, so it cannot be told whether `cop` counts from 0 or from 1; use the whole official file, which shows it",
         )),
     }
 }
