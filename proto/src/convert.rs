@@ -85,8 +85,8 @@ impl TryFrom<v1::NumberedReport> for NumberedReport {
 impl TryFrom<NumberedReport> for v1::NumberedReport {
     type Error = InvalidMessage;
     fn try_from(report: NumberedReport) -> Result<Self, InvalidMessage> {
-        let report_json = serde_json::to_vec(&report.report)
-            .map_err(|source| InvalidMessage::Document { field: "reports.report_json", source })?;
+        let report_json =
+            serde_json::to_vec(&report.report).map_err(|source| InvalidMessage::Document { field: "reports.report_json", source })?;
         Ok(Self { seq: report.seq, process: Some(report.process.into()), report_json })
     }
 }

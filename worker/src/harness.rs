@@ -21,7 +21,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub enum Ended {
     Done(JobResult),
     /// It checkpointed because it was asked to stop.
-    Stopped { step: u64 },
+    Stopped {
+        step: u64,
+    },
 }
 
 /// A failure with its class: who has to act.
@@ -75,7 +77,10 @@ impl Job {
         let folder = self.scratch.join(format!("inputs-{}", prefix.replace('/', "-")));
         for (name, object) in &input.outputs {
             let Some(rest) = name.strip_prefix(prefix) else { continue };
-            anyhow::ensure!(Path::new(rest).components().all(|c| matches!(c, Component::Normal(_))), "output {name:?} has an unusable name");
+            anyhow::ensure!(
+                Path::new(rest).components().all(|c| matches!(c, Component::Normal(_))),
+                "output {name:?} has an unusable name"
+            );
             self.link_object(object, &folder.join(rest))?;
         }
         anyhow::ensure!(folder.is_dir(), "an input has no outputs below {prefix:?}");

@@ -58,7 +58,20 @@ mod tests {
     fn summary(accuracy: Option<f64>, delta: Option<f64>) -> ExamSummary {
         let paired = delta.map(|delta| PairedSummary { n: 100, delta, ci95: (0.0, 0.0), mcnemar_p: 1.0, gained: 0, lost: 0 });
         let task = ExamName::new("e").unwrap();
-        ExamSummary { task, variant: Variant::Full, protocol: "cloze".into(), n: 100, accuracy, stderr: None, majority_baseline: None, truncated: 0, perplexity: None, bits_per_byte: None, perplexity_increase: None, paired }
+        ExamSummary {
+            task,
+            variant: Variant::Full,
+            protocol: "cloze".into(),
+            n: 100,
+            accuracy,
+            stderr: None,
+            majority_baseline: None,
+            truncated: 0,
+            perplexity: None,
+            bits_per_byte: None,
+            perplexity_increase: None,
+            paired,
+        }
     }
 
     #[test]

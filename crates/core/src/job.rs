@@ -50,19 +50,38 @@ impl fmt::Display for JobId {
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum JobKind {
     /// One source file to cleaned documents.
-    Clean { corpus: CorpusName, source: u32 },
+    Clean {
+        corpus: CorpusName,
+        source: u32,
+    },
     /// All cleaned files of a corpus to training and held-out documents: updates, deletions, duplicates, split.
-    Merge { corpus: CorpusName },
+    Merge {
+        corpus: CorpusName,
+    },
     /// Training documents to `tokenizer.json`.
     Tokenizer,
     /// Training documents to packed token shards.
-    Pack { corpus: CorpusName, sequence_length: u32 },
+    Pack {
+        corpus: CorpusName,
+        sequence_length: u32,
+    },
     /// The gang: one process per rank.
-    Train { stage: StageName },
+    Train {
+        stage: StageName,
+    },
     /// A stage's final checkpoint to a Hugging Face folder.
-    Export { stage: StageName },
-    Quantize { stage: StageName, method: Method },
-    Exam { stage: StageName, variant: Variant, exam: ExamName },
+    Export {
+        stage: StageName,
+    },
+    Quantize {
+        stage: StageName,
+        method: Method,
+    },
+    Exam {
+        stage: StageName,
+        variant: Variant,
+        exam: ExamName,
+    },
 }
 
 impl JobKind {

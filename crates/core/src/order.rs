@@ -179,7 +179,8 @@ fn permute(key: [u64; 4], epoch: u64, n: u64, position: u64) -> u64 {
     let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
     let half = bits.div_ceil(2).max(1);
     let mask = (1u64 << half) - 1;
-    let round_keys: [u64; ROUNDS] = std::array::from_fn(|r| mix(key[r % 4] ^ mix(epoch.wrapping_mul(ROUNDS as u64).wrapping_add(r as u64))));
+    let round_keys: [u64; ROUNDS] =
+        std::array::from_fn(|r| mix(key[r % 4] ^ mix(epoch.wrapping_mul(ROUNDS as u64).wrapping_add(r as u64))));
     let mut value = position;
     loop {
         let (mut left, mut right) = (value >> half, value & mask);

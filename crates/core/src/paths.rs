@@ -72,7 +72,15 @@ mod tests {
         let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("train/s") };
         let belongs = |path: &str| belongs_to(path, &id, Generation(3));
         assert!(belongs(&part(&id, Generation(3), 7, 0)));
-        for outside in ["runs/r/jobs/train/s/g3/../g4/x", "runs/r/jobs/train/s/g33/x", "runs/r/jobs/train/s/g3", "runs/r/jobs/train/s/g3/", "/etc/passwd", "runs/r/jobs/train/s/g3//x", ""] {
+        for outside in [
+            "runs/r/jobs/train/s/g3/../g4/x",
+            "runs/r/jobs/train/s/g33/x",
+            "runs/r/jobs/train/s/g3",
+            "runs/r/jobs/train/s/g3/",
+            "/etc/passwd",
+            "runs/r/jobs/train/s/g3//x",
+            "",
+        ] {
             assert!(!belongs(outside), "{outside}");
         }
     }

@@ -98,8 +98,13 @@ pub struct Attempt {
 #[serde(rename_all = "kebab-case", tag = "then")]
 pub enum Then {
     /// Try again, not before the time given.
-    Retry { fault: Fault, not_before: Millis },
-    Fail { fault: Fault },
+    Retry {
+        fault: Fault,
+        not_before: Millis,
+    },
+    Fail {
+        fault: Fault,
+    },
     /// Stopped on request: goes back to the queue, waits for a resume.
     Requeue,
 }
@@ -115,13 +120,28 @@ pub enum JobState {
     /// Something that it needs has not succeeded yet.
     Blocked,
     /// Waits for slots, or for `not_before` after a failure.
-    Pending { since: Millis, not_before: Millis },
+    Pending {
+        since: Millis,
+        not_before: Millis,
+    },
     /// Placed: its processes are wanted on these workers.
-    Active { attempt: Attempt },
+    Active {
+        attempt: Attempt,
+    },
     /// Its processes are unwanted and not yet confirmed gone.
-    Ending { attempt: Attempt, next: Then },
-    Succeeded { generation: Generation, at: Millis, result: JobResult },
-    Failed { at: Millis, fault: Fault },
+    Ending {
+        attempt: Attempt,
+        next: Then,
+    },
+    Succeeded {
+        generation: Generation,
+        at: Millis,
+        result: JobResult,
+    },
+    Failed {
+        at: Millis,
+        fault: Fault,
+    },
 }
 
 impl JobState {

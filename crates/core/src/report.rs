@@ -275,7 +275,12 @@ fn sources(record: &RunRecord, of: &CorpusName, removed_in_all: &mut BTreeMap<St
         let Summary::Clean { source, source_bytes, source_digest, documents, removed } = &result.summary else { continue };
         if corpus == of {
             removed.iter().for_each(|(rule, n)| *removed_in_all.entry(rule.clone()).or_default() += n);
-            found.push(SourceReport { path: source.clone(), bytes: *source_bytes, digest: source_digest.to_string(), documents: *documents });
+            found.push(SourceReport {
+                path: source.clone(),
+                bytes: *source_bytes,
+                digest: source_digest.to_string(),
+                documents: *documents,
+            });
         }
     }
     found
@@ -319,7 +324,12 @@ fn failures(record: &RunRecord) -> Vec<FailureReport> {
         .jobs
         .iter()
         .flat_map(|(key, job)| job.past.iter().filter_map(move |past| Some((key, past, past.fault.as_ref()?))))
-        .map(|(key, past, fault)| FailureReport { job: key.to_string(), generation: past.generation.0, at: past.ended_at, fault: fault.to_string() })
+        .map(|(key, past, fault)| FailureReport {
+            job: key.to_string(),
+            generation: past.generation.0,
+            at: past.ended_at,
+            fault: fault.to_string(),
+        })
         .collect();
     found.sort_by_key(|f| (f.at, f.generation));
     found

@@ -42,7 +42,10 @@ pub struct ProcessStatus {
 pub enum ProcessPhase {
     Running,
     /// Confirmed gone. `code` is 128 + n for a death by signal n, as shells count.
-    Exited { code: i32, log_tail: Vec<String> },
+    Exited {
+        code: i32,
+        log_tail: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (Some(vocab), Some(work)) = (vocab, work) else { return Ok(()) };
 
-    let corpus = CorpusSpec { format, files: vec![], text_field: "text".into(), separator: None, rules: CleanRules::default(), held_out: 0.01 };
+    let corpus =
+        CorpusSpec { format, files: vec![], text_field: "text".into(), separator: None, rules: CleanRules::default(), held_out: 0.01 };
     let start = Instant::now();
     let mut inputs = Vec::new();
     for (index, file) in (0..).zip(&files) {
@@ -52,7 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let manifest = pack(&train, &tokenizer, 512, &work)?;
     report("pack", start, manifest.tokens as f64, "tokens");
-    println!("    {:.2} MB/s of text; {} sequences, {} tokens dropped", info.text_bytes as f64 / 1e6 / start.elapsed().as_secs_f64(), manifest.sequences, manifest.dropped_tokens);
+    println!(
+        "    {:.2} MB/s of text; {} sequences, {} tokens dropped",
+        info.text_bytes as f64 / 1e6 / start.elapsed().as_secs_f64(),
+        manifest.sequences,
+        manifest.dropped_tokens
+    );
     println!("    fingerprint {}", manifest.fingerprint);
     let dataset = Dataset::open(manifest, &work, Verify::Full)?;
     let (start, mut sequence) = (Instant::now(), Vec::new());
@@ -92,5 +98,9 @@ fn uncompressed_bytes(path: &Path) -> std::io::Result<u64> {
     let mut magic = [0; 2];
     let zipped = std::fs::File::open(path)?.read(&mut magic)? == 2 && magic == [0x1f, 0x8b];
     let mut file = std::fs::File::open(path)?;
-    if zipped { std::io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut std::io::sink()) } else { std::io::copy(&mut file, &mut std::io::sink()) }
+    if zipped {
+        std::io::copy(&mut flate2::read::MultiGzDecoder::new(file), &mut std::io::sink())
+    } else {
+        std::io::copy(&mut file, &mut std::io::sink())
+    }
 }

@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn months_come_as_names_and_numbers() {
-        for (text, month) in [("Feb", Some(2)), ("02", Some(2)), ("December", Some(12)), ("13", None), ("Q1", None), ("é", None), ("", None)] {
+        for (text, month) in
+            [("Feb", Some(2)), ("02", Some(2)), ("December", Some(12)), ("13", None), ("Q1", None), ("é", None), ("", None)]
+        {
             assert_eq!(Date::parse_month(text), month, "{text}");
         }
     }

@@ -161,7 +161,9 @@ impl Input {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other
         );
         match error.kind() {
-            io::ErrorKind::UnexpectedEof if self.compressed => Fault::Malformed(at, "the gzip stream is cut off; fetch the file again".into()),
+            io::ErrorKind::UnexpectedEof if self.compressed => {
+                Fault::Malformed(at, "the gzip stream is cut off; fetch the file again".into())
+            }
             _ if self.compressed && data => Fault::Malformed(at, format!("the gzip stream is damaged ({error}); fetch the file again")),
             _ => Fault::Io(error),
         }

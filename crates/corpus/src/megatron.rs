@@ -82,7 +82,8 @@ impl ShardWriter {
     }
 
     pub(crate) fn document(&mut self, tokens: &[u32]) -> Result<()> {
-        let length = i32::try_from(tokens.len()).map_err(|_| Error::Unusable(format!("a document of {} tokens is too long for .idx", tokens.len())))?;
+        let length = i32::try_from(tokens.len())
+            .map_err(|_| Error::Unusable(format!("a document of {} tokens is too long for .idx", tokens.len())))?;
         self.buf.clear();
         let too_large = |token| Error::Unusable(format!("the token {token} is larger than the vocabulary that the tokenizer declares"));
         self.kind.encode(tokens, &mut self.buf).map_err(too_large)?;

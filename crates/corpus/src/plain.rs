@@ -94,7 +94,8 @@ impl JsonlReader {
             Some(_) => Err(self.lines.error(format!("the field {field:?} is not a string; set text_field to the one that holds the text"))),
             None => {
                 let known: Vec<&str> = object.keys().take(8).map(String::as_str).collect();
-                let problem = format!("no field {field:?}; set text_field to the one that holds the text (fields here: {})", known.join(", "));
+                let problem =
+                    format!("no field {field:?}; set text_field to the one that holds the text (fields here: {})", known.join(", "));
                 Err(self.lines.error(problem))
             }
         }
@@ -209,10 +210,10 @@ mod tests {
     #[test]
     fn a_text_file_is_one_document_or_as_many_as_separators_end() {
         let file = write(b"first\r\nline\n---\n\n---\nsecond ---\n---");
-        assert_eq!(texts(TextReader::open(file.path(), Some("---")).unwrap()), [
-            ("document-1".to_owned(), "first\nline".to_owned()),
-            ("document-2".to_owned(), "second ---".to_owned()),
-        ]);
+        assert_eq!(
+            texts(TextReader::open(file.path(), Some("---")).unwrap()),
+            [("document-1".to_owned(), "first\nline".to_owned()), ("document-2".to_owned(), "second ---".to_owned()),]
+        );
         assert_eq!(texts(TextReader::open(file.path(), None).unwrap()).len(), 1);
     }
 

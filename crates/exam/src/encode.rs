@@ -102,12 +102,8 @@ mod tests {
         // 34 tokens, length 10: the last window predicts four tokens from seven.
         let tokens: Vec<u32> = (0..34).collect();
         let windows = rolling(&tokens, 100, 10);
-        let expected: [(Vec<u32>, usize); 4] = [
-            (std::iter::once(100).chain(0..10).collect(), 10),
-            ((9..20).collect(), 10),
-            ((19..30).collect(), 10),
-            ((23..34).collect(), 4),
-        ];
+        let expected: [(Vec<u32>, usize); 4] =
+            [(std::iter::once(100).chain(0..10).collect(), 10), ((9..20).collect(), 10), ((19..30).collect(), 10), ((23..34).collect(), 4)];
         for (window, (tokens, scored)) in windows.iter().zip(&expected) {
             assert_eq!((&window.tokens, window.scored), (tokens, *scored));
         }

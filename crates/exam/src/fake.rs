@@ -93,9 +93,7 @@ pub fn byte_tokenizer(merges: &[(&str, &str)], add_bos: bool) -> Result<ExamToke
     tokens.extend(merges.iter().map(|(a, b)| format!("{a}{b}")));
     let (bos, eos) = (tokens.len() as u32, tokens.len() as u32 + 1);
     let vocab: Map<String, Value> = tokens.into_iter().enumerate().map(|(id, token)| (token, json!(id))).collect();
-    let special = |id: u32, content: &str| {
-        json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true })
-    };
+    let special = |id: u32, content: &str| json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
     let level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
     let file = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,

@@ -28,9 +28,7 @@ mod tokenizer;
 pub use error::ExamError;
 pub use exam::{Content, Document, Exam, Question, load};
 pub use golden::{GoldenDiff, compare_golden, write_golden};
-pub use report::{
-    ChoiceScores, DocumentResult, ExamReport, Outcome, PerplexityScores, QuestionResult, SubjectScores, RULES_VERSION,
-};
+pub use report::{ChoiceScores, DocumentResult, ExamReport, Outcome, PerplexityScores, QuestionResult, RULES_VERSION, SubjectScores};
 pub use run::{RunOptions, run};
 pub use scorer::{Request, Rows, Score, Scorer, ScorerError};
 pub use source::{FileDigest, FileRole};

@@ -236,9 +236,7 @@ fn sample(report: &ExamReport, question: &Question, row: &QuestionResult) -> Val
         .choices
         .iter()
         .enumerate()
-        .map(|(i, choice)| {
-            (format!("gen_args_{i}"), json!({ "arg_0": question.prompt, "arg_1": Question::continuation(choice) }))
-        })
+        .map(|(i, choice)| (format!("gen_args_{i}"), json!({ "arg_0": question.prompt, "arg_1": Question::continuation(choice) })))
         .collect();
     let target = match (report.format, question.choices.get(question.gold)) {
         (ExamFormat::PubMedQa, Some(label)) => label.clone(),

@@ -7,9 +7,7 @@ use crate::encode::{Context, request, rolling};
 use crate::error::ExamError;
 use crate::exam::{Content, Document, Exam, Question};
 use crate::python_text::count_words;
-use crate::report::{
-    ChoiceScores, DocumentResult, ExamReport, Outcome, PerplexityScores, QuestionResult, RULES_VERSION, SubjectScores,
-};
+use crate::report::{ChoiceScores, DocumentResult, ExamReport, Outcome, PerplexityScores, QuestionResult, RULES_VERSION, SubjectScores};
 use crate::scorer::{Request, Score, Scorer};
 use crate::spec::{ExamFormat, Protocol};
 use crate::stats::{pooled_stderr, proportion_stderr};
@@ -237,11 +235,8 @@ fn measure(documents: &[Document], scores: &[Score], windows: &[(usize, u64)]) -
         });
     }
     let log_likelihood: f64 = rows.iter().map(|r| r.log_likelihood).sum();
-    let [tokens, words, bytes] = [
-        rows.iter().map(|r| r.tokens).sum::<u64>(),
-        rows.iter().map(|r| r.words).sum::<u64>(),
-        rows.iter().map(|r| r.bytes).sum::<u64>(),
-    ];
+    let [tokens, words, bytes] =
+        [rows.iter().map(|r| r.tokens).sum::<u64>(), rows.iter().map(|r| r.words).sum::<u64>(), rows.iter().map(|r| r.bytes).sum::<u64>()];
     let loss_per = |count: u64| -log_likelihood / count.max(1) as f64;
     PerplexityScores {
         log_likelihood,

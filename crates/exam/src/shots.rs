@@ -17,7 +17,11 @@ pub(crate) enum Shots {
     None,
     /// Subject -> the text of its demonstrations.
     First(BTreeMap<String, String>),
-    Drawn { pool: Vec<Item>, random: Box<PythonRandom>, draw: usize },
+    Drawn {
+        pool: Vec<Item>,
+        random: Box<PythonRandom>,
+        draw: usize,
+    },
 }
 
 impl Shots {

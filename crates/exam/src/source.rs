@@ -62,9 +62,8 @@ impl Source {
             return Err(fail(format!("larger than {MAX_FILE_BYTES} bytes; split it or give a smaller file")));
         }
         let sha256 = sha256_hex(&raw);
-        let mut text = String::from_utf8(raw).map_err(|e| {
-            fail(format!("not UTF-8 at byte {}; convert the file to UTF-8", e.utf8_error().valid_up_to()))
-        })?;
+        let mut text = String::from_utf8(raw)
+            .map_err(|e| fail(format!("not UTF-8 at byte {}; convert the file to UTF-8", e.utf8_error().valid_up_to())))?;
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
@@ -109,12 +108,7 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     pub fn fail(&self, field: &str, message: impl Into<String>) -> ExamError {
-        ExamError::Record {
-            file: self.file.to_owned(),
-            place: self.place.clone(),
-            field: field.to_owned(),
-            message: message.into(),
-        }
+        ExamError::Record { file: self.file.to_owned(), place: self.place.clone(), field: field.to_owned(), message: message.into() }
     }
 
     pub fn get(&self, field: &str) -> Result<&Value, ExamError> {

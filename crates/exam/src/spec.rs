@@ -135,9 +135,7 @@ impl ExamSpec {
             (ExamFormat::Perplexity, Protocol::Cloze) => {
                 Err(self.refuse("protocol", "perplexity is scored in rolling windows; leave the protocol out"))
             }
-            (ExamFormat::Perplexity, _) if self.shots > 0 => {
-                Err(self.refuse("shots", "perplexity has no demonstrations; set it to 0"))
-            }
+            (ExamFormat::Perplexity, _) if self.shots > 0 => Err(self.refuse("shots", "perplexity has no demonstrations; set it to 0")),
             (ExamFormat::Perplexity, _) => Ok(()),
             (_, Protocol::Rolling) => Err(self.refuse("protocol", "rolling is for perplexity; use letter or cloze")),
             _ => Ok(()),
@@ -154,9 +152,7 @@ pub(crate) fn select(available: usize, limit: Option<usize>, mode: LimitMode) ->
     match limit {
         Some(limit) if limit < available => match mode {
             LimitMode::Head => (0..limit).collect(),
-            LimitMode::Stride => {
-                (0..limit).map(|i| (i as u128 * available as u128 / limit as u128) as usize).collect()
-            }
+            LimitMode::Stride => (0..limit).map(|i| (i as u128 * available as u128 / limit as u128) as usize).collect(),
         },
         _ => (0..available).collect(),
     }

@@ -161,11 +161,7 @@ fn verify(object: &ObjectRef, bytes: u64, digest: Digest) -> Result<(), StoreErr
         return Ok(());
     }
     let shown = |bytes, digest| format!("{bytes} bytes, sha256 {digest}");
-    Err(StoreError::Corrupt {
-        path: object.path.clone(),
-        found: shown(bytes, digest),
-        recorded: shown(object.bytes, object.digest),
-    })
+    Err(StoreError::Corrupt { path: object.path.clone(), found: shown(bytes, digest), recorded: shown(object.bytes, object.digest) })
 }
 
 async fn blocking_io<T: Send + 'static>(

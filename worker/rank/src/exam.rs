@@ -31,7 +31,13 @@ pub fn run(job: &mut Job, stage: &StageName, variant: Variant, name: &ExamName) 
     let tokenizer = ExamTokenizer::from_folder(&exported).map_err(user)?;
     let exam = osler_exam::load(&task(job, &spec)?).map_err(exam_failure)?;
     let report = sit(&exam, &tokenizer, &model, &mut |done, total| {
-        job.progress(Progress { phase: "scoring".into(), done: done as u64, total: total as u64, unit: "requests".into(), ..Progress::default() });
+        job.progress(Progress {
+            phase: "scoring".into(),
+            done: done as u64,
+            total: total as u64,
+            unit: "requests".into(),
+            ..Progress::default()
+        });
     })?;
     let full = match variant {
         Variant::Full => None,
@@ -102,7 +108,13 @@ fn full_report(job: &Job, stage: &StageName, exam: &ExamName) -> anyhow::Result<
     serde_json::from_slice(&bytes).context("read the full model's exam report")
 }
 
-fn summarise(report: &ExamReport, full: Option<&ExamReport>, task: &ExamName, variant: Variant, protocol: Protocol) -> Result<ExamSummary, Failure> {
+fn summarise(
+    report: &ExamReport,
+    full: Option<&ExamReport>,
+    task: &ExamName,
+    variant: Variant,
+    protocol: Protocol,
+) -> Result<ExamSummary, Failure> {
     let (choice, perplexity) = (report.choice(), report.perplexity());
     let percent = |share: f64| share * 100.0;
     let paired = match (full, choice) {

@@ -40,7 +40,8 @@ pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
 
 /// What `transformers` and our own exams need to know about the tokenizer: its class, its special token, no BOS of its own.
 fn tokenizer_config(tokenizer: &std::path::Path, eos: Option<u32>, max_positions: u32) -> Result<Vec<u8>, Failure> {
-    let text: serde_json::Value = serde_json::from_slice(&fs::read(tokenizer).context("read tokenizer.json")?).context("read tokenizer.json")?;
+    let text: serde_json::Value =
+        serde_json::from_slice(&fs::read(tokenizer).context("read tokenizer.json")?).context("read tokenizer.json")?;
     let added = text["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
     let end = added.iter().find(|t| t["id"].as_u64() == eos.map(u64::from)).and_then(|t| t["content"].as_str());
     let config = json!({

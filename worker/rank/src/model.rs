@@ -34,7 +34,8 @@ pub fn vocabulary(job: &Job, stage: &StageSpec) -> Result<Vocabulary, Failure> {
             check_shape(&job.assignment.spec, &folder)?;
             let rows = folder.config().vocab;
             if rows < vocab_size as usize {
-                let problem = format!("the imported model has {rows} embeddings, the tokenizer {vocab_size} tokens: use the model's own tokenizer");
+                let problem =
+                    format!("the imported model has {rows} embeddings, the tokenizer {vocab_size} tokens: use the model's own tokenizer");
                 return Err(user(anyhow!(problem)));
             }
             rows

@@ -147,7 +147,9 @@ fn print(format: Format, reports: &[ExamReport]) -> Result<(), Failure> {
                     c.truncated
                 );
             }
-            (None, Some(p)) => println!("{}: perplexity {:.4}, {:.4} bits per byte (n {})", report.task, p.token_perplexity, p.bits_per_byte, report.n),
+            (None, Some(p)) => {
+                println!("{}: perplexity {:.4}, {:.4} bits per byte (n {})", report.task, p.token_perplexity, p.bits_per_byte, report.n)
+            }
             (None, None) => {}
         }
     }

@@ -68,7 +68,8 @@ fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Fail
     match &stage.from {
         Init::Scratch => Ok(()),
         Init::Stage(earlier) => {
-            let manifest = job.assignment.initial.as_ref().with_context(|| format!("the assignment lacks the last checkpoint of stage {earlier}"))?;
+            let manifest =
+                job.assignment.initial.as_ref().with_context(|| format!("the assignment lacks the last checkpoint of stage {earlier}"))?;
             let mut weights = SliceSet::open(&parts(job, manifest)?, trainer.layout()).map_err(failure)?;
             trainer.load_weights_only(&mut weights).map_err(failure)
         }

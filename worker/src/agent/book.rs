@@ -102,7 +102,8 @@ impl Book {
         for want in desired.wanted {
             if !self.processes.contains_key(&want.process) {
                 let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
-                let entry = Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
+                let entry =
+                    Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
                 self.processes.insert(want.process.clone(), entry);
                 actions.push(Action::Start(want.process.clone(), Box::new(assignment)));
             }

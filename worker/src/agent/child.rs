@@ -24,7 +24,10 @@ const TAIL_LINE_BYTES: usize = 2000;
 pub enum ChildEvent {
     Report(Report),
     /// The process is gone and reaped; every report that it wrote has been sent before this.
-    Exited { code: i32, log_tail: Vec<String> },
+    Exited {
+        code: i32,
+        log_tail: Vec<String>,
+    },
 }
 
 /// Dropping it kills the process.
@@ -107,11 +110,7 @@ async fn write_lines(mut stdin: process::ChildStdin, mut lines: mpsc::UnboundedR
     }
 }
 
-async fn wait(
-    mut child: process::Child,
-    killed: oneshot::Receiver<()>,
-    work: impl Future<Output = Vec<String>>,
-) -> (i32, Vec<String>) {
+async fn wait(mut child: process::Child, killed: oneshot::Receiver<()>, work: impl Future<Output = Vec<String>>) -> (i32, Vec<String>) {
     tokio::pin!(work);
     let tail = tokio::select! {
         tail = &mut work => tail,

@@ -106,5 +106,18 @@ fn version_1_vectors() {
 }
 
 // Made by tests/python/order_vectors.py, which is written from the specification and shares no code with it.
-const VECTORS: [(u16, u64, u64); 12] = [(1, 0, 14), (0, 0, 6), (1, 0, 12), (1, 0, 15), (1, 0, 24), (0, 0, 5), (1, 0, 7), (1, 0, 9), (1, 0, 13), (0, 0, 3), (1, 0, 17), (1, 0, 20)];
+const VECTORS: [(u16, u64, u64); 12] = [
+    (1, 0, 14),
+    (0, 0, 6),
+    (1, 0, 12),
+    (1, 0, 15),
+    (1, 0, 24),
+    (0, 0, 5),
+    (1, 0, 7),
+    (1, 0, 9),
+    (1, 0, 13),
+    (0, 0, 3),
+    (1, 0, 17),
+    (1, 0, 20),
+];
 const SUM_OF_STEP_7: &str = r#"{"count":4,"low":"78c85614a0517f26","high":"eeb663d437e881f9"}"#;

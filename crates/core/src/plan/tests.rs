@@ -12,7 +12,8 @@ fn every_job_can_be_reached_in_order() {
     let jobs = plan(&quickstart());
     let mut done = BTreeSet::new();
     while done.len() < jobs.len() {
-        let ready: Vec<_> = jobs.iter().filter(|(key, job)| !done.contains(*key) && job.needs.is_subset(&done)).map(|(k, _)| k.clone()).collect();
+        let ready: Vec<_> =
+            jobs.iter().filter(|(key, job)| !done.contains(*key) && job.needs.is_subset(&done)).map(|(k, _)| k.clone()).collect();
         assert!(!ready.is_empty(), "these can never start: {:?}", jobs.keys().filter(|k| !done.contains(*k)).collect::<Vec<_>>());
         done.extend(ready);
     }

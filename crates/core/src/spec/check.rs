@@ -136,7 +136,8 @@ impl Rules<'_> {
             return;
         }
         if files.is_empty() || files.len() > MAX_FILES {
-            self.report.problem(field, format!("found {} paths, expected 1 to {MAX_FILES}; a glob such as \"*.xml.gz\" is one", files.len()));
+            self.report
+                .problem(field, format!("found {} paths, expected 1 to {MAX_FILES}; a glob such as \"*.xml.gz\" is one", files.len()));
             return;
         }
         let mut seen = BTreeSet::new();

@@ -216,11 +216,20 @@ pub struct OptimizerSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum ScheduleSpec {
-    Constant { warmup_steps: u64 },
+    Constant {
+        warmup_steps: u64,
+    },
     /// Linear warm-up, then half a cosine down to `min_ratio`.
-    Cosine { warmup_steps: u64, min_ratio: f64 },
+    Cosine {
+        warmup_steps: u64,
+        min_ratio: f64,
+    },
     /// Warm-up, stable, then a linear decay over the last `decay_steps`.
-    Wsd { warmup_steps: u64, decay_steps: u64, min_ratio: f64 },
+    Wsd {
+        warmup_steps: u64,
+        decay_steps: u64,
+        min_ratio: f64,
+    },
 }
 
 impl ScheduleSpec {

@@ -45,8 +45,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let (quantize, exams, gates) = after::read_after_stage(&mut root, &stages, report, &mut labels);
     let checkpoint = read_checkpoint(&mut root);
     root.finish();
-    let spec =
-        RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, checkpoint, resources };
+    let spec = RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, checkpoint, resources };
     check::rules(&spec, &labels, report);
     Some(spec)
 }

@@ -7,9 +7,9 @@ mod node;
 mod problem;
 mod read;
 
-pub use problem::{Problem, Problems};
 pub(super) use node::{Node, Value, quoted};
 pub(super) use problem::{Origin, Report};
+pub use problem::{Problem, Problems};
 pub(super) use read::{OneOrMany, Read, Tokens, Word};
 
 use std::collections::{BTreeMap, BTreeSet};

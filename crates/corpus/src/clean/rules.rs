@@ -143,7 +143,14 @@ mod tests {
             (|_, r| r.min_words = 8, Rule::TooShort, "7 words"),
             (|_, r| r.max_words = Some(6), Rule::TooLong, "7 words"),
             (|d, r| (*d, r.require_abstract) = (Document::default(), false), Rule::Empty, ""),
-            (|d, r| { d.retracted = true; r.languages = vec!["eng".into()] }, Rule::Retracted, ""),
+            (
+                |d, r| {
+                    d.retracted = true;
+                    r.languages = vec!["eng".into()]
+                },
+                Rule::Retracted,
+                "",
+            ),
             (|d, _| *d = Document { kind: Kind::Text, text: Some(" ".into()), ..Document::default() }, Rule::Empty, ""),
         ];
         for (change, rule, detail) in cases {
@@ -155,7 +162,12 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_off_removes_nothing() {
-        let rules = CleanRules { drop_retracted: false, strip_copyright: false, languages: vec!["eng".into(), "GER".into()], ..CleanRules::default() };
+        let rules = CleanRules {
+            drop_retracted: false,
+            strip_copyright: false,
+            languages: vec!["eng".into(), "GER".into()],
+            ..CleanRules::default()
+        };
         let (text, _) = apply(&Document { retracted: true, ..document() }, &rules).unwrap();
         assert!(text.ends_with("Copyright 2001 Rest Inc."));
     }
@@ -163,8 +175,13 @@ mod tests {
     #[test]
     fn titles_come_without_brackets_and_fall_back_to_the_vernacular() {
         for (given, expected) in [
-            ("[Foo].", "Foo"), ("[Foo]", "Foo"), ("[A] and [B].", "[A] and [B]."), ("Foo [bar].", "Foo [bar]."),
-            ("[Not Available].", "Volkstitel"), ("", "Volkstitel"), ("[Foo?]", "Foo?"),
+            ("[Foo].", "Foo"),
+            ("[Foo]", "Foo"),
+            ("[A] and [B].", "[A] and [B]."),
+            ("Foo [bar].", "Foo [bar]."),
+            ("[Not Available].", "Volkstitel"),
+            ("", "Volkstitel"),
+            ("[Foo?]", "Foo?"),
         ] {
             let doc = Document { title: given.into(), vernacular_title: Some("Volkstitel".into()), ..Document::default() };
             assert_eq!(title(&doc), expected, "{given}");

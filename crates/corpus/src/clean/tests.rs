@@ -19,8 +19,10 @@ fn article(pmid: u32, language: &str, text: &str) -> String {
 fn every_record_is_kept_or_logged_and_leaves_a_tombstone() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (folder.path().join("a.xml"), folder.path().join("out"));
-    let records = [article(1, "eng", "Some words."), article(2, "ger", "Worte."), article(3, "eng", ""), article(4, "eng", "More.")].concat();
-    std::fs::write(&source, format!("<PubmedArticleSet>{records}<DeleteCitation><PMID>9</PMID></DeleteCitation></PubmedArticleSet>")).unwrap();
+    let records =
+        [article(1, "eng", "Some words."), article(2, "ger", "Worte."), article(3, "eng", ""), article(4, "eng", "More.")].concat();
+    std::fs::write(&source, format!("<PubmedArticleSet>{records}<DeleteCitation><PMID>9</PMID></DeleteCitation></PubmedArticleSet>"))
+        .unwrap();
     let output = clean_source(&source, 3, &corpus(), &out).unwrap();
     assert_eq!((output.records, output.deletions, output.words), (4, 1, 7));
     assert_eq!((output.documents.records, output.removed.records, output.tombstones.records), (2, 2, 3));

@@ -52,7 +52,10 @@ impl Dataset {
             let file = File::open(&path).map_err(Error::io("open", &path))?;
             let size = file.metadata().map_err(Error::io("read", &path))?.len();
             if size != shard.bin.bytes {
-                return Err(Error::file(&path, format!("the file has {size} bytes, the manifest says {}; fetch it again", shard.bin.bytes)));
+                return Err(Error::file(
+                    &path,
+                    format!("the file has {size} bytes, the manifest says {}; fetch it again", shard.bin.bytes),
+                ));
             }
             if verify == Verify::Full {
                 let idx = folder.join(&shard.idx.name);
@@ -107,5 +110,9 @@ impl Dataset {
 
 fn check_digest(path: &Path, expected: Digest) -> Result<()> {
     let (found, _) = digest_file(path)?;
-    if found == expected { Ok(()) } else { Err(Error::file(path, format!("the content has digest {found}, the manifest says {expected}; fetch it again"))) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::file(path, format!("the content has digest {found}, the manifest says {expected}; fetch it again")))
+    }
 }

@@ -32,7 +32,8 @@ fn texts(count: usize) -> Vec<String> {
 
 /// All tokens of each chunk, as packing should store them.
 fn streams(chunks: &[Vec<String>], tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
-    let stream = |chunk: &Vec<String>| chunk.iter().flat_map(|t| tokenizer.encode(t).unwrap().into_iter().chain([tokenizer.eos()])).collect();
+    let stream =
+        |chunk: &Vec<String>| chunk.iter().flat_map(|t| tokenizer.encode(t).unwrap().into_iter().chain([tokenizer.eos()])).collect();
     chunks.iter().map(stream).collect()
 }
 
@@ -78,7 +79,9 @@ proptest! {
 
 #[test]
 fn the_number_of_windows_is_exact_at_the_edges() {
-    for (tokens, length, windows) in [(0, 4, 0), (1, 4, 0), (4, 4, 0), (5, 4, 1), (8, 4, 1), (9, 4, 2), (2, 1, 1), (u64::MAX, 1, u64::MAX - 1), (9, 0, 0)] {
+    for (tokens, length, windows) in
+        [(0, 4, 0), (1, 4, 0), (4, 4, 0), (5, 4, 1), (8, 4, 1), (9, 4, 2), (2, 1, 1), (u64::MAX, 1, u64::MAX - 1), (9, 0, 0)]
+    {
         assert_eq!(sequences_in(tokens, length), windows, "{tokens} tokens, length {length}");
     }
 }

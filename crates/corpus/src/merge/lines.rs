@@ -75,7 +75,11 @@ impl Records {
             (None, _) => false,
         };
         let lines = if document_first { &self.documents } else { &self.tombstones };
-        let record = if document_first { self.next_document.take().map(Record::Document) } else { self.next_tombstone.take().map(Record::Tombstone) };
+        let record = if document_first {
+            self.next_document.take().map(Record::Document)
+        } else {
+            self.next_tombstone.take().map(Record::Tombstone)
+        };
         let place = match &record {
             None => return Ok(None),
             Some(Record::Document(d)) => (d.source_index, d.ordinal),

@@ -60,7 +60,8 @@ fn check(sources: &[&str], kept: &[(&str, &str)], removed: &[(&str, Rule, &str)]
     assert_eq!(found, kept.iter().map(|(id, text)| (id.to_string(), text.to_string())).collect::<Vec<_>>());
     let log = std::fs::read_to_string(out.join("removed.jsonl")).unwrap();
     let log: Vec<Removed> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let expected: Vec<_> = removed.iter().map(|(id, rule, detail)| Removed { id: id.to_string(), rule: *rule, detail: detail.to_string() }).collect();
+    let expected: Vec<_> =
+        removed.iter().map(|(id, rule, detail)| Removed { id: id.to_string(), rule: *rule, detail: detail.to_string() }).collect();
     assert_eq!(log, expected);
     assert_eq!(output.removed_by_rule.values().sum::<u64>(), removed.len() as u64);
 }
@@ -70,10 +71,11 @@ fn the_later_record_of_a_pmid_replaces_the_earlier() {
     use Rule::{Deleted, Duplicate, Superseded};
     check(&["1=old 2=two", "1=new"], &[("2", "two"), ("1", "new")], &[("1", Superseded, "by source 1 record 0")]);
     check(&["1=old 1=new"], &[("1", "new")], &[("1", Superseded, "by source 0 record 1")]);
-    check(&["1=a 2=two", "1=b", "1=c"], &[("2", "two"), ("1", "c")], &[
-        ("1", Superseded, "by source 2 record 0"),
-        ("1", Superseded, "by source 2 record 0"),
-    ]);
+    check(
+        &["1=a 2=two", "1=b", "1=c"],
+        &[("2", "two"), ("1", "c")],
+        &[("1", Superseded, "by source 2 record 0"), ("1", Superseded, "by source 2 record 0")],
+    );
     // Withdrawn; withdrawn in the file that brings it; back again after that; withdrawn before it was ever there.
     check(&["1=one 2=two", "-1"], &[("2", "two")], &[("1", Deleted, "withdrawn in source 1")]);
     check(&["1=one 2=two -1"], &[("2", "two")], &[("1", Deleted, "withdrawn in source 0")]);
@@ -93,7 +95,11 @@ fn the_later_record_of_a_pmid_replaces_the_earlier() {
 fn outside_pubmed_equal_ids_do_not_replace_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let corpus = corpus(CorpusFormat::Jsonl);
-    let inputs: Vec<_> = (0..2).map(|i| clean(folder.path(), i, &format!("{{\"id\":0,\"text\":\"text {i}\"}}\n{{\"text\":\"more {i}\"}}\n{{\"text\":\"\"}}"), &corpus)).collect();
+    let inputs: Vec<_> = (0..2)
+        .map(|i| {
+            clean(folder.path(), i, &format!("{{\"id\":0,\"text\":\"text {i}\"}}\n{{\"text\":\"more {i}\"}}\n{{\"text\":\"\"}}"), &corpus)
+        })
+        .collect();
     let out = folder.path().join("merged");
     let output = merge(&inputs, &name(), &corpus, 1, &out).unwrap();
     let ids: Vec<_> = documents(&out, &output.train).into_iter().map(|d| d.id).collect();

@@ -20,7 +20,9 @@ fn set(records: &str) -> String {
 
 /// A record with `extra` in its citation and `article` in its article.
 fn record(article: &str, extra: &str) -> String {
-    format!("<PubmedArticle><MedlineCitation><PMID Version=\"1\">7</PMID><Article>{article}</Article>{extra}</MedlineCitation><PubmedData><ArticleIdList><ArticleId>9</ArticleId></ArticleIdList></PubmedData></PubmedArticle>")
+    format!(
+        "<PubmedArticle><MedlineCitation><PMID Version=\"1\">7</PMID><Article>{article}</Article>{extra}</MedlineCitation><PubmedData><ArticleIdList><ArticleId>9</ArticleId></ArticleIdList></PubmedData></PubmedArticle>"
+    )
 }
 
 fn one(article: &str, extra: &str) -> Document {
@@ -48,8 +50,14 @@ fn mixed_content_becomes_the_text_that_one_reads() {
         ("x &#x3B1;&amp;&#946; &lt;5 &gt; &quot;q&apos;", "x \u{3b1}&\u{3b2} <5 > \"q'"),
         ("a<![CDATA[ <b> & ]]>c", "a <b> & c"),
         ("one<!-- not this <i> -->two<?pi nor this?>", "onetwo"),
-        ("if <mml:math xmlns:mml=\"http://www.w3.org/1998/Math/MathML\"><mml:mi>x</mml:mi><mml:mo>&lt;</mml:mo><mml:mn>3</mml:mn></mml:math>.", "if x<3."),
-        ("<mml:math><mml:semantics><mml:mi>y</mml:mi><mml:annotation encoding=\"TeX\">\\y</mml:annotation></mml:semantics></mml:math>!", "y!"),
+        (
+            "if <mml:math xmlns:mml=\"http://www.w3.org/1998/Math/MathML\"><mml:mi>x</mml:mi><mml:mo>&lt;</mml:mo><mml:mn>3</mml:mn></mml:math>.",
+            "if x<3.",
+        ),
+        (
+            "<mml:math><mml:semantics><mml:mi>y</mml:mi><mml:annotation encoding=\"TeX\">\\y</mml:annotation></mml:semantics></mml:math>!",
+            "y!",
+        ),
         ("thin\u{2009}and&#160;hard", "thin and hard"),
         ("a<i/>b", "ab"),
         ("", ""),
@@ -84,7 +92,10 @@ fn other_abstracts_do_not_mix_with_the_abstract() {
 
 #[test]
 fn the_record_s_own_pmid_counts_and_not_those_it_mentions() {
-    let doc = one("", "<CommentsCorrectionsList><CommentsCorrections RefType=\"Cites\"><PMID Version=\"3\">99</PMID></CommentsCorrections></CommentsCorrectionsList>");
+    let doc = one(
+        "",
+        "<CommentsCorrectionsList><CommentsCorrections RefType=\"Cites\"><PMID Version=\"3\">99</PMID></CommentsCorrections></CommentsCorrectionsList>",
+    );
     assert_eq!((doc.id.as_str(), doc.pmid.as_deref(), doc.version, doc.retracted), ("7", Some("7"), 1, false));
     let second = set("<PubmedArticle><MedlineCitation><PMID Version=\"2\">7</PMID></MedlineCitation></PubmedArticle>");
     assert_eq!(read(second.as_bytes()).unwrap()[0].version, 2);
@@ -92,8 +103,12 @@ fn the_record_s_own_pmid_counts_and_not_those_it_mentions() {
 
 #[test]
 fn a_retraction_is_seen_in_either_form() {
-    let by_type = one("<PublicationTypeList><PublicationType UI=\"D016441\">Retracted Publication</PublicationType></PublicationTypeList>", "");
-    let by_notice = one("", "<CommentsCorrectionsList><CommentsCorrections RefType=\"RetractionIn\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>");
+    let by_type =
+        one("<PublicationTypeList><PublicationType UI=\"D016441\">Retracted Publication</PublicationType></PublicationTypeList>", "");
+    let by_notice = one(
+        "",
+        "<CommentsCorrectionsList><CommentsCorrections RefType=\"RetractionIn\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>",
+    );
     let notice_itself = one(
         "<PublicationTypeList><PublicationType>Retraction of Publication</PublicationType></PublicationTypeList>",
         "<CommentsCorrectionsList><CommentsCorrections RefType=\"RetractionOf\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>",
@@ -108,7 +123,10 @@ fn dates_come_in_many_forms() {
         ("<Year>2000</Year><Month>Feb</Month><Day>24</Day>", date(2000, Some(2), Some(24))),
         ("<Year>2000</Year><Month>02</Month>", date(2000, Some(2), None)),
         ("<Year>2000</Year><Season>Spring</Season>", Some(Date { season: Some("Spring".into()), ..date(2000, None, None).unwrap() })),
-        ("<MedlineDate>1998 Dec-1999 Jan</MedlineDate>", Some(Date { medline_date: Some("1998 Dec-1999 Jan".into()), ..date(1998, None, None).unwrap() })),
+        (
+            "<MedlineDate>1998 Dec-1999 Jan</MedlineDate>",
+            Some(Date { medline_date: Some("1998 Dec-1999 Jan".into()), ..date(1998, None, None).unwrap() }),
+        ),
         ("", None),
     ] {
         let doc = one(&format!("<Journal><JournalIssue><PubDate>{xml}</PubDate></JournalIssue><Title>J  T</Title></Journal>"), "");
@@ -143,7 +161,10 @@ fn withdrawn_pmids_come_in_their_place() {
 
 #[test]
 fn vernacular_titles_and_languages_are_kept() {
-    let doc = one("<ArticleTitle>[On rest].</ArticleTitle><Language>ger</Language><Language>fre</Language><VernacularTitle>\u{dc}ber Ruhe.</VernacularTitle>", "");
+    let doc = one(
+        "<ArticleTitle>[On rest].</ArticleTitle><Language>ger</Language><Language>fre</Language><VernacularTitle>\u{dc}ber Ruhe.</VernacularTitle>",
+        "",
+    );
     assert_eq!((doc.title.as_str(), doc.vernacular_title.as_deref()), ("[On rest].", Some("\u{dc}ber Ruhe.")));
     assert_eq!(doc.language, ["ger", "fre"]);
 }
@@ -152,7 +173,8 @@ fn vernacular_titles_and_languages_are_kept() {
 fn entity_declarations_are_refused_and_nothing_is_expanded() {
     let bomb = "<!DOCTYPE PubmedArticleSet [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;\">]><PubmedArticleSet/>";
     check_refused(bomb.as_bytes(), "the DOCTYPE declares entities", 0);
-    let external = "<!DOCTYPE PubmedArticleSet SYSTEM \"file:///etc/passwd\" [<!ENTITY % x SYSTEM \"http://x.invalid\"> %x;]><PubmedArticleSet/>";
+    let external =
+        "<!DOCTYPE PubmedArticleSet SYSTEM \"file:///etc/passwd\" [<!ENTITY % x SYSTEM \"http://x.invalid\"> %x;]><PubmedArticleSet/>";
     check_refused(external.as_bytes(), "the DOCTYPE declares entities", 0);
     let unknown = set(&record("<ArticleTitle>a&nbsp;b</ArticleTitle>", ""));
     check_refused(unknown.as_bytes(), "unknown entity &nbsp;", unknown.find("&nbsp;").unwrap());
@@ -185,7 +207,10 @@ fn other_encodings_are_refused_with_the_place() {
     let with_mark = [&[0xef, 0xbb, 0xbf], xml.as_bytes()].concat();
     assert_eq!(read(&with_mark).unwrap().len(), 1);
     let broken = [&[0xef, 0xbb, 0xbf], set(&record("<ArticleTitle>&x;</ArticleTitle>", "")).as_bytes()].concat();
-    assert!(error(&broken).contains(&format!("byte {} ", broken.windows(3).position(|w| w == b"&x;").unwrap())), "the mark counts as bytes");
+    assert!(
+        error(&broken).contains(&format!("byte {} ", broken.windows(3).position(|w| w == b"&x;").unwrap())),
+        "the mark counts as bytes"
+    );
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -227,7 +252,13 @@ fn a_record_without_a_usable_pmid_is_named_by_its_place() {
     let bad = "<PubmedArticle><MedlineCitation><Article/></MedlineCitation></PubmedArticle>";
     let xml = set(&format!("{good}{bad}"));
     check_refused(xml.as_bytes(), "the record that begins here has no PMID", xml.rfind("<PubmedArticle>").unwrap());
-    for (pmid, words) in [("", "is not a number"), ("12a", "is not a number"), ("-3", "is not a number"), ("0", "is not a number"), ("1234567890123", "is not a number")] {
+    for (pmid, words) in [
+        ("", "is not a number"),
+        ("12a", "is not a number"),
+        ("-3", "is not a number"),
+        ("0", "is not a number"),
+        ("1234567890123", "is not a number"),
+    ] {
         let xml = set(&good.replace(">7<", &format!(">{pmid}<")));
         check_refused(xml.as_bytes(), words, xml.find("<PMID").unwrap());
     }
@@ -284,7 +315,14 @@ fn the_real_files_give_the_known_counts() {
     let with_abstract = every15.iter().filter(|d| !d.abstract_sections.is_empty()).count();
     assert_eq!((every15.len(), with_abstract), (2000, 988));
     assert!(every15.iter().all(|d| d.dates.published.is_some() && !d.language.is_empty() && d.journal.is_some()));
-    for name in ["biopython_pubmed1.xml", "biopython_pubmed2.xml", "biopython_pubmed4.xml", "pubmed21n1000.xml.gz", "pubmed21n1002.xml.gz", "pubmed21n1004.xml.gz"] {
+    for name in [
+        "biopython_pubmed1.xml",
+        "biopython_pubmed2.xml",
+        "biopython_pubmed4.xml",
+        "pubmed21n1000.xml.gz",
+        "pubmed21n1002.xml.gz",
+        "pubmed21n1004.xml.gz",
+    ] {
         assert!(!read(name).is_empty(), "{name}");
     }
 }

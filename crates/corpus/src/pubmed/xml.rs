@@ -250,7 +250,9 @@ fn resolve(reference: &BytesRef) -> Result<char, String> {
     match reference.resolve_char_ref() {
         Ok(Some(c)) if c >= ' ' || matches!(c, '\t' | '\n' | '\r') => Ok(c),
         Ok(Some(_)) | Err(_) => Err(format!("&{shown}; is not a character that XML allows")),
-        Ok(None) => Err(format!("unknown entity &{shown};: only lt, gt, amp, quot, apos and character numbers are known, and no DTD is read")),
+        Ok(None) => {
+            Err(format!("unknown entity &{shown};: only lt, gt, amp, quot, apos and character numbers are known, and no DTD is read"))
+        }
     }
 }
 

@@ -42,7 +42,12 @@ impl Learner {
 
     /// Learns until `tokens` ids exist or no pair occurs `min_count` times. `tie` decides between pairs of one count: the smallest key is merged
     /// first; it sees the pair and the spellings so far.
-    pub(super) fn learn<K: Ord>(mut self, tokens: usize, min_count: u64, tie: impl Fn(Pair, &[Vec<u8>]) -> K) -> (Vec<Vec<u8>>, Vec<Merge>) {
+    pub(super) fn learn<K: Ord>(
+        mut self,
+        tokens: usize,
+        min_count: u64,
+        tie: impl Fn(Pair, &[Vec<u8>]) -> K,
+    ) -> (Vec<Vec<u8>>, Vec<Merge>) {
         let mut heap: BinaryHeap<(u64, Reverse<K>, Pair)> =
             self.counts.iter().map(|(pair, count)| (*count, Reverse(tie(*pair, &self.spellings)), *pair)).collect();
         let mut merges = Vec::new();

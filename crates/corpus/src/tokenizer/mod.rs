@@ -27,7 +27,8 @@ impl Tokenizer {
     /// Loads a `tokenizer.json`. The end-of-text token is the `eos_token` of a `tokenizer_config.json` beside it, or else `<|endoftext|>`.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = read_bounded(path)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::file(path, format!("not a usable tokenizer.json: {e}")))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::file(path, format!("not a usable tokenizer.json: {e}")))?;
         // Nothing may be cut or filled up behind the back of packing; and texts do not forge special tokens.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(path, e.to_string()))?;
@@ -62,7 +63,8 @@ impl Tokenizer {
 
     /// The ids of a text, without any special token before or after.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| Error::Unusable(format!("tokenizing a text of {} bytes: {e}", text.len())))?;
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|e| Error::Unusable(format!("tokenizing a text of {} bytes: {e}", text.len())))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -90,7 +92,8 @@ fn configured_eos(path: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }
-    let config: serde_json::Value = serde_json::from_slice(&read_bounded(path)?).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
+    let config: serde_json::Value =
+        serde_json::from_slice(&read_bounded(path)?).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
     match config.get("eos_token") {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(token)) => Ok(Some(token.clone())),

@@ -132,9 +132,11 @@ fn build(words: &HashMap<String, u64>, vocab_size: u32, min_frequency: u32) -> R
     let failed = |e: tokenizers::Error| Error::Unusable(format!("building the tokenizer: {e}"));
     let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     alphabet.sort_unstable();
-    let base: Vec<Vec<u8>> = std::iter::once(END_OF_TEXT.into()).chain(alphabet.iter().map(char::to_string)).map(String::into_bytes).collect();
+    let base: Vec<Vec<u8>> =
+        std::iter::once(END_OF_TEXT.into()).chain(alphabet.iter().map(char::to_string)).map(String::into_bytes).collect();
     let ids: HashMap<char, u32> = alphabet.iter().copied().zip(1..).collect();
-    let sorted: BTreeMap<&String, u64> = words.iter().filter(|(word, _)| word.len() <= MAX_WORD).map(|(word, count)| (word, *count)).collect();
+    let sorted: BTreeMap<&String, u64> =
+        words.iter().filter(|(word, _)| word.len() <= MAX_WORD).map(|(word, count)| (word, *count)).collect();
     let words = sorted.into_iter().map(|(word, count)| (word.chars().filter_map(|c| ids.get(&c).copied()).collect(), count)).collect();
     let (spellings, merges) = Learner::new(base, words).learn(vocab_size as usize, u64::from(min_frequency), |pair, _| pair);
 
@@ -157,8 +159,15 @@ mod tests {
         let mut output = Output::create(folder, "train-00000.jsonl").unwrap();
         for (ordinal, text) in (0..).zip(texts) {
             let text_digest = crate::normal::text_digest(text);
-            let document =
-                CleanDocument { id: ordinal.to_string(), version: 1, source_index: 0, ordinal, words: 1, text_digest, text: (*text).into() };
+            let document = CleanDocument {
+                id: ordinal.to_string(),
+                version: 1,
+                source_index: 0,
+                ordinal,
+                words: 1,
+                text_digest,
+                text: (*text).into(),
+            };
             output.json_line(&document).unwrap();
         }
         output.finish().unwrap();
@@ -225,7 +234,10 @@ mod tests {
         let info = train_tokenizer(&[train], 290, 2, &out).unwrap();
         assert_eq!(info.vocab_size - MIN_VOCAB, info.merges, "otherwise the library's result is not determined");
         let mut theirs = tokenizers::Tokenizer::new(BPE::default());
-        theirs.with_pre_tokenizer(Some(pre_tokenizer())).with_decoder(Some(ByteLevel::default())).with_post_processor(Some(pre_tokenizer()));
+        theirs
+            .with_pre_tokenizer(Some(pre_tokenizer()))
+            .with_decoder(Some(ByteLevel::default()))
+            .with_post_processor(Some(pre_tokenizer()));
         let mut trainer: TrainerWrapper = BpeTrainer::builder()
             .show_progress(false)
             .vocab_size(290)
@@ -255,8 +267,7 @@ mod tests {
         let base = alphabet.iter().map(|c| vec![byte(*c)]).collect();
         let words = words.iter().map(|(w, n)| (w.chars().map(|c| ids[&c]).collect(), *n)).collect();
         let expected = std::fs::read_to_string(data.join("train-bpe-reference-merges.txt")).unwrap();
-        let expected: Vec<Vec<u8>> =
-            expected.lines().map(|line| line.chars().filter(|c| *c != ' ').map(byte).collect()).collect();
+        let expected: Vec<Vec<u8>> = expected.lines().map(|line| line.chars().filter(|c| *c != ' ').map(byte).collect()).collect();
         let greater = |pair: Pair, spell: &[Vec<u8>]| std::cmp::Reverse((spell[pair.0 as usize].clone(), spell[pair.1 as usize].clone()));
         let (spellings, _) = Learner::new(base, words).learn(256 + expected.len(), 1, greater);
         assert!(expected.len() > 200);

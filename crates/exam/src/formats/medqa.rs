@@ -13,8 +13,7 @@ pub(super) fn read(source: &Source) -> Result<Vec<Item>, ExamError> {
         .enumerate()
         .map(|(index, record)| {
             let record = record?;
-            let (question, options, gold) =
-                if record.map.contains_key("sent1") { hugging_face(&record)? } else { official(&record)? };
+            let (question, options, gold) = if record.map.contains_key("sent1") { hugging_face(&record)? } else { official(&record)? };
             // Official records have no id; their position is their name.
             let id = record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.stem));
             let doc = Value::Object(record.map);
@@ -40,8 +39,7 @@ fn official(record: &Record) -> Result<Parts, ExamError> {
         options.push(record.string_value(&field, value)?);
     }
     let index = record.string("answer_idx")?;
-    let gold = letter(&index)
-        .ok_or_else(|| record.fail("answer_idx", format!("{:?} is not one of A, B, C, D", shorten(&index))))?;
+    let gold = letter(&index).ok_or_else(|| record.fail("answer_idx", format!("{:?} is not one of A, B, C, D", shorten(&index))))?;
     if record.map.contains_key("answer") && Some(&record.string("answer")?) != options.get(gold) {
         return Err(record.fail("answer", format!("differs from option {index}, which `answer_idx` names")));
     }

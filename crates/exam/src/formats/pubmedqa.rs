@@ -49,9 +49,9 @@ fn choose(source: &Source, list: Vec<(String, Value)>, records: Vec<Item>) -> Re
     list.into_iter()
         .map(|(pmid, label)| {
             let entry = Record { file: &source.file, place: format!("record {:?}", shorten(&pmid)), map: Map::new() };
-            let item = by_id.remove(&pmid).ok_or_else(|| {
-                entry.fail("pmid", "not among the records; give ori_pqal.json beside the ground-truth list")
-            })?;
+            let item = by_id
+                .remove(&pmid)
+                .ok_or_else(|| entry.fail("pmid", "not among the records; give ori_pqal.json beside the ground-truth list"))?;
             let gold = label_position(&entry, "label", &label)?;
             if gold != item.gold {
                 return Err(entry.fail("label", "differs from the record's final_decision; the two files do not belong together"));

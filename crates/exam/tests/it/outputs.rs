@@ -37,14 +37,33 @@ fn results_have_the_reference_keys() {
     let pubmedqa = sit(&named("pubmedqa", ExamFormat::PubMedQa, vec![folder.file("p.json", PUBMEDQA)]), 1);
     let files = vec![folder.file("anatomy_test.csv", ANATOMY), folder.file("virology_test.csv", ANATOMY)];
     let mmlu = sit(&named("mmlu", ExamFormat::Mmlu, files), 1);
-    let limited = load(&ExamSpec { limit: Some(1), name: "limited".into(), ..spec(ExamFormat::Mmlu, vec![folder.file("biology_test.csv", ANATOMY)]) });
+    let limited = load(&ExamSpec {
+        limit: Some(1),
+        name: "limited".into(),
+        ..spec(ExamFormat::Mmlu, vec![folder.file("biology_test.csv", ANATOMY)])
+    });
     let limited = sit(&limited.unwrap(), 1);
     let text = sit(&named("heldout", ExamFormat::Perplexity, vec![folder.file("t.txt", "Some words.")]), 1);
     let tokenizer = byte_tokenizer(&[], true).unwrap();
     let value = results(&[&medmcqa, &pubmedqa, &mmlu, &limited, &text], &tokenizer, &meta()).unwrap();
     for key in [
-        "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", "git_hash", "date",
-        "tokenizer_pad_token", "tokenizer_eos_token", "tokenizer_bos_token", "eot_token_id", "max_length", "task_hashes",
+        "results",
+        "groups",
+        "group_subtasks",
+        "configs",
+        "versions",
+        "n-shot",
+        "higher_is_better",
+        "n-samples",
+        "config",
+        "git_hash",
+        "date",
+        "tokenizer_pad_token",
+        "tokenizer_eos_token",
+        "tokenizer_bos_token",
+        "eot_token_id",
+        "max_length",
+        "task_hashes",
         "total_evaluation_time_seconds",
     ] {
         assert!(value.get(key).is_some(), "{key}");

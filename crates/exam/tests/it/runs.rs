@@ -2,7 +2,8 @@
 
 use osler_exam::fake::{FakeRule, FakeScorer, byte_tokenizer};
 use osler_exam::{
-    Document, Exam, ExamError, ExamFormat, ExamReport, ExamSpec, Protocol, Request, RunOptions, Score, Scorer, ScorerError, load, paired, run,
+    Document, Exam, ExamError, ExamFormat, ExamReport, ExamSpec, Protocol, Request, RunOptions, Score, Scorer, ScorerError, load, paired,
+    run,
 };
 
 use crate::files::{Folder, MEDMCQA, spec};

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use osler_exam::fake::{FakeRule, FakeScorer, byte_tokenizer};
 use osler_exam::{
-    ExamFormat, ExamReport, ExamSpec, ExamTokenizer, LimitMode, Protocol, Request, RunOptions, Score, Scorer, ScorerError, compare_golden, load, run,
+    ExamFormat, ExamReport, ExamSpec, ExamTokenizer, LimitMode, Protocol, Request, RunOptions, Score, Scorer, ScorerError, compare_golden,
+    load, run,
 };
 use serde_json::Value;
 
@@ -86,7 +87,8 @@ fn prompts_have_as_many_tokens_as_in_the_golden_files() {
     let Some(data) = data("prompts_have_as_many_tokens_as_in_the_golden_files") else { return };
     let tokenizer = ExamTokenizer::from_folder(&data.join("stories260k/hf")).unwrap();
     assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.adds_bos()), (Some(1), Some(2), true));
-    let head = |format, files, limit| ExamSpec { limit: Some(limit), limit_mode: LimitMode::Head, ..ExamSpec::new("golden", format, files) };
+    let head =
+        |format, files, limit| ExamSpec { limit: Some(limit), limit_mode: LimitMode::Head, ..ExamSpec::new("golden", format, files) };
     let anatomy = || mmlu(&data, "test", &["anatomy"]);
     let table = [
         ("medmcqa_0shot", head(ExamFormat::MedMcqa, vec![data.join("medmcqa/dev.json")], 300), 300, 0),

@@ -24,7 +24,12 @@ fn mmlu_shows_the_first_of_its_dev_file() {
 }
 
 fn pool(n: usize, prefix: &str) -> String {
-    let record = |i| format!("{{\"id\":\"{prefix}{i}\",\"question\":\"{prefix}{i}\",\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"cop\":{}}}\n", i % 4);
+    let record = |i| {
+        format!(
+            "{{\"id\":\"{prefix}{i}\",\"question\":\"{prefix}{i}\",\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"cop\":{}}}\n",
+            i % 4
+        )
+    };
     (0..n).map(record).collect()
 }
 

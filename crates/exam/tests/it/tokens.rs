@@ -35,7 +35,8 @@ fn ask(tokenizer: &ExamTokenizer, prompt: &str, choice: &str, max: usize) -> Res
         doc: serde_json::Value::Null,
     };
     let spec = ExamSpec::new("x", ExamFormat::MedMcqa, vec![]);
-    let exam = Exam { spec, content: Content::Questions(vec![question]), available: 1, available_by_subject: Default::default(), digests: vec![] };
+    let exam =
+        Exam { spec, content: Content::Questions(vec![question]), available: 1, available_by_subject: Default::default(), digests: vec![] };
     let mut listener = Listener { max_length: max, asked: vec![] };
     let report = run(&exam, tokenizer, &mut listener, &RunOptions::default(), &mut |_, _| ())?;
     Ok((listener.asked.remove(0), report))
@@ -131,9 +132,16 @@ fn the_folder_decides_bos() {
         (vec![("tokenizer_config.json", named(", \"tokenizer_class\": \"LlamaTokenizer\""))], &null, (Some(1), Some(2), true)),
         (vec![("config.json", r#"{"bos_token_id": 1, "eos_token_id": 2}"#.into())], &null, (Some(1), Some(2), false)),
         (vec![("config.json", r#"{"bos_token_id": 1}"#.into())], &template, (Some(1), None, true)),
-        (vec![("config.json", "{}".into()), ("generation_config.json", r#"{"eos_token_id": [2, 0]}"#.into())], &null, (None, Some(2), false)),
         (
-            vec![("tokenizer_config.json", r#"{"bos_token": null}"#.into()), ("config.json", r#"{"bos_token_id": 1, "eos_token_id": 2}"#.into())],
+            vec![("config.json", "{}".into()), ("generation_config.json", r#"{"eos_token_id": [2, 0]}"#.into())],
+            &null,
+            (None, Some(2), false),
+        ),
+        (
+            vec![
+                ("tokenizer_config.json", r#"{"bos_token": null}"#.into()),
+                ("config.json", r#"{"bos_token_id": 1, "eos_token_id": 2}"#.into()),
+            ],
             &null,
             (None, Some(2), false),
         ),

@@ -5,7 +5,9 @@ use osler_exam::{ExamError, ExamFormat, ExamSpec, LimitMode, Protocol, load};
 use crate::files::{ANATOMY, Folder, MEDMCQA, MEDQA, PUBMEDQA, load_text, questions, spec};
 
 fn medmcqa(cops: &[i64]) -> String {
-    let record = |(i, cop): (usize, &i64)| format!("{{\"id\":\"{i}\",\"question\":\"q\",\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"cop\":{cop}}}\n");
+    let record = |(i, cop): (usize, &i64)| {
+        format!("{{\"id\":\"{i}\",\"question\":\"q\",\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"cop\":{cop}}}\n")
+    };
     cops.iter().enumerate().map(record).collect()
 }
 
@@ -49,11 +51,21 @@ fn bad_records_are_named_by_file_place_and_field() {
         (MedMcqa, "m.json", String::new(), &["no questions"]),
         (MedMcqa, "m.json", "\n \n".into(), &["no questions"]),
         (MedMcqa, "m.json", "[".repeat(100_000), &["line 1", "recursion limit"]),
-        (MedQa, "q.jsonl", MEDQA.replace("\"B\", \"meta", "\"E\", \"meta").replace("\"answer_idx\": \"B\"", "\"answer_idx\": \"E\""), &["line 1, field `answer_idx`", "\"E\""]),
+        (
+            MedQa,
+            "q.jsonl",
+            MEDQA.replace("\"B\", \"meta", "\"E\", \"meta").replace("\"answer_idx\": \"B\"", "\"answer_idx\": \"E\""),
+            &["line 1, field `answer_idx`", "\"E\""],
+        ),
         (MedQa, "q.jsonl", MEDQA.replace("\"D\": \"Nothing\"", "\"D\": \"Nothing\", \"E\": \"x\""), &["field `options`", "4_options"]),
         (MedQa, "q.jsonl", MEDQA.replace("\"D\":", "\"F\":"), &["field `options.D`", "missing"]),
         (MedQa, "q.jsonl", MEDQA.replace("\"answer_idx\": \"B\"", "\"answer_idx\": \"A\""), &["field `answer`", "differs"]),
-        (MedQa, "q.jsonl", r#"{"sent1":"q","ending0":"a","ending1":"b","ending2":"c","ending3":"d","label":4}"#.into(), &["field `label`", "0..=3"]),
+        (
+            MedQa,
+            "q.jsonl",
+            r#"{"sent1":"q","ending0":"a","ending1":"b","ending2":"c","ending3":"d","label":4}"#.into(),
+            &["field `label`", "0..=3"],
+        ),
         (PubMedQa, "p.json", PUBMEDQA.replace("\"no\"", "\"No\""), &["record \"20\", field `final_decision`", "\"No\" is not yes"]),
         (PubMedQa, "p.json", PUBMEDQA.replace("\"20\"", "\"10\""), &["key \"10\" is given twice"]),
         (PubMedQa, "p.json", PUBMEDQA.replace("[\"Smoke rose.\"]", "[\"Smoke rose.\", 3]"), &["record \"20\", field `CONTEXTS[1]`"]),

@@ -66,7 +66,9 @@ fn an_unwanted_process_is_listed_until_it_is_gone() {
     apply(&mut book, vec![wanted(1)]);
     assert_eq!(apply(&mut book, vec![wanted(2)]), ["kill 1", "start 2"]);
     assert_eq!(apply(&mut book, vec![wanted(2)]), [] as [&str; 0], "killed twice");
-    let running = |book: &Book| book.observed().processes.iter().map(|p| (p.process.generation.0, p.phase == ProcessPhase::Running)).collect::<Vec<_>>();
+    let running = |book: &Book| {
+        book.observed().processes.iter().map(|p| (p.process.generation.0, p.phase == ProcessPhase::Running)).collect::<Vec<_>>()
+    };
     assert_eq!(running(&book), [(1, true), (2, true)]);
     book.exited(&process(1), 137, vec![]);
     assert_eq!(running(&book), [(1, false), (2, true)]);

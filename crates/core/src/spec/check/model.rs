@@ -27,7 +27,9 @@ pub(super) fn check_model(rules: &Rules<'_>) {
     check_positions(rules, model);
     match model.family {
         Family::Llama => rules.number("model.rope_theta", model.rope_theta, 1.0, true, 1e9),
-        Family::Gpt2 if !model.tied => rules.report.problem("model.tied", "gpt2 ties its head to its embeddings: remove this or set it to true"),
+        Family::Gpt2 if !model.tied => {
+            rules.report.problem("model.tied", "gpt2 ties its head to its embeddings: remove this or set it to true")
+        }
         Family::Gpt2 => {}
     }
 }

@@ -81,7 +81,10 @@ impl Stage<'_> {
         }
         let sum: u64 = mixture.values().map(|parts| u64::from(*parts)).sum();
         if sum > MAX_PARTS {
-            self.problem("mixture", format!("the parts add up to {sum}, at most {MAX_PARTS} are possible: write 1 and 3 for 25 % and 75 %"));
+            self.problem(
+                "mixture",
+                format!("the parts add up to {sum}, at most {MAX_PARTS} are possible: write 1 and 3 for 25 % and 75 %"),
+            );
         }
     }
 
@@ -91,7 +94,10 @@ impl Stage<'_> {
         self.rules.between(&self.field("global_batch"), global_batch, 1, MAX_BATCH);
         let positions = self.rules.spec.model.max_positions;
         if self.sound(&["sequence_length"]) && self.rules.report.sound("model.max_positions") && sequence_length > positions {
-            self.problem("sequence_length", format!("{sequence_length} is more than model.max_positions = {positions}: shorten it or raise that"));
+            self.problem(
+                "sequence_length",
+                format!("{sequence_length} is more than model.max_positions = {positions}: shorten it or raise that"),
+            );
         }
         let ranks = self.rules.spec.resources.ranks;
         if !self.sound(&["global_batch"]) || !self.rules.report.sound("resources.ranks") {
@@ -121,9 +127,15 @@ impl Stage<'_> {
                 }
                 let (steps, step) = (self.stage.steps(), self.stage.tokens_per_step());
                 if tokens < step {
-                    self.problem("tokens", format!("{tokens} are fewer than one step's {step} (global_batch x sequence_length): use at least {step}"));
+                    self.problem(
+                        "tokens",
+                        format!("{tokens} are fewer than one step's {step} (global_batch x sequence_length): use at least {step}"),
+                    );
                 } else if steps > MAX_STEPS {
-                    self.problem("tokens", format!("{tokens} tokens would take {steps} steps, at most {MAX_STEPS} are possible: enlarge global_batch"));
+                    self.problem(
+                        "tokens",
+                        format!("{tokens} tokens would take {steps} steps, at most {MAX_STEPS} are possible: enlarge global_batch"),
+                    );
                 }
             }
         }

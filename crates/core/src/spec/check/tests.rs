@@ -87,11 +87,26 @@ fn corpora_and_tokenizer() {
         (&["corpus.domain.files=[\"a\",\"\"]"], "corpus.domain.files.1: empty: write a path"),
         (&["corpus.domain.files=[\"a\",\"a\"]"], "corpus.domain.files.1: \"a\" is listed twice: remove one"),
         (&["corpus.domain.files=\"a\\u0000\""], "corpus.domain.files.0: a control character in a path: write it without"),
-        (&["corpus.general.separator=\"\""], "corpus.general.separator: a separator is one whole line, and not an empty one: write it without line breaks"),
-        (&["corpus.general.clean={min_words=5,max_words=4}"], "corpus.general.clean.max_words: 4 is less than min_words = 5: nothing would be left"),
-        (&["corpus.domain.clean={languages=[\"English\"]}"], "corpus.domain.clean.languages.0: found \"English\", expected a three-letter code such as \"eng\""),
-        (&["corpus.domain.clean={exclude_types=[\" \"]}"], "corpus.domain.clean.exclude_types.0: empty: write a publication type such as \"Retracted Publication\""),
-        (&["corpus.UPPER={format=\"text\",files=\"x\"}"], "corpus.UPPER: corpus name \"UPPER\" is not usable: use 1 to 64 of a-z 0-9 - _ . and start with a letter or digit"),
+        (
+            &["corpus.general.separator=\"\""],
+            "corpus.general.separator: a separator is one whole line, and not an empty one: write it without line breaks",
+        ),
+        (
+            &["corpus.general.clean={min_words=5,max_words=4}"],
+            "corpus.general.clean.max_words: 4 is less than min_words = 5: nothing would be left",
+        ),
+        (
+            &["corpus.domain.clean={languages=[\"English\"]}"],
+            "corpus.domain.clean.languages.0: found \"English\", expected a three-letter code such as \"eng\"",
+        ),
+        (
+            &["corpus.domain.clean={exclude_types=[\" \"]}"],
+            "corpus.domain.clean.exclude_types.0: empty: write a publication type such as \"Retracted Publication\"",
+        ),
+        (
+            &["corpus.UPPER={format=\"text\",files=\"x\"}"],
+            "corpus.UPPER: corpus name \"UPPER\" is not usable: use 1 to 64 of a-z 0-9 - _ . and start with a letter or digit",
+        ),
         (&["tokenizer.train.vocab_size=256"], "tokenizer.train.vocab_size: found 256, expected 257 to 1048576"),
         (&["tokenizer.train.min_frequency=0"], "tokenizer.train.min_frequency: found 0, expected 1 to 1000000"),
         (&["tokenizer.train.corpora=[]"], "tokenizer.train.corpora: empty: name at least one corpus, or leave the key out to use all"),
@@ -110,7 +125,10 @@ fn the_model() {
         (&["model.layers=1025"], "model.layers: found 1025, expected 1 to 1024"),
         (&["model.heads=0"], "model.heads: found 0, expected 1 to 1024"),
         (&["model.heads=5"], "model.dim: 64 is not a multiple of heads = 5: use dim 60 or 65, or another number of heads"),
-        (&["model.dim=60", "model.ffn=64"], "model.dim: dim / heads is 15, an odd number, and rotary positions turn pairs: use dim 56 or 64"),
+        (
+            &["model.dim=60", "model.ffn=64"],
+            "model.dim: dim / heads is 15, an odd number, and rotary positions turn pairs: use dim 56 or 64",
+        ),
         (&["model.kv_heads=3"], "model.kv_heads: 3 does not divide heads = 4: use 2 or 4"),
         (&["model.kv_heads=8"], "model.kv_heads: 8 does not divide heads = 4: use 2"),
         (&["model.ffn=0"], "model.ffn: found 0, expected 1 to 1048576"),
@@ -129,33 +147,69 @@ fn the_model() {
 fn stages() {
     refused(&[
         (&["stage.two.name=one"], "stage.1.name: \"one\" is the name of an earlier one too: choose another"),
-        (&["stage.one.from=stage:two"], "stage.one.from: stage \"two\" does not come before this one: a stage starts from an earlier stage"),
-        (&["stage.two.from=stage:two"], "stage.two.from: stage \"two\" does not come before this one: a stage starts from an earlier stage"),
+        (
+            &["stage.one.from=stage:two"],
+            "stage.one.from: stage \"two\" does not come before this one: a stage starts from an earlier stage",
+        ),
+        (
+            &["stage.two.from=stage:two"],
+            "stage.two.from: stage \"two\" does not come before this one: a stage starts from an earlier stage",
+        ),
         (&["stage.two.from=stage:onne"], "stage.two.from: no stage is named \"onne\"; did you mean \"one\"?"),
         (&["stage.two.from=hf:"], "stage.two.from: empty: write a path"),
         (&["stage.one.corpus=generla"], "stage.one.corpus: no corpus is named \"generla\"; did you mean \"general\"?"),
         (&["stage.one.mixture={general=1,x=1}"], "stage.one.mixture.x: no corpus is named \"x\"; known here: domain, general"),
-        (&["stage.one.mixture={}"], "stage.one.mixture: empty: name at least one corpus, for example mixture = { general = 1, domain = 3 }"),
-        (&["stage.one.mixture={general=0}"], "stage.one.mixture.general: found 0, expected a whole number of parts: remove a corpus that is not wanted"),
+        (
+            &["stage.one.mixture={}"],
+            "stage.one.mixture: empty: name at least one corpus, for example mixture = { general = 1, domain = 3 }",
+        ),
+        (
+            &["stage.one.mixture={general=0}"],
+            "stage.one.mixture.general: found 0, expected a whole number of parts: remove a corpus that is not wanted",
+        ),
         (&["stage.one.mixture={general=0.5}"], "stage.one.mixture.general: found the number 0.5, expected a whole number"),
-        (&["stage.one.mixture={general=9999,domain=2}"], "stage.one.mixture: the parts add up to 10001, at most 10000 are possible: write 1 and 3 for 25 % and 75 %"),
+        (
+            &["stage.one.mixture={general=9999,domain=2}"],
+            "stage.one.mixture: the parts add up to 10001, at most 10000 are possible: write 1 and 3 for 25 % and 75 %",
+        ),
         (&["stage.one.steps=1_000_000_001"], "stage.one.steps: found 1000000001, expected 1 to 1000000000"),
-        (&["stage.one.tokens=383"], "stage.one.tokens: 383 are fewer than one step's 384 (global_batch x sequence_length): use at least 384"),
-        (&["stage.one.tokens=500B"], "stage.one.tokens: 500000000000 tokens would take 1302083334 steps, at most 1000000000 are possible: enlarge global_batch"),
+        (
+            &["stage.one.tokens=383"],
+            "stage.one.tokens: 383 are fewer than one step's 384 (global_batch x sequence_length): use at least 384",
+        ),
+        (
+            &["stage.one.tokens=500B"],
+            "stage.one.tokens: 500000000000 tokens would take 1302083334 steps, at most 1000000000 are possible: enlarge global_batch",
+        ),
         (&["stage.one.tokens=0"], "stage.one.tokens: found 0, expected 1 to 1000000000000000"),
         (&["stage.one.sequence_length=1"], "stage.one.sequence_length: found 1, expected 2 to 1048576"),
-        (&["model.max_positions=16", "stage.one.sequence_length=17"], "stage.one.sequence_length: 17 is more than model.max_positions = 16: shorten it or raise that"),
-        (&["stage.one.micro_batch=5"], "stage.one.micro_batch: a rank's share of 24 sequences a step cannot be run 5 at a time: use 4 or 6"),
+        (
+            &["model.max_positions=16", "stage.one.sequence_length=17"],
+            "stage.one.sequence_length: 17 is more than model.max_positions = 16: shorten it or raise that",
+        ),
+        (
+            &["stage.one.micro_batch=5"],
+            "stage.one.micro_batch: a rank's share of 24 sequences a step cannot be run 5 at a time: use 4 or 6",
+        ),
         (&["stage.one.micro_batch=48"], "stage.one.micro_batch: a rank's share of 24 sequences a step cannot be run 48 at a time: use 12"),
         (&["stage.one.micro_batch=0"], "stage.one.micro_batch: found 0, expected 1 to 1048576"),
         (&["stage.one.optimizer.lr=0"], "stage.one.optimizer.lr: found 0.0, expected more than 0.0 and at most 100.0"),
         (&["stage.one.optimizer.lr=-inf"], "stage.one.optimizer.lr: found -inf, expected more than 0.0 and at most 100.0"),
-        (&["stage.one.optimizer.betas=[0.9,1]"], "stage.one.optimizer.betas: found 0.9 and 1.0, expected both between 0 and 1, without the ends"),
+        (
+            &["stage.one.optimizer.betas=[0.9,1]"],
+            "stage.one.optimizer.betas: found 0.9 and 1.0, expected both between 0 and 1, without the ends",
+        ),
         (&["stage.one.optimizer.eps=0"], "stage.one.optimizer.eps: found 0.0, expected more than 0.0 and at most 0.1"),
         (&["stage.one.optimizer.weight_decay=-1"], "stage.one.optimizer.weight_decay: found -1.0, expected at least 0.0 and at most 100.0"),
         (&["stage.one.optimizer.clip=-1"], "stage.one.optimizer.clip: found -1.0, expected at least 0.0 and at most 1000000.0"),
-        (&["stage.one.schedule={kind=\"cosine\",min_ratio=1.1}"], "stage.one.schedule.min_ratio: found 1.1, expected at least 0.0 and at most 1.0"),
-        (&["stage.one.schedule.warmup_steps=101"], "stage.one.schedule.warmup_steps: 101 steps do not fit into the stage's 100 steps: shorten them"),
+        (
+            &["stage.one.schedule={kind=\"cosine\",min_ratio=1.1}"],
+            "stage.one.schedule.min_ratio: found 1.1, expected at least 0.0 and at most 1.0",
+        ),
+        (
+            &["stage.one.schedule.warmup_steps=101"],
+            "stage.one.schedule.warmup_steps: 101 steps do not fit into the stage's 100 steps: shorten them",
+        ),
         (
             &["stage.one.schedule={kind=\"wsd\",warmup_steps=60,decay_steps=41}"],
             "stage.one.schedule.warmup_steps: 60 steps and decay_steps = 41 do not fit into the stage's 100 steps: shorten them",
@@ -174,7 +228,8 @@ fn stages() {
 
 #[test]
 fn ranks_must_share_the_batch_evenly() {
-    let both = ["one", "two"].map(|stage| format!("stage.{stage}.global_batch: 24 sequences cannot be shared evenly by 7 ranks: use 21 or 28"));
+    let both =
+        ["one", "two"].map(|stage| format!("stage.{stage}.global_batch: 24 sequences cannot be shared evenly by 7 ranks: use 21 or 28"));
     assert_eq!(judge(&["resources.ranks=7"]), both);
     let few = ["one", "two"].map(|stage| format!("stage.{stage}.global_batch: 24 sequences cannot be shared evenly by 48 ranks: use 48"));
     assert_eq!(judge(&["resources.ranks=48"]), few);
@@ -202,13 +257,22 @@ fn policies() {
 fn exams() {
     refused(&[
         (&["after_stage.exam.ppl.name=quiz"], "after_stage.exam.1.name: \"quiz\" is the name of an earlier one too: choose another"),
-        (&["after_stage.exam.quiz.files=[]"], "after_stage.exam.quiz.files: found 0 paths, expected 1 to 10000; a glob such as \"*.xml.gz\" is one"),
-        (&["after_stage.exam.quiz.shots=5"], "after_stage.exam.quiz.shots: shots = 5 need shots_files: name the files that the worked examples come from"),
+        (
+            &["after_stage.exam.quiz.files=[]"],
+            "after_stage.exam.quiz.files: found 0 paths, expected 1 to 10000; a glob such as \"*.xml.gz\" is one",
+        ),
+        (
+            &["after_stage.exam.quiz.shots=5"],
+            "after_stage.exam.quiz.shots: shots = 5 need shots_files: name the files that the worked examples come from",
+        ),
         (&["after_stage.exam.quiz.limit=0"], "after_stage.exam.quiz.limit: found 0, expected 1 to 10000000"),
         (&["after_stage.exam.ppl.stages=[\"tow\"]"], "after_stage.exam.ppl.stages.0: no stage is named \"tow\"; did you mean \"two\"?"),
         (&["after_stage.exam.ppl.stages=[\"two\",\"two\"]"], "after_stage.exam.ppl.stages.1: \"two\" is listed twice: remove one"),
         (&["after_stage.exam.ppl.corpus=x"], "after_stage.exam.ppl.corpus: no corpus is named \"x\"; known here: domain, general"),
-        (&["corpus.domain.held_out=0"], "after_stage.exam.ppl.corpus: corpus \"domain\" holds nothing out: set corpus.domain.held_out above 0"),
+        (
+            &["corpus.domain.held_out=0"],
+            "after_stage.exam.ppl.corpus: corpus \"domain\" holds nothing out: set corpus.domain.held_out above 0",
+        ),
     ]);
     accepted(&[&["after_stage.exam.quiz.shots=5", "after_stage.exam.quiz.shots_files=dev.jsonl"], &["after_stage.exam.quiz.limit=1"]]);
 }
@@ -226,15 +290,24 @@ fn quantization() {
             "after_stage.quantize.0: gguf-q8_0 packs rows in blocks of 32, and model.ffn = 100 is no multiple of it: use 96 or 128",
         ),
         (&["after_stage.quantize=[\"int4\"]"], "after_stage.quantize.0: found the string \"int4\"; did you mean \"int8\"?"),
-        (&["after_stage.quantize=\"int8\""], "after_stage.quantize: found the string \"int8\", expected a list: write one [[after_stage.quantize]] table for each"),
+        (
+            &["after_stage.quantize=\"int8\""],
+            "after_stage.quantize: found the string \"int8\", expected a list: write one [[after_stage.quantize]] table for each",
+        ),
     ]);
-    accepted(&[&["after_stage.quantize=[{method=\"int8\",stages=[\"one\"]},{method=\"int8\",stages=[\"two\"]}]"], &["after_stage.quantize=[]"]]);
+    accepted(&[
+        &["after_stage.quantize=[{method=\"int8\",stages=[\"one\"]},{method=\"int8\",stages=[\"two\"]}]"],
+        &["after_stage.quantize=[]"],
+    ]);
 }
 
 #[test]
 fn gates() {
     refused(&[
-        (&["after_stage.gate.0={exam=\"quiz\"}"], "after_stage.gate.0.min_accuracy: this gate has no bound: add one of min_accuracy, max_drop, max_perplexity_increase"),
+        (
+            &["after_stage.gate.0={exam=\"quiz\"}"],
+            "after_stage.gate.0.min_accuracy: this gate has no bound: add one of min_accuracy, max_drop, max_perplexity_increase",
+        ),
         (&["after_stage.gate.0.min_accuracy=101"], "after_stage.gate.0.min_accuracy: found 101.0, expected at least 0.0 and at most 100.0"),
         (&["after_stage.gate.0.exam=quizz"], "after_stage.gate.0.exam: no exam is named \"quizz\"; did you mean \"quiz\"?"),
         (
@@ -247,10 +320,16 @@ fn gates() {
             "after_stage.gate.0.stages: exam \"quiz\" is not held after two: name the stages where it is, or let it be there",
         ),
         (
-            &["after_stage.quantize=[{method=\"int8\",stages=[\"one\"]}]", "after_stage.gate.0={exam=\"quiz\",variant=\"int8\",max_drop=1,stages=[\"two\"]}"],
+            &[
+                "after_stage.quantize=[{method=\"int8\",stages=[\"one\"]}]",
+                "after_stage.gate.0={exam=\"quiz\",variant=\"int8\",max_drop=1,stages=[\"two\"]}",
+            ],
             "after_stage.gate.0.stages: int8 is not made after two: name the stages where it is, or let it be there",
         ),
-        (&["after_stage.gate.0={exam=\"ppl\",min_accuracy=3}"], "after_stage.gate.0.min_accuracy: \"ppl\" is a held-out exam and has no accuracy: use max_perplexity_increase"),
+        (
+            &["after_stage.gate.0={exam=\"ppl\",min_accuracy=3}"],
+            "after_stage.gate.0.min_accuracy: \"ppl\" is a held-out exam and has no accuracy: use max_perplexity_increase",
+        ),
         (
             &["after_stage.gate.0={exam=\"quiz\",variant=\"int8\",max_perplexity_increase=0.1}"],
             "after_stage.gate.0.max_perplexity_increase: \"quiz\" has questions and no perplexity: use a held-out exam, or max_drop",
@@ -316,8 +395,14 @@ fn a_spec_from_the_wire_is_judged_without_a_file() {
     };
     assert_eq!(broken(&|s| s.model.dim = u32::MAX), "run: model.dim: found 4294967295, expected 1 to 65536");
     assert_eq!(broken(&|s| s.stages[1].steps_to(0)), "run: stage.two.steps: found 0, expected 1 to 1000000000");
-    assert_eq!(broken(&|s| s.exams[0].files.clear()), "run: after_stage.exam.quiz.files: found 0 paths, expected 1 to 10000; a glob such as \"*.xml.gz\" is one");
-    assert_eq!(broken(&|s| s.exams[1].corpus = None), "run: after_stage.exam.ppl.corpus: missing: name the corpus whose held-out documents are read");
+    assert_eq!(
+        broken(&|s| s.exams[0].files.clear()),
+        "run: after_stage.exam.quiz.files: found 0 paths, expected 1 to 10000; a glob such as \"*.xml.gz\" is one"
+    );
+    assert_eq!(
+        broken(&|s| s.exams[1].corpus = None),
+        "run: after_stage.exam.ppl.corpus: missing: name the corpus whose held-out documents are read"
+    );
     assert_eq!(broken(&|s| s.exams[1].shots = 1), "run: after_stage.exam.ppl: a held-out exam has no files and no shots: remove them");
     assert_eq!(broken(&|s| s.stages = vec![s.stages[0].clone(); 100_000]), "run: stage: found 100000 of them, at most 64 are possible");
     assert!(broken(&|s| s.stages.clear()).starts_with("run: stage: empty: a run needs at least one"));

@@ -68,10 +68,7 @@ fn read_quantize(node: Node, path: String, report: &Report) -> QuantizeSpec {
         return QuantizeSpec { method, stages: vec![] };
     }
     let mut section = Section::new(node, path, report);
-    let spec = QuantizeSpec {
-        method: section.need("method", Method::Int8, "method = \"int8\""),
-        stages: section.or("stages", vec![]),
-    };
+    let spec = QuantizeSpec { method: section.need("method", Method::Int8, "method = \"int8\""), stages: section.or("stages", vec![]) };
     section.finish();
     spec
 }

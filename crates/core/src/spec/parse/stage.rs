@@ -66,9 +66,7 @@ impl Read for Init {
         };
         match text.split_once(':') {
             None if text == "scratch" => Some(Self::Scratch),
-            Some(("stage", name)) => {
-                StageName::new(name).map(Self::Stage).map_err(|error| report.problem(path, error.to_string())).ok()
-            }
+            Some(("stage", name)) => StageName::new(name).map(Self::Stage).map_err(|error| report.problem(path, error.to_string())).ok(),
             Some(("hf", folder)) => Some(Self::HuggingFace(folder.to_owned())),
             _ => {
                 report.problem(path, format!("found {}, expected {}", quoted(text), Self::expected()));

@@ -126,10 +126,7 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!((first.micro_batch, second.micro_batch), (16, 8));
     assert_eq!((first.length, second.length), (Length::Steps(300), Length::Tokens(1_500_000)));
     assert_eq!(second.steps(), 733);
-    assert_eq!(
-        first.optimizer,
-        OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 }
-    );
+    assert_eq!(first.optimizer, OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 });
     assert_eq!(first.schedule, ScheduleSpec::Cosine { warmup_steps: 20, min_ratio: 0.1 });
     assert_eq!(second.schedule, ScheduleSpec::Wsd { warmup_steps: 20, decay_steps: 10, min_ratio: 0.0 });
     assert_eq!(spec.quantize[1], QuantizeSpec { method: Method::GgufQ8_0, stages: vec![stage("domain")] });
@@ -210,20 +207,57 @@ fn hostile_files_are_refused_without_harm() {
 #[test]
 fn kinds_are_checked_and_shown() {
     check(&[("name = \"t\"", "name = 2024")], &["run.toml:1: name: found the number 2024, expected a name"]);
-    check(&[("\"t\"", "\"Über Run\"")], &["run.toml:1: name: run name \"Über Run\" is not usable: use 1 to 64 of a-z 0-9 - _ . and start with a letter or digit"]);
+    check(
+        &[("\"t\"", "\"Über Run\"")],
+        &["run.toml:1: name: run name \"Über Run\" is not usable: use 1 to 64 of a-z 0-9 - _ . and start with a letter or digit"],
+    );
     check(&[("seed = 7", "seed = 7.0")], &["run.toml:2: seed: found the number 7.0, expected a whole number"]);
-    check(&[("dim = 64", "dim = 99999999999")], &["run.toml:16: model.dim: found the number 99999999999, expected a whole number from 0 to 4294967295"]);
-    check(&[("\"body\"", "2026-01-01")], &["run.toml:6: corpus.general.text_field: found the date 2026-01-01, expected a string in quotes"]);
+    check(
+        &[("dim = 64", "dim = 99999999999")],
+        &["run.toml:16: model.dim: found the number 99999999999, expected a whole number from 0 to 4294967295"],
+    );
+    check(
+        &[("\"body\"", "2026-01-01")],
+        &["run.toml:6: corpus.general.text_field: found the date 2026-01-01, expected a string in quotes"],
+    );
     check(&[("lr = 3e-4", "lr = \"3e-4\"")], &["run.toml:25: stage.general.optimizer.lr: found the string \"3e-4\", expected a number"]);
-    check(&[("min_words = 5", "min_words = 5, dedup = 1")], &["run.toml:11: corpus.domain.clean.dedup: found the number 1, expected true or false"]);
-    check(&[("[\"eng\"]", "[\"eng\", 3]")], &["run.toml:11: corpus.domain.clean.languages.1: found the number 3, expected a string in quotes"]);
-    check(&[("files = \"g/*.jsonl\"", "files = 1")], &["run.toml:5: corpus.general.files: found the number 1, expected a string or a list of strings"]);
+    check(
+        &[("min_words = 5", "min_words = 5, dedup = 1")],
+        &["run.toml:11: corpus.domain.clean.dedup: found the number 1, expected true or false"],
+    );
+    check(
+        &[("[\"eng\"]", "[\"eng\", 3]")],
+        &["run.toml:11: corpus.domain.clean.languages.1: found the number 3, expected a string in quotes"],
+    );
+    check(
+        &[("files = \"g/*.jsonl\"", "files = 1")],
+        &["run.toml:5: corpus.general.files: found the number 1, expected a string or a list of strings"],
+    );
     check(&[("{ vocab_size = 4096 }", "true")], &["run.toml:13: tokenizer.train: found true, expected a table of settings"]);
-    check(&[("\"1.5M\"", "\"many\"")], &["run.toml:30: stage.domain.tokens: found the string \"many\", expected a whole number of tokens, or a string such as \"300B\" (K, M, B or T)"]);
-    check(&[("\"1.5M\"", "1.5")], &["run.toml:30: stage.domain.tokens: found the number 1.5, expected a whole number of tokens, or a string such as \"300B\" (K, M, B or T)"]);
-    check(&[("betas = [0.8, 0.9]", "betas = [0.8]")], &["run.toml:34: stage.domain.optimizer.betas: found a list of 1, expected two numbers, for example betas = [0.9, 0.95]"]);
-    check(&[("mixture = {", "from = 3\nmixture = {")], &["run.toml:29: stage.domain.from: found the number 3, expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""]);
-    check(&[("mixture = {", "from = \"general\"\nmixture = {")], &["run.toml:29: stage.domain.from: found \"general\", expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""]);
+    check(
+        &[("\"1.5M\"", "\"many\"")],
+        &[
+            "run.toml:30: stage.domain.tokens: found the string \"many\", expected a whole number of tokens, or a string such as \"300B\" (K, M, B or T)",
+        ],
+    );
+    check(
+        &[("\"1.5M\"", "1.5")],
+        &[
+            "run.toml:30: stage.domain.tokens: found the number 1.5, expected a whole number of tokens, or a string such as \"300B\" (K, M, B or T)",
+        ],
+    );
+    check(
+        &[("betas = [0.8, 0.9]", "betas = [0.8]")],
+        &["run.toml:34: stage.domain.optimizer.betas: found a list of 1, expected two numbers, for example betas = [0.9, 0.95]"],
+    );
+    check(
+        &[("mixture = {", "from = 3\nmixture = {")],
+        &["run.toml:29: stage.domain.from: found the number 3, expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""],
+    );
+    check(
+        &[("mixture = {", "from = \"general\"\nmixture = {")],
+        &["run.toml:29: stage.domain.from: found \"general\", expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""],
+    );
 }
 
 #[test]
@@ -237,45 +271,93 @@ fn a_list_where_a_table_was_written_says_how_to_write_it() {
 #[test]
 fn unknown_keys_name_the_nearest_known_one() {
     check(&[("text_field", "textfield")], &["run.toml:6: corpus.general.textfield: unknown key; did you mean \"text_field\"?"]);
-    check(&[("{ vocab_size = 4096 }", "{ vocab = 4096 }")], &[
-        "run.toml:13: tokenizer.train.vocab_size: missing: add a whole number, for example vocab_size = 16384",
-        "run.toml:13: tokenizer.train.vocab: unknown key; did you mean \"vocab_size\"?",
-    ]);
-    check(&[("clip = 0.5", "grad_norm = 0.5")], &[
-        "run.toml:34: stage.domain.optimizer.grad_norm: unknown key; known here: betas, clip, eps, lr, weight_decay",
-    ]);
+    check(
+        &[("{ vocab_size = 4096 }", "{ vocab = 4096 }")],
+        &[
+            "run.toml:13: tokenizer.train.vocab_size: missing: add a whole number, for example vocab_size = 16384",
+            "run.toml:13: tokenizer.train.vocab: unknown key; did you mean \"vocab_size\"?",
+        ],
+    );
+    check(
+        &[("clip = 0.5", "grad_norm = 0.5")],
+        &["run.toml:34: stage.domain.optimizer.grad_norm: unknown key; known here: betas, clip, eps, lr, weight_decay"],
+    );
     check(&[("[checkpoint]", "[\"check point\"]")], &["run.toml:52: \"check point\": unknown key; did you mean \"checkpoint\"?"]);
     check(&[("\"llama\"", "\"lama\"")], &["run.toml:15: model.family: found the string \"lama\"; did you mean \"llama\"?"]);
-    check(&[("kind = \"cosine\"", "kind = \"none\"")], &["run.toml:26: stage.general.schedule.kind: found the string \"none\"; known here: constant, cosine, wsd"]);
-    check(&[("variant = \"int8\"", "variant = \"int4\"")], &["run.toml:50: after_stage.gate.0.variant: found the string \"int4\"; did you mean \"int8\"?"]);
+    check(
+        &[("kind = \"cosine\"", "kind = \"none\"")],
+        &["run.toml:26: stage.general.schedule.kind: found the string \"none\"; known here: constant, cosine, wsd"],
+    );
+    check(
+        &[("variant = \"int8\"", "variant = \"int4\"")],
+        &["run.toml:50: after_stage.gate.0.variant: found the string \"int4\"; did you mean \"int8\"?"],
+    );
 }
 
 #[test]
 fn keys_without_meaning_are_refused() {
-    check(&[("text_field = \"body\"", "separator = \"-\"")], &["run.toml:6: corpus.general.separator: only format = \"text\" has separators: remove it"]);
-    check(&[("held_out = 0.02", "text_field = \"x\"")], &["run.toml:10: corpus.domain.text_field: only format = \"jsonl\" has fields: remove it"]);
-    check(&[("text_field = \"body\"", "clean = { require_abstract = true }")], &["run.toml:6: corpus.general.clean.require_abstract: only PubMed records say this: remove it"]);
-    check(&[("warmup_steps = 20 }", "warmup_steps = 20, decay_steps = 3 }")], &["run.toml:26: stage.general.schedule.decay_steps: only kind = \"wsd\" has a decay of its own length: remove it"]);
-    check(&[("kind = \"cosine\"", "kind = \"constant\", min_ratio = 0.1")], &["run.toml:26: stage.general.schedule.min_ratio: a constant schedule does not decay: remove it"]);
+    check(
+        &[("text_field = \"body\"", "separator = \"-\"")],
+        &["run.toml:6: corpus.general.separator: only format = \"text\" has separators: remove it"],
+    );
+    check(
+        &[("held_out = 0.02", "text_field = \"x\"")],
+        &["run.toml:10: corpus.domain.text_field: only format = \"jsonl\" has fields: remove it"],
+    );
+    check(
+        &[("text_field = \"body\"", "clean = { require_abstract = true }")],
+        &["run.toml:6: corpus.general.clean.require_abstract: only PubMed records say this: remove it"],
+    );
+    check(
+        &[("warmup_steps = 20 }", "warmup_steps = 20, decay_steps = 3 }")],
+        &["run.toml:26: stage.general.schedule.decay_steps: only kind = \"wsd\" has a decay of its own length: remove it"],
+    );
+    check(
+        &[("kind = \"cosine\"", "kind = \"constant\", min_ratio = 0.1")],
+        &["run.toml:26: stage.general.schedule.min_ratio: a constant schedule does not decay: remove it"],
+    );
     check(&[("\"llama\"", "\"gpt2\"\nrope_theta = 1e4")], &["run.toml:16: model.rope_theta: gpt2 has learned positions: remove it"]);
-    check(&[("corpus = \"domain\"", "corpus = \"domain\"\nfiles = \"x\"\nshots = 1")], &[
-        "run.toml:48: after_stage.exam.ppl.files: a held-out exam reads its corpus' held-out documents: remove it",
-        "run.toml:49: after_stage.exam.ppl.shots: a held-out exam has no questions: remove it",
-    ]);
-    check(&[("protocol = \"cloze\"", "corpus = \"domain\"")], &["run.toml:42: after_stage.exam.seen.corpus: only format = \"held-out\" reads a corpus: remove it"]);
+    check(
+        &[("corpus = \"domain\"", "corpus = \"domain\"\nfiles = \"x\"\nshots = 1")],
+        &[
+            "run.toml:48: after_stage.exam.ppl.files: a held-out exam reads its corpus' held-out documents: remove it",
+            "run.toml:49: after_stage.exam.ppl.shots: a held-out exam has no questions: remove it",
+        ],
+    );
+    check(
+        &[("protocol = \"cloze\"", "corpus = \"domain\"")],
+        &["run.toml:42: after_stage.exam.seen.corpus: only format = \"held-out\" reads a corpus: remove it"],
+    );
 }
 
 #[test]
 fn exactly_one_of_two_ways_is_wanted() {
-    check(&[("steps = 300\n", "")], &["run.toml:19: stage.general.steps: neither steps nor tokens is given: add one of them, for example steps = 1000 or tokens = \"300B\""]);
-    check(&[("steps = 300", "steps = 300\ntokens = 5")], &["run.toml:22: stage.general.steps: both steps and tokens are given: remove one of them"]);
-    check(&[("train = {", "file = \"t.json\"\ntrain = {")], &["run.toml:14: tokenizer.train: both train and file are given: remove one of them"]);
-    check(&[("corpus = \"general\"\n", "")], &["run.toml:19: stage.general.mixture: neither mixture nor corpus is given: add one of them, for example mixture = { general = 1, domain = 3 }"]);
+    check(
+        &[("steps = 300\n", "")],
+        &[
+            "run.toml:19: stage.general.steps: neither steps nor tokens is given: add one of them, for example steps = 1000 or tokens = \"300B\"",
+        ],
+    );
+    check(
+        &[("steps = 300", "steps = 300\ntokens = 5")],
+        &["run.toml:22: stage.general.steps: both steps and tokens are given: remove one of them"],
+    );
+    check(
+        &[("train = {", "file = \"t.json\"\ntrain = {")],
+        &["run.toml:14: tokenizer.train: both train and file are given: remove one of them"],
+    );
+    check(
+        &[("corpus = \"general\"\n", "")],
+        &[
+            "run.toml:19: stage.general.mixture: neither mixture nor corpus is given: add one of them, for example mixture = { general = 1, domain = 3 }",
+        ],
+    );
 }
 
 #[test]
 fn an_override_replaces_adds_and_chooses() {
-    let spec = read(FULL, &["model.dim=128", "model.family=gpt2", "stage.general.optimizer.lr=1e-3", "stage.1.steps=900", "description=a b"]);
+    let spec =
+        read(FULL, &["model.dim=128", "model.family=gpt2", "stage.general.optimizer.lr=1e-3", "stage.1.steps=900", "description=a b"]);
     assert_eq!((spec.model.dim, spec.model.family), (128, Family::Gpt2));
     assert_eq!((spec.stages[0].optimizer.lr, spec.stages[0].optimizer.eps), (1e-3, 1e-8));
     assert_eq!(spec.stages[1].length, Length::Steps(900), "an override of one way replaces the other");
@@ -284,7 +366,8 @@ fn an_override_replaces_adds_and_chooses() {
     assert_eq!(spec.corpora[&corpus("domain")].files, ["a", "b=c"]);
     assert_eq!(spec.corpora[&corpus("extra")].format, CorpusFormat::Text);
     assert_eq!(spec.tokenizer, TokenizerSpec::File { path: "t.json".to_owned() });
-    let spec = read(FULL, &["corpus.domain.files.1=z", "stage.general.tokens=1_000_000", "seed=1", "seed=2", "after_stage.exam.ppl.limit = 5"]);
+    let spec =
+        read(FULL, &["corpus.domain.files.1=z", "stage.general.tokens=1_000_000", "seed=1", "seed=2", "after_stage.exam.ppl.limit = 5"]);
     assert_eq!(spec.corpora[&corpus("domain")].files, ["d/a.xml.gz", "z"]);
     assert_eq!((spec.stages[0].length, spec.seed), (Length::Tokens(1_000_000), 2));
     assert_eq!(spec.exams[1].limit, Some(5));
@@ -292,22 +375,35 @@ fn an_override_replaces_adds_and_chooses() {
 
 #[test]
 fn names_with_dots_are_addressed_in_quotes_as_problems_print_them() {
-    let text = changed(&[("[corpus.general]", "[corpus.\"v1.5\"]"), ("corpus = \"general\"", "corpus = \"v1.5\""), ("general = 1", "\"v1.5\" = 1")]);
+    let text = changed(&[
+        ("[corpus.general]", "[corpus.\"v1.5\"]"),
+        ("corpus = \"general\"", "corpus = \"v1.5\""),
+        ("general = 1", "\"v1.5\" = 1"),
+    ]);
     let spec = read(&text, &["corpus.\"v1.5\".held_out=0.1"]);
     assert_eq!(spec.corpora[&corpus("v1.5")].held_out, 0.1);
     let problem = parse(&text, "run.toml", &overrides(&["corpus.\"v1.5\".held_out=2"])).unwrap_err();
-    assert_eq!(problem.to_string(), "--set corpus.\"v1.5\".held_out: corpus.\"v1.5\".held_out: found 2.0, expected at least 0.0 and at most 0.5");
+    assert_eq!(
+        problem.to_string(),
+        "--set corpus.\"v1.5\".held_out: corpus.\"v1.5\".held_out: found 2.0, expected at least 0.0 and at most 0.5"
+    );
 }
 
 #[test]
 fn a_problem_in_an_override_names_the_override() {
-    check_set(&["model.dim=65"], &["--set model.dim: model.dim: 65 is not a multiple of heads = 4: use dim 64 or 68, or another number of heads"]);
+    check_set(
+        &["model.dim=65"],
+        &["--set model.dim: model.dim: 65 is not a multiple of heads = 4: use dim 64 or 68, or another number of heads"],
+    );
     check_set(&["modle.dim=3"], &["--set modle.dim: modle: unknown key; did you mean \"model\"?"]);
     check_set(&["stage.generall.steps=3"], &["--set stage.generall.steps: no element \"generall\"; known here: domain, general"]);
     check_set(&["corpus.domain.files.9=x"], &["--set corpus.domain.files.9: no element \"9\"; this list has 2 elements, counted from 0"]);
     check_set(&["seed.x=3"], &["--set seed.x: \"x\" is inside the number 7, which has no parts: shorten the path"]);
     check_set(&["model=3"], &["--set model: model: found the number 3, expected a table of settings"]);
-    check_set(&["stage.general.steps=5", "stage.general.tokens=5M"], &["--set stage.general.steps: stage.general.steps: both steps and tokens are given: remove one of them"]);
+    check_set(
+        &["stage.general.steps=5", "stage.general.tokens=5M"],
+        &["--set stage.general.steps: stage.general.steps: both steps and tokens are given: remove one of them"],
+    );
 }
 
 #[test]
@@ -320,7 +416,10 @@ fn a_malformed_override_is_a_problem() {
         ("a.\nb=3", "--set a. b=3: a control character in the path: write it without"),
         ("a=[1,", "--set a=[1,: the value \"[1,\" is not valid TOML: check its quotes and brackets"),
         ("a=\"x", "--set a=\"x: the value \"\\\"x\" is not valid TOML: check its quotes and brackets"),
-        ("a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1", "--set a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1: the path has 17 parts, no field lies deeper than 16"),
+        (
+            "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1",
+            "--set a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1: the path has 17 parts, no field lies deeper than 16",
+        ),
     ];
     for (text, expected) in table {
         assert_eq!(text.parse::<Override>().unwrap_err().to_string(), expected);
@@ -401,19 +500,86 @@ proptest! {
 }
 
 const FIELDS: &[&str] = &[
-    "name", "seed", "corpus", "corpus.general", "corpus.domain.files", "corpus.domain.held_out", "corpus.domain.clean.min_words",
-    "tokenizer.train.vocab_size", "tokenizer.train.corpora", "model", "model.dim", "model.heads", "model.kv_heads", "model.layers",
-    "model.ffn", "model.max_positions", "stage", "stage.general", "stage.general.name", "stage.domain.from", "stage.domain.mixture",
-    "stage.domain.mixture.domain", "stage.general.steps", "stage.domain.tokens", "stage.general.sequence_length",
-    "stage.general.global_batch", "stage.domain.micro_batch", "stage.general.optimizer", "stage.domain.optimizer.betas",
-    "stage.domain.optimizer.lr", "stage.domain.schedule", "stage.domain.schedule.decay_steps", "stage.general.schedule.min_ratio",
-    "after_stage", "after_stage.quantize", "after_stage.exam", "after_stage.exam.seen.limit", "after_stage.exam.ppl.corpus",
-    "after_stage.gate", "after_stage.gate.0.exam", "after_stage.gate.0.max_drop", "checkpoint.every_steps", "checkpoint.keep_every",
-    "resources.ranks", "resources.threads_per_rank",
+    "name",
+    "seed",
+    "corpus",
+    "corpus.general",
+    "corpus.domain.files",
+    "corpus.domain.held_out",
+    "corpus.domain.clean.min_words",
+    "tokenizer.train.vocab_size",
+    "tokenizer.train.corpora",
+    "model",
+    "model.dim",
+    "model.heads",
+    "model.kv_heads",
+    "model.layers",
+    "model.ffn",
+    "model.max_positions",
+    "stage",
+    "stage.general",
+    "stage.general.name",
+    "stage.domain.from",
+    "stage.domain.mixture",
+    "stage.domain.mixture.domain",
+    "stage.general.steps",
+    "stage.domain.tokens",
+    "stage.general.sequence_length",
+    "stage.general.global_batch",
+    "stage.domain.micro_batch",
+    "stage.general.optimizer",
+    "stage.domain.optimizer.betas",
+    "stage.domain.optimizer.lr",
+    "stage.domain.schedule",
+    "stage.domain.schedule.decay_steps",
+    "stage.general.schedule.min_ratio",
+    "after_stage",
+    "after_stage.quantize",
+    "after_stage.exam",
+    "after_stage.exam.seen.limit",
+    "after_stage.exam.ppl.corpus",
+    "after_stage.gate",
+    "after_stage.gate.0.exam",
+    "after_stage.gate.0.max_drop",
+    "checkpoint.every_steps",
+    "checkpoint.keep_every",
+    "resources.ranks",
+    "resources.threads_per_rank",
 ];
 
 const VALUES: &[&str] = &[
-    "0", "1", "2", "3", "-1", "64", "4294967295", "4294967296", "18446744073709551615", "99999999999999999999999999999999999999999",
-    "0.5", "1e308", "1e999", "-0.0", "nan", "inf", "-inf", "true", "\"\"", "\"x\"", "general", "domain", "stage:domain", "hf:", "[]", "[1]",
-    "[0.5, nan]", "[[]]", "[{}]", "{}", "{ x = 1 }", "{ domain = 0 }", "2026-01-01", "999999999999T",
+    "0",
+    "1",
+    "2",
+    "3",
+    "-1",
+    "64",
+    "4294967295",
+    "4294967296",
+    "18446744073709551615",
+    "99999999999999999999999999999999999999999",
+    "0.5",
+    "1e308",
+    "1e999",
+    "-0.0",
+    "nan",
+    "inf",
+    "-inf",
+    "true",
+    "\"\"",
+    "\"x\"",
+    "general",
+    "domain",
+    "stage:domain",
+    "hf:",
+    "[]",
+    "[1]",
+    "[0.5, nan]",
+    "[[]]",
+    "[{}]",
+    "{}",
+    "{ x = 1 }",
+    "{ domain = 0 }",
+    "2026-01-01",
+    "999999999999T",
 ];

@@ -44,10 +44,9 @@ impl Node {
             }
             last_line = line;
         }
-        errors.is_empty().then(|| Self {
-            value: Value::Table(convert_table(table.get_ref(), &|at| Origin::Line(lines.line(at)))),
-            origin: Origin::File,
-        })
+        errors
+            .is_empty()
+            .then(|| Self { value: Value::Table(convert_table(table.get_ref(), &|at| Origin::Line(lines.line(at)))), origin: Origin::File })
     }
 
     /// Parses one TOML value, as on the right of `=`.
