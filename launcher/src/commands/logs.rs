@@ -49,7 +49,7 @@ pub async fn run(args: &Args) -> Outcome {
     loop {
         // Asked before reading: lines written until the run's end are then read below.
         if args.follow && live {
-            live = source.run(&args.run).await.is_ok_and(|seen| seen.record.state.is_live());
+            live = still_live(&mut source, &store, args).await;
         }
         let logs = find(&store, args).await?;
         for log in logs {
@@ -65,6 +65,22 @@ pub async fn run(args: &Args) -> Outcome {
         return Err(failed(format!("run {} has no such logs in {}", args.run, store.url())));
     }
     Ok(())
+}
+
+/// A coordinator that is away is looked for again: only a record says that a run is over.
+async fn still_live(source: &mut Source, store: &Store, args: &Args) -> bool {
+    if !source.is_live()
+        && let Ok(found) = Source::find(&args.access).await
+    {
+        *source = found;
+    }
+    match source.run(&args.run).await {
+        Ok(seen) => seen.record.state.is_live(),
+        Err(_) => {
+            *source = Source::Stored(store.clone());
+            true
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
