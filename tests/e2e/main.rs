@@ -3,6 +3,7 @@
 //! Tests whose names begin with `slow_` take minutes and have a lane of their own (`make test-slow`).
 
 mod cluster;
+mod golden;
 mod kills;
 mod layout;
 mod pipeline;
