@@ -12,9 +12,9 @@ pub fn public(record: &RunRecord) -> Vec<u8> {
     }
     let mut record = record.clone();
     for key in long {
-        match record.jobs.get_mut(&key).map(|job| &mut job.status) {
-            Some(JobState::Active { attempt } | JobState::Ending { attempt, .. }) => attempt.parts.clear(),
-            _ => {}
+        let status = record.jobs.get_mut(&key).map(|job| &mut job.status);
+        if let Some(JobState::Active { attempt } | JobState::Ending { attempt, .. }) = status {
+            attempt.parts.clear();
         }
     }
     write(&record)

@@ -184,7 +184,11 @@ impl Cluster {
         let token = Token::load(&self.token_file()).unwrap();
         self.runtime.block_on(async {
             let uri = format!("http://{}", document["address"].as_str().unwrap());
-            let channel = tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
+            let channel = tonic::transport::Endpoint::from_shared(uri)
+                .unwrap()
+                .connect()
+                .await
+                .map_err(|e| tonic::Status::unavailable(e.to_string()))?;
             with(ControlClient::with_interceptor(channel, WithToken(token)).max_decoding_message_size(MAX_MESSAGE_BYTES)).await
         })
     }

@@ -22,7 +22,8 @@ fn output(program: &str, args: &[&OsStr]) -> Vec<u8> {
 /// `osler-rank exam MODEL --task FORMAT=FILE ...`
 fn examine(model: &Path, format: &str, questions: &Path, more: &[&str]) -> ExamReport {
     let task = format!("{format}={}", questions.display());
-    let mut args: Vec<&OsStr> = vec!["exam".as_ref(), model.as_ref(), "--task".as_ref(), task.as_ref(), "--output".as_ref(), "json".as_ref()];
+    let mut args: Vec<&OsStr> =
+        vec!["exam".as_ref(), model.as_ref(), "--task".as_ref(), task.as_ref(), "--output".as_ref(), "json".as_ref()];
     args.extend(more.iter().map(OsStr::new));
     let mut reports: Vec<ExamReport> = serde_json::from_slice(&output("osler-rank", &args)).unwrap();
     assert_eq!(reports.len(), 1);

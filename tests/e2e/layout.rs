@@ -19,7 +19,16 @@ const RULES: &[(&str, &[&str])] = &[
     ("osler-worker", &["osler-core", "osler-runtime", "osler-proto", "osler-corpus", "osler-compress"]),
     (
         "osler-rank",
-        &["osler-core", "osler-runtime", "osler-corpus", "osler-engine", "osler-torch-dist", "osler-exam", "osler-compress", "osler-worker"],
+        &[
+            "osler-core",
+            "osler-runtime",
+            "osler-corpus",
+            "osler-engine",
+            "osler-torch-dist",
+            "osler-exam",
+            "osler-compress",
+            "osler-worker",
+        ],
     ),
     ("osler-tests", &["osler-core", "osler-demo", "osler-proto", "osler-runtime"]),
 ];

@@ -2,6 +2,8 @@
 //!
 //! Tests whose names begin with `slow_` take minutes and have a lane of their own (`make test-slow`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should panic where it stands
+
 mod cluster;
 mod golden;
 mod kills;

@@ -162,7 +162,7 @@ fn write(job: &Job, exam: &Exam, report: &ExamReport) -> Result<BTreeMap<String,
 /// Every question as lm-evaluation-harness logs it.
 pub fn write_samples(exam: &Exam, report: &ExamReport, path: &Path) -> Result<(), Failure> {
     let mut out = fs::File::create(path).with_context(|| format!("create {}", path.display()))?;
-    Ok(osler_exam::lm_eval::write_samples(exam, report, None, &mut out).map_err(exam_failure)?)
+    osler_exam::lm_eval::write_samples(exam, report, None, &mut out).map_err(exam_failure)
 }
 
 fn exam_failure(error: ExamError) -> Failure {
