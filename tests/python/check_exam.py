@@ -2,7 +2,7 @@
 
 usage: check_exam.py FULL MODEL QUESTIONS REPORT...
 MODEL is FULL itself (a Hugging Face folder with a tokenizer), or a compressed form of it. QUESTIONS is a MedMCQA file, each REPORT the JSON
-output of an exam with 0 shots. Exits 1 when a log-likelihood differs by more than 1e-3, or a prediction or a prompt's length at all.
+output of an exam with 0 shots. Exits 1 when a log-likelihood differs by more than 2e-4, or a prediction or a prompt's length at all.
 """
 
 import json
@@ -14,7 +14,7 @@ from lm_rules import read_medmcqa, score
 from models import load
 from transformers import AutoTokenizer
 
-LIMIT = 1e-3
+LIMIT = 2e-4
 
 
 def differences(row: dict, wanted: dict, protocol: str) -> list[str]:
