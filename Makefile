@@ -14,7 +14,7 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build quickstart test test-fast test-slow test-python bench lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python bench lint clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 8 minutes after the build)"
@@ -29,16 +29,20 @@ quickstart: build
 	$(bin)/osler demo osler-demo
 	$(bin)/osler up configs/quickstart.toml --store osler-store
 
+# Binaries and tests in one go: apart, cargo would build the dependencies once for each, with and without the tests' features.
+build-tests:
+	$(with_torch) cargo build --release --locked --workspace --all-targets
+
 test: test-fast test-slow test-python
 
-test-fast: build
+test-fast: build-tests
 	$(with_torch) $(run_tests) --release --locked --workspace $(fast)
 
-test-slow: build
+test-slow: build-tests
 	$(with_torch) $(run_tests) --release --locked --workspace $(slow)
 
 # Reads our files with transformers, gguf and PyTorch itself.
-test-python: build
+test-python: build-tests
 	$(with_torch) tests/python/run $(bin)
 
 lint:

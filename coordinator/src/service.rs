@@ -51,6 +51,7 @@ fn status(error: HandleError) -> Status {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_) => Status::not_found(message),
             Refused::InvalidSpec(_) => Status::invalid_argument(message),
+            Refused::Overtaken { .. } => Status::aborted(message),
             Refused::StillEnding { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
         },
     }

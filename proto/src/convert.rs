@@ -99,6 +99,7 @@ impl TryFrom<v1::SyncRequest> for Observed {
         Ok(Self {
             worker: WorkerName::new(wire.worker).map_err(|source| InvalidMessage::Name { field: "worker", source })?,
             incarnation: Incarnation(wire.incarnation),
+            call: wire.call,
             host: wire.host.chars().take(256).collect(),
             slots: wire.slots.min(MAX_SLOTS),
             processes: wire.processes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -122,6 +123,7 @@ impl TryFrom<Observed> for v1::SyncRequest {
             draining: observed.draining,
             wait_ms: 0,
             seen_reply: 0,
+            call: observed.call,
         })
     }
 }

@@ -83,6 +83,8 @@ pub enum Refused {
     StillEnding { run: RunName, state: String },
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
     Superseded { worker: WorkerName, newest: u64, given: u64 },
+    #[error("call {given} of worker {worker} arrived after its call {newest}: it tells of the past")]
+    Overtaken { worker: WorkerName, newest: u64, given: u64 },
 }
 
 /// All runs and workers. One owner; nothing else changes it.

@@ -1,6 +1,7 @@
 //! One call of an agent, taken in: who it is, what its processes reported, how they ended, which are gone.
 //!
-//! Level-triggered: a repeated call changes nothing, and a call of an older incarnation is refused.
+//! Level-triggered: a call says how things are, not what changed. So one that tells of the past must not be believed: a call of an
+//! older incarnation is refused, and so is one that was overtaken by a later call on its way.
 
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused};
@@ -44,6 +45,7 @@ impl Cluster {
         }
         let fresh = || Worker {
             incarnation: given,
+            call: 0,
             host: String::new(),
             slots: 0,
             draining: false,
@@ -55,6 +57,10 @@ impl Cluster {
         if worker.incarnation != given {
             *worker = fresh();
         }
+        if observed.call <= worker.call {
+            return Err(Refused::Overtaken { worker: name.clone(), newest: worker.call, given: observed.call });
+        }
+        worker.call = observed.call;
         worker.host.clone_from(&observed.host);
         worker.slots = observed.slots;
         worker.draining = observed.draining;

@@ -16,6 +16,8 @@ use std::fmt;
 #[derive(Debug, Clone)]
 pub struct Worker {
     pub incarnation: Incarnation,
+    /// Number of its latest call.
+    pub call: u64,
     pub host: String,
     pub slots: u32,
     pub draining: bool,

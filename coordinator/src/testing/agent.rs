@@ -8,6 +8,7 @@ use osler_core::job::{Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Progress, Report, exit};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where each gang of ranks stands.
 #[derive(Debug, Default)]
@@ -40,6 +41,9 @@ struct Process {
     left: u64,
     exited: Option<i32>,
 }
+
+/// Only the order of an agent's calls matters, so all agents may share one counter.
+static CALLS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug, Clone)]
 pub struct Agent {
@@ -76,6 +80,7 @@ impl Agent {
         Observed {
             worker: self.name.clone(),
             incarnation: self.incarnation,
+            call: CALLS.fetch_add(1, Ordering::Relaxed),
             host: "fake".into(),
             slots: self.slots,
             processes: self.processes.iter().map(|(id, p)| ProcessStatus { process: id.clone(), phase: phase(p) }).collect(),

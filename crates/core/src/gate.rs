@@ -28,7 +28,7 @@ pub fn judge(gate: &GateSpec, stage: &StageName, summary: &ExamSummary) -> GateO
         check(summary.accuracy.map(|a| a >= bound), format!("accuracy {} %, at least {bound} %", shown(summary.accuracy, 2)));
     }
     if let Some(bound) = gate.max_drop {
-        let drop = summary.paired.as_ref().map(|p| -p.delta);
+        let drop = summary.paired.as_ref().map(|p| 0.0 - p.delta);
         check(drop.map(|d| d <= bound), format!("drop {} points, at most {bound}", shown(drop, 2)));
     }
     if let Some(bound) = gate.max_perplexity_increase {

@@ -12,6 +12,8 @@ use crate::process::{Assignment, Report};
 pub struct Observed {
     pub worker: WorkerName,
     pub incarnation: Incarnation,
+    /// Counts the incarnation's calls from 1: a call that was overtaken by a later one is known by it.
+    pub call: u64,
     /// For people: where it runs.
     pub host: String,
     /// Processes that it may run at once.

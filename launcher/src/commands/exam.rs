@@ -31,7 +31,7 @@ pub struct Args {
     /// Which questions a limit takes: an even stride over the file, or the first ones.
     #[arg(long, default_value = "stride", value_parser = ["stride", "head"])]
     limit_mode: String,
-    /// The tokenizer's folder or file, if not in MODEL.
+    /// The folder of the tokenizer, if not MODEL.
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// Write every question with the log-likelihood of each choice, one JSON line each.

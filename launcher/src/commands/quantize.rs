@@ -10,7 +10,7 @@ pub struct Args {
     /// A Hugging Face folder: config.json and model.safetensors.
     model_dir: PathBuf,
     /// int8 makes a compressed-tensors folder, the others a GGUF file.
-    #[arg(long, value_parser = ["int8", "gguf-q8_0", "gguf-f16"])]
+    #[arg(long, value_parser = ["int8", "gguf-q8_0", "gguf-f16", "gguf-f32"])]
     to: String,
     /// The folder or file to make; it must not be there yet.
     out: PathBuf,

@@ -11,6 +11,7 @@ fn observed() -> Observed {
     Observed {
         worker: WorkerName::new("w").unwrap(),
         incarnation: Incarnation(7),
+        call: 8,
         host: "h".into(),
         slots: 2,
         processes: vec![

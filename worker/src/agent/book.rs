@@ -45,6 +45,7 @@ impl Book {
         Observed {
             worker: self.worker.clone(),
             incarnation: self.incarnation,
+            call: 0, // the link numbers its calls
             host: self.host.clone(),
             slots: self.slots,
             processes: self.processes.iter().map(status).collect(),

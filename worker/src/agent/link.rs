@@ -57,13 +57,15 @@ pub struct Link {
     token: Token,
     client: Option<Client>,
     seen_reply: u64,
+    /// Calls made, dropped ones included.
+    calls: u64,
     retry: Duration,
     away: bool,
 }
 
 impl Link {
     pub fn new(endpoint: Endpoint, token: Token) -> Self {
-        Self { endpoint, token, client: None, seen_reply: 0, retry: FIRST_RETRY, away: false }
+        Self { endpoint, token, client: None, seen_reply: 0, calls: 0, retry: FIRST_RETRY, away: false }
     }
 
     /// One call. `None`: no answer; the link has waited a little already. Safe to drop at any point.
@@ -71,6 +73,8 @@ impl Link {
         let mut request = v1::SyncRequest::try_from(observed)?;
         request.wait_ms = wait.as_millis() as u32;
         request.seen_reply = self.seen_reply;
+        self.calls += 1;
+        request.call = self.calls;
         match self.call(request, wait).await {
             Ok(reply) => {
                 if self.away {

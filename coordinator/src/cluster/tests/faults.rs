@@ -8,6 +8,7 @@ use osler_core::digest::Digest;
 use osler_core::job::FaultClass;
 use osler_core::process::{Assignment, Report};
 use osler_core::sync::NumberedReport;
+use osler_core::sync::Observed;
 
 const TRAIN: &str = "train/general";
 
@@ -165,6 +166,17 @@ fn a_restarted_agent_supersedes_the_older_one() {
 }
 
 #[test]
+fn a_call_that_was_overtaken_on_its_way_is_not_believed() {
+    let (mut world, run) = training();
+    let mut late = world.agents[0].observe();
+    late.processes.clear(); // from before its processes started
+    world.sync(0);
+    let refused = world.apply(Event::Sync(Box::new(late))).unwrap_err();
+    assert!(matches!(refused, Refused::Overtaken { .. }), "{refused}");
+    assert!(world.is(&run, TRAIN, "active"), "a word from the past ended the gang");
+}
+
+#[test]
 fn after_a_restart_the_records_still_know_the_newest_incarnation() {
     let (mut world, run) = training();
     let old = world.cluster.run(&run).unwrap();
@@ -218,7 +230,8 @@ fn repeated_calls_change_nothing() {
     let observed = world.agents[0].observe();
     world.apply(Event::Sync(Box::new(observed.clone()))).unwrap();
     let before = world.record(&run).clone();
-    world.apply(Event::Sync(Box::new(observed))).unwrap();
+    let again = Observed { call: observed.call + 1, ..observed };
+    world.apply(Event::Sync(Box::new(again))).unwrap();
     assert_eq!(*world.record(&run), before);
 }
 
