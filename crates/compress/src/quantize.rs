@@ -1,7 +1,7 @@
 //! Model folder in, compressed model out: one tensor in memory at a time, everything checked before the first byte is written,
 //! and nothing visible until all of it is on disk.
 
-use crate::arch::{Role, TensorSpec};
+use crate::arch::{Family, Role, TensorSpec};
 use crate::gguf::{self, GgmlType, padding};
 use crate::hf::model::Model;
 use crate::hf::safetensors::Dtype;
@@ -135,6 +135,10 @@ fn write_int8(model: &Model, out: &Path, report: &mut QuantReport) -> Result<u64
     let mut plan = int8_plan(model)?;
     if !plan.iter().any(|p| matches!(p.item, Item::Packed(_))) {
         return Err(nothing(model, report.method));
+    }
+    if model.arch.family == Family::Gpt2 {
+        let note = "transformers does not load this form of a GPT-2 model (its Conv1D is not Linear): give its users a GGUF file";
+        report.notes.push(note.to_owned());
     }
     let mut staged = StagedDir::create(out)?;
     let mut file = staged.file("model.safetensors")?;

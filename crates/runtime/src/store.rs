@@ -117,8 +117,17 @@ impl Store {
 
     /// Moves a finished local file into the store.
     pub async fn put_file(&self, file: &Path, path: &str) -> Result<ObjectRef, StoreError> {
+        self.adopt(file, path, None).await
+    }
+
+    /// Moves a file whose size and digest its writer knows: a checkpoint's part is not read a second time while training waits.
+    pub async fn put_digested(&self, file: &Path, path: &str, bytes: u64, digest: Digest) -> Result<ObjectRef, StoreError> {
+        self.adopt(file, path, Some((bytes, digest))).await
+    }
+
+    async fn adopt(&self, file: &Path, path: &str, known: Option<(u64, Digest)>) -> Result<ObjectRef, StoreError> {
         let (file, to, path) = (file.to_owned(), self.root.join(key(path)?.as_ref()), path.to_owned());
-        blocking_io("store", path.clone(), move || local::adopt(&file, &to, path)).await
+        blocking_io("store", path.clone(), move || local::adopt(&file, &to, path, known)).await
     }
 
     /// A local file with the object's verified bytes. Read-only: it may be the object itself.

@@ -157,8 +157,9 @@ impl Loop {
         let assignment = &job.assignment;
         let (step, rank, world_size) = (trainer.steps_done(), assignment.rank, assignment.world_size);
         let file = job.scratch.join("part.safetensors");
-        trainer.save_slice(&file, rank, world_size).map_err(failure)?;
-        let object = job.store.put_file(&file, &paths::part(&assignment.id, assignment.generation, step, rank))?;
+        let written = trainer.save_slice(&file, rank, world_size).map_err(failure)?;
+        let path = paths::part(&assignment.id, assignment.generation, step, rank);
+        let object = job.store.put_digested(&file, &path, written.bytes, written.digest)?;
         let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
         seconds.checkpoint += started.elapsed().as_secs_f64();
         report(&Report::Part(Part { rank, world_size, step, object, ledger, seconds }));

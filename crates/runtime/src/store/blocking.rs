@@ -3,6 +3,7 @@
 use super::{Store, StoreError};
 use bytes::Bytes;
 use osler_core::checkpoint::ObjectRef;
+use osler_core::digest::Digest;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,11 @@ impl BlockingStore {
     /// See [`Store::put_file`].
     pub fn put_file(&self, file: &Path, path: &str) -> Result<ObjectRef, StoreError> {
         self.wait(self.store.put_file(file, path))
+    }
+
+    /// See [`Store::put_digested`].
+    pub fn put_digested(&self, file: &Path, path: &str, bytes: u64, digest: Digest) -> Result<ObjectRef, StoreError> {
+        self.wait(self.store.put_digested(file, path, bytes, digest))
     }
 
     /// See [`Store::fetch`].

@@ -24,11 +24,16 @@ pub fn digest(file: &Path) -> io::Result<(u64, Digest)> {
     }
 }
 
-/// Gives `file` its place in the store: durable contents first, then one rename, then the folder.
-pub fn adopt(file: &Path, to: &Path, path: String) -> io::Result<ObjectRef> {
+/// Gives `file` its place in the store: durable contents first, then one rename, then the folder. `known` spares reading the file
+/// again when its writer has just digested what it wrote.
+pub fn adopt(file: &Path, to: &Path, path: String, known: Option<(u64, Digest)>) -> io::Result<ObjectRef> {
     let folder = to.parent().ok_or_else(|| io::Error::other("an object needs a folder"))?;
     fs::create_dir_all(folder)?;
-    let (bytes, digest) = digest(file)?;
+    let (bytes, digest) = known.map_or_else(|| digest(file), Ok)?;
+    let found = fs::metadata(file)?.len();
+    if found != bytes {
+        return Err(io::Error::other(format!("{} has {found} bytes, its writer said {bytes}", file.display())));
+    }
     File::open(file)?.sync_all()?;
     if let Err(e) = fs::rename(file, to) {
         if e.kind() != io::ErrorKind::CrossesDevices {

@@ -43,6 +43,17 @@ async fn a_file_is_moved_in_whole() {
 }
 
 #[tokio::test]
+async fn a_writer_that_miscounts_is_not_believed() {
+    let (_folder, store) = store();
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("part");
+    std::fs::write(&file, "12345").unwrap();
+    assert!(store.put_digested(&file, "runs/r/x", 4, Digest::of(b"1234")).await.is_err());
+    let object = store.put_digested(&file, "runs/r/x", 5, Digest::of(b"12345")).await.unwrap();
+    assert_eq!(store.read(&object).await.unwrap(), "12345");
+}
+
+#[tokio::test]
 async fn names_are_listed_in_order_and_stay_inside() {
     let (_folder, store) = store();
     for name in ["r/b", "r/a", "s/c"] {
