@@ -1,3 +1,5 @@
+//! Every path of a run file is checked before anything starts, and all problems are told at once.
+
 use super::*;
 use osler_core::spec::parse;
 use std::fs;

@@ -17,7 +17,7 @@ fn cop_counts_from_where_the_file_shows() {
     let table: [Case; 9] = [
         (&[1, 2, 3, 4], None, Ok(&[0, 1, 2, 3])),
         (&[0, 1, 2, 3], None, Ok(&[0, 1, 2, 3])),
-        (&[1, 2, 3], None, Err("set `cop-base`")),
+        (&[1, 2, 3], None, Err("use the whole official file")),
         (&[1, 2, 3], Some(1), Ok(&[0, 1, 2])),
         (&[1, 2, 3], Some(0), Ok(&[1, 2, 3])),
         (&[0, 4], None, Err("two copies of MedMCQA are mixed")),

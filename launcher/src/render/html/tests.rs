@@ -1,3 +1,5 @@
+//! The page is well formed, escapes what others wrote, and fetches nothing.
+
 use super::render;
 use crate::fixture;
 use osler_core::report::{Report, build};
