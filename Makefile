@@ -49,7 +49,7 @@ lint:
 	cargo fmt --all --check
 	$(with_torch) cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
-bench: build
+bench: build-tests
 	$(with_torch) .ci/bench $(bin)
 
 clean-quickstart:
