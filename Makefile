@@ -17,7 +17,7 @@ slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 .PHONY: help build build-tests quickstart test test-fast test-slow test-python bench lint clean-quickstart
 
 help:
-	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 8 minutes after the build)"
+	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
 	@echo "make test         every test: fast lane, slow lane, and the comparisons with Python's libraries"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin)"
