@@ -1,6 +1,6 @@
 //! The GPT-2-style decoder: LayerNorm, learned positions, GELU (tanh), biases, tied head.
 
-use super::attend;
+use super::ops::{Pass, attend, embed, layer_norm, projection};
 use osler_core::spec::ModelSpec;
 use tch::Tensor;
 
@@ -51,13 +51,17 @@ impl Gpt2 {
         Self { tokens, positions, layers, norm, heads: spec.heads.into() }
     }
 
-    pub fn hidden(&self, ids_bt: &Tensor) -> Tensor {
+    pub fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
         let time = ids_bt.size2().unwrap_or_default().1;
-        let mut x_btd = Tensor::embedding(&self.tokens, ids_bt, -1, false, false) + self.positions.narrow(0, 0, time);
-        for layer in &self.layers {
-            x_btd = layer.forward(&x_btd, self.heads);
-        }
-        self.norm.apply(&x_btd)
+        embed(&self.tokens, ids_bt, pass) + self.positions.narrow(0, 0, time).to_kind(pass.kind)
+    }
+
+    pub fn layer(&self, index: usize, x_btd: &Tensor, pass: &Pass) -> Tensor {
+        self.layers[index].forward(x_btd, self.heads, pass)
+    }
+
+    pub fn finish(&self, x_btd: &Tensor) -> Tensor {
+        self.norm.apply(x_btd)
     }
 
     pub fn head(&self) -> &Tensor {
@@ -66,17 +70,17 @@ impl Gpt2 {
 }
 
 impl Layer {
-    fn forward(&self, x_btd: &Tensor, heads: i64) -> Tensor {
-        let x_btd = x_btd + self.attention(&self.attn_norm.apply(x_btd), heads);
+    fn forward(&self, x_btd: &Tensor, heads: i64, pass: &Pass) -> Tensor {
+        let x_btd = x_btd + self.attention(&self.attn_norm.apply(x_btd), heads, pass);
         let up = self.up.apply(&self.ffn_norm.apply(&x_btd)).gelu("tanh");
         x_btd + self.down.apply(&up)
     }
 
-    fn attention(&self, h_btd: &Tensor, heads: i64) -> Tensor {
+    fn attention(&self, h_btd: &Tensor, heads: i64, pass: &Pass) -> Tensor {
         let (batch, time, dim) = h_btd.size3().unwrap_or_default();
         let qkv = self.qkv.apply(h_btd);
         let part = |i: i64| qkv.narrow(2, i * dim, dim).view([batch, time, heads, dim / heads]).transpose(1, 2);
-        self.out.apply(&attend(&part(0), &part(1), &part(2)))
+        self.out.apply(&attend(&part(0), &part(1), &part(2), pass))
     }
 }
 
@@ -86,7 +90,7 @@ impl Norm {
     }
 
     fn apply(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, false)
+        layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }
 
@@ -96,7 +100,6 @@ impl Projection {
     }
 
     fn apply(&self, x_btd: &Tensor) -> Tensor {
-        let (batch, time, dim) = x_btd.size3().unwrap_or_default();
-        self.bias.addmm(&x_btd.reshape([batch * time, dim]), &self.weight).view([batch, time, -1])
+        projection(x_btd, &self.weight, &self.bias)
     }
 }

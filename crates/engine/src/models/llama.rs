@@ -1,6 +1,6 @@
 //! The Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU, no biases.
 
-use super::attend;
+use super::ops::{Pass, attend, embed, linear, rms_norm, swiglu};
 use super::rope::Rope;
 use osler_core::spec::ModelSpec;
 use tch::Tensor;
@@ -58,12 +58,16 @@ impl Llama {
         Self { embed, layers, norm, head, rope, shape }
     }
 
-    pub fn hidden(&self, ids_bt: &Tensor) -> Tensor {
-        let mut x_btd = Tensor::embedding(&self.embed, ids_bt, -1, false, false);
-        for layer in &self.layers {
-            x_btd = layer.forward(&x_btd, &self.rope, self.shape);
-        }
-        rms_norm(&x_btd, &self.norm, self.shape.eps)
+    pub fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
+        embed(&self.embed, ids_bt, pass)
+    }
+
+    pub fn layer(&self, index: usize, x_btd: &Tensor, pass: &Pass) -> Tensor {
+        self.layers[index].forward(x_btd, &self.rope, self.shape, pass)
+    }
+
+    pub fn finish(&self, x_btd: &Tensor) -> Tensor {
+        rms_norm(x_btd, &self.norm, self.shape.eps)
     }
 
     pub fn head(&self) -> &Tensor {
@@ -72,28 +76,19 @@ impl Llama {
 }
 
 impl Layer {
-    fn forward(&self, x_btd: &Tensor, rope: &Rope, shape: Shape) -> Tensor {
-        let x_btd = x_btd + self.attention(&rms_norm(x_btd, &self.attn_norm, shape.eps), rope, shape);
+    fn forward(&self, x_btd: &Tensor, rope: &Rope, shape: Shape, pass: &Pass) -> Tensor {
+        let x_btd = x_btd + self.attention(&rms_norm(x_btd, &self.attn_norm, shape.eps), rope, shape, pass);
         let h_btd = rms_norm(&x_btd, &self.ffn_norm, shape.eps);
-        let gated = linear(&h_btd, &self.gate).silu() * linear(&h_btd, &self.up);
-        x_btd + linear(&gated, &self.down)
+        x_btd + linear(&swiglu(&linear(&h_btd, &self.gate), &linear(&h_btd, &self.up)), &self.down)
     }
 
-    fn attention(&self, h_btd: &Tensor, rope: &Rope, shape: Shape) -> Tensor {
+    fn attention(&self, h_btd: &Tensor, rope: &Rope, shape: Shape, pass: &Pass) -> Tensor {
         let (batch, time, dim) = h_btd.size3().unwrap_or_default();
         let head_dim = dim / shape.heads;
         let split = |x: Tensor, heads: i64| x.view([batch, time, heads, head_dim]).transpose(1, 2);
         let q = rope.turn(&split(linear(h_btd, &self.wq), shape.heads));
         let k = rope.turn(&split(linear(h_btd, &self.wk), shape.kv_heads));
         let v = split(linear(h_btd, &self.wv), shape.kv_heads);
-        linear(&attend(&q, &k, &v), &self.wo)
+        linear(&attend(&q, &k, &v, pass), &self.wo)
     }
-}
-
-fn linear(x: &Tensor, weight: &Tensor) -> Tensor {
-    x.linear::<&Tensor>(weight, None)
-}
-
-fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
-    x.rms_norm(weight.size(), Some(weight), eps)
 }

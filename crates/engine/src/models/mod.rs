@@ -5,6 +5,7 @@
 
 mod gpt2;
 mod llama;
+mod ops;
 pub mod params;
 mod rope;
 
@@ -12,6 +13,7 @@ use crate::EngineError;
 use crate::source::TensorSource;
 use gpt2::Gpt2;
 use llama::Llama;
+pub(crate) use ops::Pass;
 use osler_core::spec::{Family, ModelSpec};
 use params::{Begin, Param, parameters};
 use tch::{Device, Kind, Tensor};
@@ -68,9 +70,37 @@ impl Model {
 
     /// The states that the head reads, after the last norm: ids `[batch, time]` to `[batch, time, dim]`.
     pub(crate) fn hidden(&self, ids_bt: &Tensor) -> Tensor {
+        let pass = Pass::PLAIN;
+        let x_btd = (0..self.depth()).fold(self.embed(ids_bt, &pass), |x_btd, i| self.layer(i, &x_btd, &pass));
+        self.finish(&x_btd)
+    }
+
+    /// Layers between the embedding and the last norm.
+    pub(crate) fn depth(&self) -> usize {
+        self.spec.layers as usize
+    }
+
+    /// Ids `[batch, time]` to the stream `[batch, time, dim]`.
+    pub(crate) fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
         match &self.net {
-            Net::Llama(net) => net.hidden(ids_bt),
-            Net::Gpt2(net) => net.hidden(ids_bt),
+            Net::Llama(net) => net.embed(ids_bt, pass),
+            Net::Gpt2(net) => net.embed(ids_bt, pass),
+        }
+    }
+
+    /// The stream after layer `index`, which is below [`Self::depth`].
+    pub(crate) fn layer(&self, index: usize, x_btd: &Tensor, pass: &Pass) -> Tensor {
+        match &self.net {
+            Net::Llama(net) => net.layer(index, x_btd, pass),
+            Net::Gpt2(net) => net.layer(index, x_btd, pass),
+        }
+    }
+
+    /// The last norm.
+    pub(crate) fn finish(&self, x_btd: &Tensor) -> Tensor {
+        match &self.net {
+            Net::Llama(net) => net.finish(x_btd),
+            Net::Gpt2(net) => net.finish(x_btd),
         }
     }
 
@@ -129,14 +159,6 @@ pub(crate) fn ids_tensor(rows: &[&[u32]], width: usize, vocab: usize, positions:
         into.iter_mut().zip(*row).for_each(|(to, id)| *to = i64::from(*id));
     }
     Ok(Tensor::f_from_slice(&ids)?.f_view([rows.len() as i64, width as i64])?.f_to_device(device)?)
-}
-
-/// Causal attention over `[batch, heads, time, head_dim]`, back as `[batch, time, heads * head_dim]`.
-fn attend(q_bhtd: &Tensor, k_bgtd: &Tensor, v_bgtd: &Tensor) -> Tensor {
-    let (batch, heads, time, width) = q_bhtd.size4().unwrap_or_default();
-    let grouped = k_bgtd.size4().unwrap_or_default().1 != heads;
-    let out = Tensor::scaled_dot_product_attention::<&Tensor>(q_bhtd, k_bgtd, v_bgtd, None, 0.0, true, None, grouped);
-    out.transpose(1, 2).reshape([batch, time, heads * width])
 }
 
 pub(crate) const KIND: Kind = Kind::Float;

@@ -22,7 +22,8 @@ impl Rope {
     /// Turns `[batch, heads, time, head_dim]` by its positions, which begin at 0.
     pub fn turn(&self, x_bhtd: &Tensor) -> Tensor {
         let (_, _, time, width) = x_bhtd.size4().unwrap_or_default();
-        let (cos, sin) = (self.cos_td.narrow(0, 0, time), self.sin_td.narrow(0, 0, time));
+        let table = |table: &Tensor| table.narrow(0, 0, time).to_kind(x_bhtd.kind());
+        let (cos, sin) = (table(&self.cos_td), table(&self.sin_td));
         // Backward of a roll is a roll; two narrow halves would each fill and add a whole tensor of zeros.
         x_bhtd * cos + x_bhtd.roll([width / 2], [3]) * sin
     }

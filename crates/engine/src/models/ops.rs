@@ -1,0 +1,61 @@
+//! The operations that layers are made of, each in the kind of its input: weights are f32 and are cast to the stream's kind where they are used,
+//! so that autograd brings their gradients back in f32.
+
+use tch::{Kind, Tensor};
+
+/// What all layers of one forward pass share.
+pub(crate) struct Pass {
+    /// The kind of the residual stream and of every product.
+    pub kind: Kind,
+    /// `[batch, 1, time, time]`, true where a position may look; None is plain causal attention.
+    pub mask: Option<Tensor>,
+}
+
+impl Pass {
+    /// Plain causal attention in f32: what exams and exports compute with.
+    pub const PLAIN: Self = Self { kind: Kind::Float, mask: None };
+}
+
+/// `weight` in the kind of `x`; the same tensor when it is that already.
+fn like(weight: &Tensor, x: &Tensor) -> Tensor {
+    weight.to_kind(x.kind())
+}
+
+/// `weight_oi` is `[out, in]`.
+pub(super) fn linear(x: &Tensor, weight_oi: &Tensor) -> Tensor {
+    x.linear::<&Tensor>(&like(weight_oi, x), None)
+}
+
+/// `weight_io` is `[in, out]`.
+pub(super) fn projection(x_btd: &Tensor, weight_io: &Tensor, bias: &Tensor) -> Tensor {
+    let (batch, time, dim) = x_btd.size3().unwrap_or_default();
+    let flat = x_btd.reshape([batch * time, dim]);
+    like(bias, x_btd).addmm(&flat, &like(weight_io, x_btd)).view([batch, time, -1])
+}
+
+pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    x.rms_norm(weight.size(), Some(&like(weight, x)), eps)
+}
+
+pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
+    x.layer_norm(weight.size(), Some(&like(weight, x)), Some(&like(bias, x)), eps, false)
+}
+
+/// silu(gate) times up.
+pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
+    gate.silu() * up
+}
+
+/// The rows of `table_vd` that `ids_bt` names, in the pass's kind.
+pub(super) fn embed(table_vd: &Tensor, ids_bt: &Tensor, pass: &Pass) -> Tensor {
+    Tensor::embedding(table_vd, ids_bt, -1, false, false).to_kind(pass.kind)
+}
+
+/// Attention over `[batch, heads, time, head_dim]`, back as `[batch, time, heads * head_dim]`.
+pub(super) fn attend(q_bhtd: &Tensor, k_bgtd: &Tensor, v_bgtd: &Tensor, pass: &Pass) -> Tensor {
+    let (batch, heads, time, width) = q_bhtd.size4().unwrap_or_default();
+    let grouped = k_bgtd.size4().unwrap_or_default().1 != heads;
+    let mask = pass.mask.as_ref();
+    let out = Tensor::scaled_dot_product_attention(q_bhtd, k_bgtd, v_bgtd, mask, 0.0, mask.is_none(), None, grouped);
+    out.transpose(1, 2).reshape([batch, time, heads * width])
+}
