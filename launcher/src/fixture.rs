@@ -2,6 +2,7 @@
 
 use crate::client::{Seen, Word};
 use crate::manifests::Manifests;
+use osler_core::accounting::Usage;
 use osler_core::checkpoint::{Manifest, ObjectRef, PhaseSeconds, StepRecord};
 use osler_core::digest::Digest;
 use osler_core::gate::GateOutcome;
@@ -209,7 +210,16 @@ pub fn finished() -> (RunRecord, Manifests) {
                 parent,
                 parts: vec![object("p0"), object("p1")],
                 ledger: ledger.collect(),
-                seconds: PhaseSeconds { data: 1.0, forward: 8.0, backward: 16.0, communication: 4.0, update: 2.0, checkpoint: 1.0 },
+                seconds: PhaseSeconds {
+                    data: 1.0,
+                    forward: 8.0,
+                    backward: 16.0,
+                    communication: 4.0,
+                    update: 2.0,
+                    checkpoint: 1.0,
+                    ..PhaseSeconds::default()
+                },
+                usage: Usage::default(),
                 published_at: Millis(1_795_410_030_000),
             };
             let published = Published {

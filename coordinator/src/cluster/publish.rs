@@ -3,7 +3,7 @@
 
 use super::Effects;
 use super::run::Run;
-use osler_core::checkpoint::{Manifest, ObjectRef, Part, PhaseSeconds, join_parts, retire};
+use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, join_parts, retire};
 use osler_core::digest::Digest;
 use osler_core::ids::{Generation, Millis, StageName};
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind};
@@ -75,9 +75,9 @@ impl Run {
         let (generation, from, world_size) = (attempt.generation, attempt.published, attempt.places.len() as u32);
         let expected = self.predictions(stage, from..step, &parts)?;
         let prediction = |step: u64| expected.get(&step).copied().unwrap_or_default();
-        let (parts, ledger, seconds) =
+        let Joined { parts, ledger, seconds, usage } =
             join_parts(parts, world_size, from, step, prediction).map_err(|e| broken(format!("step {step}: {e}")))?;
-        if !finite(&seconds) {
+        if !seconds.is_finite() {
             return Err(broken(format!("step {step}: the seconds of its phases are not numbers")));
         }
         let manifest = Manifest {
@@ -92,6 +92,7 @@ impl Run {
             parts,
             ledger,
             seconds,
+            usage,
             published_at: now,
         };
         let bytes = serde_json::to_vec(&manifest).map_err(|e| broken(format!("step {step}: {e}")))?;
@@ -159,11 +160,6 @@ fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fa
         return Err(broken(format!("a part at {found:?}, expected {path:?}")));
     }
     Ok(())
-}
-
-fn finite(seconds: &PhaseSeconds) -> bool {
-    let PhaseSeconds { data, forward, backward, communication, update, checkpoint } = *seconds;
-    [data, forward, backward, communication, update, checkpoint].iter().all(|s| s.is_finite())
 }
 
 /// Objects that a coordinator which died between writing a record and deleting may have left: parts of the latest retired checkpoints.

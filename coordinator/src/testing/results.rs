@@ -1,5 +1,6 @@
 //! What each kind of job would leave behind.
 
+use osler_core::accounting::Usage;
 use osler_core::checkpoint::{ObjectRef, Part, PhaseSeconds, StepRecord};
 use osler_core::digest::Digest;
 use osler_core::job::{ExamSummary, JobKind, JobResult, Summary};
@@ -89,5 +90,6 @@ pub fn part(work: &Assignment, from: u64, step: u64) -> Part {
     let path = paths::part(&work.id, work.generation, step, work.rank);
     let seconds = PhaseSeconds { data: 0.1, forward: 0.2, backward: 0.3, ..PhaseSeconds::default() };
     let object = ObjectRef { path, bytes: 8, digest: Digest::of(b"part") };
-    Part { rank: work.rank, world_size: work.world_size, step, object, ledger: (from..step).map(record).collect(), seconds }
+    let (ledger, usage) = ((from..step).map(record).collect(), Usage::default());
+    Part { rank: work.rank, world_size: work.world_size, step, object, ledger, seconds, usage }
 }

@@ -85,6 +85,7 @@ mod tests {
             parts: vec![],
             ledger: steps.iter().map(record).collect(),
             seconds: PhaseSeconds::default(),
+            usage: Default::default(),
             published_at: Millis(0),
         }
     }

@@ -4,6 +4,7 @@
 //! the run's fenced state. That second write is the publication: readers follow the state, never a listing, so a torn checkpoint
 //! or one of a fenced coordinator cannot be chosen.
 
+use crate::accounting::Usage;
 use crate::digest::Digest;
 use crate::ids::{Generation, Millis, RunName, StageName};
 use crate::order::SampleSum;
@@ -31,29 +32,58 @@ pub struct StepRecord {
     pub lr: f64,
 }
 
-/// Seconds of one rank since its last checkpoint, by cause.
+/// Wall seconds of one rank since its last checkpoint, by cause.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PhaseSeconds {
+    /// From the process' start to the first word with other ranks: loading libraries, opening data.
+    pub startup: f64,
+    /// Until all ranks have met.
+    pub rendezvous: f64,
+    /// Making the model, reading weights or a checkpoint.
+    pub load: f64,
     pub data: f64,
     pub forward: f64,
     pub backward: f64,
     pub communication: f64,
     pub update: f64,
+    /// Saving, as far as training stood still for it.
     pub checkpoint: f64,
+    /// Waiting for an earlier checkpoint that was still being written.
+    pub checkpoint_wait: f64,
 }
 
 impl PhaseSeconds {
+    fn each(&self) -> [f64; 10] {
+        let Self { startup, rendezvous, load, data, forward, backward, communication, update, checkpoint, checkpoint_wait } = *self;
+        [startup, rendezvous, load, data, forward, backward, communication, update, checkpoint, checkpoint_wait]
+    }
+
+    fn of([startup, rendezvous, load, data, forward, backward, communication, update, checkpoint, checkpoint_wait]: [f64; 10]) -> Self {
+        Self { startup, rendezvous, load, data, forward, backward, communication, update, checkpoint, checkpoint_wait }
+    }
+
     pub fn add(&mut self, other: &Self) {
-        self.data += other.data;
-        self.forward += other.forward;
-        self.backward += other.backward;
-        self.communication += other.communication;
-        self.update += other.update;
-        self.checkpoint += other.checkpoint;
+        let (mut sums, others) = (self.each(), other.each());
+        sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+        *self = Self::of(sums);
+    }
+
+    pub fn scaled(&self, by: f64) -> Self {
+        Self::of(self.each().map(|seconds| seconds * by))
     }
 
     pub fn total(&self) -> f64 {
-        self.data + self.forward + self.backward + self.communication + self.update + self.checkpoint
+        self.each().iter().sum()
+    }
+
+    /// Steps alone, without starting and saving.
+    pub fn stepping(&self) -> f64 {
+        self.data + self.forward + self.backward + self.communication + self.update
+    }
+
+    pub fn is_finite(&self) -> bool {
+        self.each().iter().all(|seconds| seconds.is_finite())
     }
 }
 
@@ -68,6 +98,8 @@ pub struct Part {
     /// The updates since the previous checkpoint of this attempt (or since the one it resumed from).
     pub ledger: Vec<StepRecord>,
     pub seconds: PhaseSeconds,
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 /// A published checkpoint.
@@ -88,6 +120,9 @@ pub struct Manifest {
     pub ledger: Vec<StepRecord>,
     /// Summed over ranks.
     pub seconds: PhaseSeconds,
+    /// Of all ranks together.
+    #[serde(default)]
+    pub usage: Usage,
     pub published_at: Millis,
 }
 
@@ -112,6 +147,15 @@ pub enum PartsError {
     EmptyObject { rank: u32 },
 }
 
+/// The parts of one checkpoint, put together: what its manifest says of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Joined {
+    pub parts: Vec<ObjectRef>,
+    pub ledger: Vec<StepRecord>,
+    pub seconds: PhaseSeconds,
+    pub usage: Usage,
+}
+
 /// Joins the parts of one checkpoint and proves that every update since `from` consumed exactly the predicted samples.
 ///
 /// `expected` gives the order's prediction for a step. The parts come from outside: nothing in them is believed.
@@ -121,7 +165,7 @@ pub fn join_parts(
     from: u64,
     step: u64,
     expected: impl Fn(u64) -> SampleSum,
-) -> Result<(Vec<ObjectRef>, Vec<StepRecord>, PhaseSeconds), PartsError> {
+) -> Result<Joined, PartsError> {
     parts.sort_by_key(|p| p.rank);
     if parts.len() != world_size as usize || parts.iter().enumerate().any(|(i, p)| p.rank as usize != i) {
         return Err(PartsError::Ranks(world_size.saturating_sub(1)));
@@ -155,7 +199,8 @@ pub fn join_parts(
     }
     let mut seconds = PhaseSeconds::default();
     parts.iter().for_each(|p| seconds.add(&p.seconds));
-    Ok((parts.into_iter().map(|p| p.object).collect(), ledger, seconds))
+    let usage = Usage::join(parts.iter().map(|p| &p.usage));
+    Ok(Joined { parts: parts.into_iter().map(|p| p.object).collect(), ledger, seconds, usage })
 }
 
 /// Which of the published checkpoints (steps, ascending) may be deleted. The newest is always kept.
@@ -179,7 +224,8 @@ mod tests {
     fn part(rank: u32, steps: std::ops::Range<u64>) -> Part {
         let record = |step| StepRecord { step, samples: sum(&[2 * step + u64::from(rank)]), loss: 1.5, grad_norm: 1.0, lr: 0.1 };
         let object = ObjectRef { path: format!("p{rank}"), bytes: 1, digest: Digest::of(b"x") };
-        Part { rank, world_size: 2, step: steps.end, object, ledger: steps.map(record).collect(), seconds: PhaseSeconds::default() }
+        let (seconds, usage) = (PhaseSeconds::default(), Usage::default());
+        Part { rank, world_size: 2, step: steps.end, object, ledger: steps.map(record).collect(), seconds, usage }
     }
 
     fn expected(step: u64) -> SampleSum {
@@ -188,8 +234,8 @@ mod tests {
 
     #[test]
     fn complete_parts_join_in_rank_order() {
-        let (objects, ledger, _) = join_parts(vec![part(1, 3..5), part(0, 3..5)], 2, 3, 5, expected).unwrap();
-        assert_eq!(objects.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(), ["p0", "p1"]);
+        let Joined { parts, ledger, .. } = join_parts(vec![part(1, 3..5), part(0, 3..5)], 2, 3, 5, expected).unwrap();
+        assert_eq!(parts.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(), ["p0", "p1"]);
         assert_eq!(ledger.iter().map(|r| (r.step, r.samples)).collect::<Vec<_>>(), [(3, expected(3)), (4, expected(4))]);
     }
 

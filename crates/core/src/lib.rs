@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number; every other crate may import this one, and it imports none of ours.
 #![forbid(unsafe_code)]
 
+pub mod accounting;
 pub mod audit;
 pub mod checkpoint;
 pub mod digest;

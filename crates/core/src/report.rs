@@ -210,7 +210,7 @@ fn time(job: &JobRecord, manifests: &[Manifest], tokens: u64) -> Option<TimeRepo
         _ => job.past.last()?.ended_at,
     };
     let seconds = |from: Millis, to: Millis| to.0.saturating_sub(from.0) as f64 / 1e3;
-    let mean = |m: &Manifest| scaled(&m.seconds, 1.0 / f64::from(m.world_size.max(1)));
+    let mean = |m: &Manifest| m.seconds.scaled(1.0 / f64::from(m.world_size.max(1)));
     let mut phases = PhaseSeconds::default();
     manifests.iter().for_each(|m| phases.add(&mean(m)));
     let mut lost = 0.0;
@@ -233,17 +233,6 @@ fn time(job: &JobRecord, manifests: &[Manifest], tokens: u64) -> Option<TimeRepo
         idle,
         tokens_per_second: per_second,
     })
-}
-
-fn scaled(seconds: &PhaseSeconds, by: f64) -> PhaseSeconds {
-    PhaseSeconds {
-        data: seconds.data * by,
-        forward: seconds.forward * by,
-        backward: seconds.backward * by,
-        communication: seconds.communication * by,
-        update: seconds.update * by,
-        checkpoint: seconds.checkpoint * by,
-    }
 }
 
 fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {

@@ -6,6 +6,7 @@
 use crate::gang;
 use crate::model::{failure, stage_spec, vocabulary};
 use anyhow::{Context as _, anyhow};
+use osler_core::accounting::Usage;
 use osler_core::checkpoint::{Manifest, Part, PhaseSeconds, StepRecord};
 use osler_core::ids::StageName;
 use osler_core::job::{JobKind, JobResult, Summary};
@@ -162,7 +163,7 @@ impl Loop {
         let object = job.store.put_digested(&file, &path, written.bytes, written.digest)?;
         let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
         seconds.checkpoint += started.elapsed().as_secs_f64();
-        report(&Report::Part(Part { rank, world_size, step, object, ledger, seconds }));
+        report(&Report::Part(Part { rank, world_size, step, object, ledger, seconds, usage: Usage::default() }));
         Ok(())
     }
 }

@@ -1,0 +1,79 @@
+//! FLOPs of a token, forward and backward, by the formula of PaLM's appendix B (Chowdhery et al. 2022, arXiv 2204.02311):
+//!
+//!   6 N + 12 L H Q T
+//!
+//! N: parameters that multiply each token, which is all but embedding tables, and the output head, tied or not. L layers, H heads of
+//! width Q (grouped keys and values change N, not the second term), T tokens a sequence. Causality does not halve the second term:
+//! the convention of dense attention, which most published MFU figures use. What a fused attention computes again in its backward is
+//! in neither number.
+
+use crate::estimate::parameters_of;
+use crate::spec::ModelSpec;
+use serde::{Deserialize, Serialize};
+
+/// FLOPs of one token, forward and backward.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flops {
+    /// What the model needs: MFU counts these.
+    pub model: f64,
+    /// With what is computed a second time because activations were not kept: HFU counts these.
+    pub hardware: f64,
+}
+
+impl Flops {
+    pub fn per_token(model: &ModelSpec, vocab: u32, sequence_length: u32) -> Self {
+        let needed = 6.0 * parameters_of(model, vocab).active as f64 + 12.0 * f64::from(model.layers) * scores(model, sequence_length);
+        Self { model: needed, hardware: needed }
+    }
+}
+
+/// H Q T: one token's products with all keys of its sequence, in one layer.
+fn scores(model: &ModelSpec, sequence_length: u32) -> f64 {
+    let width = model.dim / model.heads.max(1);
+    f64::from(model.heads) * f64::from(width) * f64::from(sequence_length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Family;
+
+    fn llama2_7b() -> ModelSpec {
+        ModelSpec {
+            family: Family::Llama,
+            dim: 4096,
+            layers: 32,
+            heads: 32,
+            kv_heads: 32,
+            ffn: 11_008,
+            max_positions: 4096,
+            tied: false,
+            norm_eps: 1e-5,
+            rope_theta: 1e4,
+            init_std: 0.02,
+        }
+    }
+
+    #[test]
+    fn llama_2_7b_takes_what_the_formula_gives_by_hand() {
+        // 6,738,415,616 parameters, 131,072,000 of them in the input table; 12 x 32 x 4096 x 4096 for attention.
+        let flops = Flops::per_token(&llama2_7b(), 32_000, 4096);
+        assert_eq!(flops.model, 6.0 * 6_607_343_616.0 + 6_442_450_944.0);
+        assert_eq!(flops.hardware, flops.model);
+    }
+
+    #[test]
+    fn grouped_keys_change_the_parameters_and_not_the_attention() {
+        let grouped = ModelSpec { kv_heads: 8, ..llama2_7b() };
+        let (full, fewer) = (Flops::per_token(&llama2_7b(), 32_000, 4096).model, Flops::per_token(&grouped, 32_000, 4096).model);
+        // k and v of 4096 x 4096 become 4096 x 1024, in 32 layers.
+        assert_eq!(full - fewer, 6.0 * 32.0 * 2.0 * 4096.0 * 3072.0);
+    }
+
+    #[test]
+    fn a_tied_head_works_as_much_as_one_of_its_own() {
+        let tied = ModelSpec { tied: true, ..llama2_7b() };
+        assert_eq!(Flops::per_token(&tied, 32_000, 4096), Flops::per_token(&llama2_7b(), 32_000, 4096));
+    }
+}
