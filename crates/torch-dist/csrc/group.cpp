@@ -109,6 +109,15 @@ OslerOutcome osler_broadcast(void* group, const void* in_out, int64_t root, void
   });
 }
 
+OslerOutcome osler_reduce_sum(void* group, const void* in_out, int64_t root, void** out) {
+  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+    std::vector<at::Tensor> tensors{tensor(in_out)};
+    c10d::ReduceOptions options;
+    options.rootRank = root;
+    return gloo.reduce(tensors, options);
+  });
+}
+
 OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out) {
   return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
     std::vector<std::vector<at::Tensor>> targets(1);

@@ -50,6 +50,7 @@ void osler_group_free(void* group);
 
 // The collectives only enqueue; the caller serializes them per group.
 OslerOutcome osler_all_reduce_sum(void* group, const void* tensor, void** out);
+OslerOutcome osler_reduce_sum(void* group, const void* tensor, int64_t root, void** out);
 OslerOutcome osler_broadcast(void* group, const void* tensor, int64_t root, void** out);
 OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out);
 OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out);

@@ -102,6 +102,16 @@ impl ProcessGroup {
         self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_all_reduce_sum(group, pointer(tensor), out) })
     }
 
+    /// Replaces `tensor` on rank `root` by its sum over all ranks, in an order of addition that depends on the world size alone. What
+    /// it holds on the other ranks afterwards is not defined: Gloo uses it as scratch memory.
+    pub fn reduce_sum(&self, tensor: &mut Tensor, root: usize) -> Result<Work, DistError> {
+        const NAME: &str = "reduce_sum";
+        self.check_summable(NAME, tensor)?;
+        let root = i64::from(self.peer(NAME, root)?);
+        // SAFETY: `start` keeps the tensor alive in the work.
+        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_reduce_sum(group, pointer(tensor), root, out) })
+    }
+
     /// Replaces `tensor` on every rank by that of rank `root`.
     pub fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<Work, DistError> {
         const NAME: &str = "broadcast";

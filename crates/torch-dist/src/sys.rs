@@ -60,6 +60,7 @@ unsafe extern "C" {
     pub(crate) fn osler_group_free(group: *mut c_void);
 
     pub(crate) fn osler_all_reduce_sum(group: *mut c_void, tensor: TensorPtr, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_reduce_sum(group: *mut c_void, tensor: TensorPtr, root: i64, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_broadcast(group: *mut c_void, tensor: TensorPtr, root: i64, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_all_gather(
         group: *mut c_void,

@@ -32,6 +32,11 @@ fn every_collective_gives_the_right_numbers(seat: Seat) {
     }
 
     for root in 0..world {
+        let mut tensor = ramp(rank, 1003);
+        group.reduce_sum(&mut tensor, root).unwrap().wait(PATIENT).unwrap();
+        if rank == root {
+            assert_eq!(floats(&tensor), (0..1003).map(|i| (i * world + offset) as f32).collect::<Vec<_>>());
+        }
         let mut tensor = ramp(rank, 12).view([3, 4]);
         group.broadcast(&mut tensor, root).unwrap().wait(PATIENT).unwrap();
         assert_eq!(floats(&tensor), floats(&ramp(root, 12)));
@@ -166,6 +171,8 @@ fn tensors_that_gloo_would_misread_are_refused() {
         refused(group.all_reduce_sum(&mut tensor), words);
     }
     refused(group.broadcast(&mut flat(), 1), "no rank 1");
+    refused(group.reduce_sum(&mut flat(), 1), "no rank 1");
+    refused(group.reduce_sum(&mut zeros(&[2], Kind::Bool), 0), "bool");
     refused(group.send(&flat(), 0, 0), "itself");
     refused(group.recv(&mut flat(), 9, 0), "no rank 9");
     refused(group.all_gather(&mut [], &flat()), "0 outputs for 1 ranks");
