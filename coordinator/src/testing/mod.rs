@@ -36,8 +36,9 @@ fn stage_spec(name: &str, from: Init, mixture: &[(&str, u32)], steps: u64) -> St
         sequence_length: 16,
         global_batch: 4,
         micro_batch: 1,
-        optimizer: OptimizerSpec { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+        optimizer: OptimizerSpec { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        compute: ComputeSpec::default(),
     }
 }
 
@@ -80,6 +81,6 @@ pub fn spec(name: &str) -> RunSpec {
         quantize: vec![QuantizeSpec { method: Method::Int8, stages: vec![] }],
         gates: vec![],
         checkpoint: CheckpointSpec { every_steps: 4, keep_last: 1, keep_every: None },
-        resources: ResourceSpec { ranks: 2, threads_per_rank: 1 },
+        resources: ResourceSpec { ranks: 2, threads_per_rank: 1, determinism: Determinism::Fast, zero: true },
     }
 }

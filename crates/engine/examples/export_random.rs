@@ -3,7 +3,7 @@
 //! `cargo run --release -p osler-engine --example export_random -- FOLDER`, then `tests/python/check_export.py FOLDER/*`.
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::hf::{SpecialTokens, export};
 use osler_engine::models::Model;
@@ -51,12 +51,16 @@ fn write(folder: &Path, model: ModelSpec) -> Result<(), Box<dyn Error>> {
             model: model.clone(),
             vocab: VOCAB,
             seed: 5,
-            optimizer: OptimizerSpec { lr: 0.02, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+            optimizer: OptimizerSpec { lr: 0.02, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
             schedule: ScheduleSpec::Constant { warmup_steps: 0 },
             total_steps: 5,
             global_batch: 1,
             micro_batch: 1,
             sequence_length: 99,
+            compute: ComputeSpec::default(),
+            determinism: Determinism::Fast,
+            zero: true,
+            end_of_text: None,
             device: Device::Cpu,
             timeout: Duration::from_secs(60),
             bucket_bytes: BUCKET_BYTES,

@@ -5,7 +5,7 @@
 //! must be the peers' losses.
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, set_threads};
@@ -105,12 +105,16 @@ fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
         model,
         vocab: size.vocab,
         seed: 1,
-        optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+        optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
         total_steps: steps as u64,
         global_batch: size.micro * ranks as u32,
         micro_batch: size.micro,
         sequence_length: size.length,
+        compute: ComputeSpec::default(),
+        determinism: Determinism::Fast,
+        zero: true,
+        end_of_text: None,
         device: Device::Cpu,
         timeout: LIMIT,
         bucket_bytes: BUCKET_BYTES,

@@ -6,7 +6,7 @@
 //! store in FOLDER. The stall is that of the slowest rank. Prints one line a repetition: figure, unit, seconds by wall clock, by CPU time.
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{Trainer, TrainerOptions};
@@ -151,12 +151,16 @@ fn options() -> TrainerOptions {
         model,
         vocab: 16_384,
         seed: 1,
-        optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+        optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
         total_steps: 1,
         global_batch: 1,
         micro_batch: 1,
         sequence_length: 64,
+        compute: ComputeSpec::default(),
+        determinism: Determinism::Fast,
+        zero: true,
+        end_of_text: None,
         device: Device::Cpu,
         timeout: Duration::from_secs(60),
         bucket_bytes: BUCKET_BYTES,

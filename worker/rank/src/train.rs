@@ -41,9 +41,10 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
 
 fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
     let spec = &job.assignment.spec;
+    let vocabulary = vocabulary(job, stage)?;
     Ok(TrainerOptions {
         model: spec.model.clone(),
-        vocab: vocabulary(job, stage)?.size,
+        vocab: vocabulary.size,
         seed: spec.seed,
         optimizer: stage.optimizer.clone(),
         schedule: stage.schedule.clone(),
@@ -51,6 +52,10 @@ fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
         global_batch: stage.global_batch,
         micro_batch: stage.micro_batch,
         sequence_length: stage.sequence_length,
+        compute: stage.compute,
+        determinism: spec.resources.determinism,
+        zero: spec.resources.zero,
+        end_of_text: vocabulary.special.eos,
         device: Device::Cpu,
         timeout: gang::STEP,
         bucket_bytes: osler_engine::reduce::BUCKET_BYTES,

@@ -5,7 +5,7 @@ use crate::testing::spec;
 use osler_core::spec::ResourceSpec;
 
 fn with_ranks(name: &str, ranks: u32) -> RunSpec {
-    RunSpec { resources: ResourceSpec { ranks, threads_per_rank: 1 }, ..spec(name) }
+    RunSpec { resources: ResourceSpec { ranks, ..spec(name).resources }, ..spec(name) }
 }
 
 fn places(world: &World, run: &RunName, job: &str) -> Vec<String> {

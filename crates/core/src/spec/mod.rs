@@ -2,10 +2,12 @@
 //! for a spec from anywhere. Everything that affects a result is in here; a path is resolved by whoever submits.
 
 mod check;
+mod compute;
 mod parse;
 mod reader;
 
 pub use check::check;
+pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use parse::{Override, parse};
 pub use reader::{Problem, Problems};
 
@@ -183,6 +185,8 @@ pub struct StageSpec {
     pub micro_batch: u32,
     pub optimizer: OptimizerSpec,
     pub schedule: ScheduleSpec,
+    #[serde(default)]
+    pub compute: ComputeSpec,
 }
 
 impl StageSpec {
@@ -208,6 +212,8 @@ pub struct OptimizerSpec {
     pub beta2: f64,
     pub eps: f64,
     pub weight_decay: f64,
+    #[serde(default)]
+    pub decay: DecayOn,
     /// Global gradient norm; 0 turns clipping off.
     pub clip: f64,
 }
@@ -423,4 +429,13 @@ pub struct ResourceSpec {
     pub ranks: u32,
     /// Intra-op threads of a rank. Part of the result: bit-exactness holds for a fixed number.
     pub threads_per_rank: u32,
+    #[serde(default)]
+    pub determinism: Determinism,
+    /// Each rank keeps and updates its share of the optimizer's moments only (ZeRO stage 1); without, each keeps all.
+    #[serde(default = "yes")]
+    pub zero: bool,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -11,8 +11,8 @@ mod stage;
 pub use set::Override;
 
 use super::check::{self, Labels};
-use super::reader::{Node, Problems, Report, Section};
-use super::{CheckpointSpec, ResourceSpec, RunSpec};
+use super::reader::{Node, Problems, Report, Section, Word};
+use super::{CheckpointSpec, Determinism, ResourceSpec, RunSpec};
 use crate::ids::RunName;
 use std::collections::BTreeMap;
 
@@ -68,9 +68,18 @@ fn read_checkpoint(root: &mut Section<'_>) -> CheckpointSpec {
 
 fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
     let mut section = root.section_or_default("resources");
-    let spec = ResourceSpec { ranks: section.or("ranks", 1), threads_per_rank: section.or("threads_per_rank", 1) };
+    let spec = ResourceSpec {
+        ranks: section.or("ranks", 1),
+        threads_per_rank: section.or("threads_per_rank", 1),
+        determinism: section.or("determinism", Determinism::default()),
+        zero: section.or("zero", true),
+    };
     section.finish();
     spec
+}
+
+impl Word for Determinism {
+    const ALL: &'static [(&'static str, Self)] = &[("fast", Self::Fast), ("elastic", Self::Elastic)];
 }
 
 /// A table whose keys are names of one type: those that are no names are problems, and left out.

@@ -15,7 +15,7 @@ use crate::source::TensorSource;
 use agree::Agreed;
 use osler_core::checkpoint::PhaseSeconds;
 use osler_core::digest::Digest;
-use osler_core::spec::{ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_torch_dist::{AdamW, ProcessGroup, fused_adamw_step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,12 @@ pub struct TrainerOptions {
     pub micro_batch: u32,
     /// Tokens that are predicted in a sequence.
     pub sequence_length: u32,
+    pub compute: ComputeSpec,
+    pub determinism: Determinism,
+    /// Each rank keeps its share of the moments only.
+    pub zero: bool,
+    /// The token that ends a document; a document mask needs it.
+    pub end_of_text: Option<u32>,
     pub device: Device,
     /// Bounds every wait for other ranks.
     pub timeout: Duration,

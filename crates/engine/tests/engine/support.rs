@@ -1,6 +1,6 @@
 //! Small models, the peers' token stream, and shared data when there is some.
 
-use osler_core::spec::{Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::source::TensorSource;
@@ -37,12 +37,16 @@ pub fn options(model: ModelSpec, global_batch: u32, micro_batch: u32, lr: f64) -
         model,
         vocab: VOCAB,
         seed: 1,
-        optimizer: OptimizerSpec { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+        optimizer: OptimizerSpec { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
         total_steps: 100,
         global_batch,
         micro_batch,
         sequence_length: LENGTH,
+        compute: ComputeSpec::default(),
+        determinism: Determinism::Fast,
+        zero: true,
+        end_of_text: None,
         device: Device::Cpu,
         timeout: Duration::from_secs(60),
         bucket_bytes: BUCKET_BYTES,

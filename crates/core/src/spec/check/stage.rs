@@ -1,8 +1,8 @@
 //! Rules of `[[stage]]`.
 
-use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_divisors, nearest_multiples};
+use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_multiples};
 use crate::spec::reader::{join, suggest};
-use crate::spec::{Init, Length, ScheduleSpec, StageSpec};
+use crate::spec::{Determinism, Init, Length, Recompute, ScheduleSpec, StageSpec};
 
 const MAX_TOKENS: u64 = 1_000_000_000_000_000;
 const MAX_BATCH: u32 = 1 << 20;
@@ -19,6 +19,7 @@ pub(super) fn check_stages(rules: &Rules<'_>) {
         check.length();
         check.optimizer();
         check.schedule();
+        check.compute();
     }
 }
 
@@ -110,10 +111,8 @@ impl Stage<'_> {
         }
         let share = global_batch / ranks;
         let inside = self.rules.between(&self.field("micro_batch"), micro_batch, 1, MAX_BATCH);
-        if inside && self.sound(&["micro_batch"]) && !share.is_multiple_of(micro_batch) {
-            let near = nearest_divisors(micro_batch, share);
-            let message = format!("a rank's share of {share} sequences a step cannot be run {micro_batch} at a time: use {near}");
-            self.problem("micro_batch", message);
+        if inside && self.sound(&["micro_batch"]) && micro_batch > share {
+            self.problem("micro_batch", format!("{micro_batch} is more than a rank's share of {share} sequences a step: use at most that"));
         }
     }
 
@@ -153,6 +152,32 @@ impl Stage<'_> {
         self.rules.number(&field("eps"), optimizer.eps, 0.0, true, 0.1);
         self.rules.number(&field("weight_decay"), optimizer.weight_decay, 0.0, false, 100.0);
         self.rules.number(&field("clip"), optimizer.clip, 0.0, false, 1e6);
+    }
+
+    fn compute(&self) {
+        let layers = self.rules.spec.model.layers;
+        if let Recompute::First(n) = self.stage.compute.recompute
+            && self.sound(&["recompute"])
+            && self.rules.report.sound("model.layers")
+            && n > layers
+        {
+            self.problem("recompute", format!("{n} layers are more than model.layers = {layers}: use at most that, or \"all\""));
+        }
+        let leaves = self.stage.global_batch / self.stage.micro_batch.max(1);
+        let (resources, elastic) = (&self.rules.spec.resources, self.rules.spec.resources.determinism == Determinism::Elastic);
+        if !elastic || !self.sound(&["global_batch", "micro_batch"]) || !self.rules.report.sound("resources.ranks") {
+            return;
+        }
+        // The tree over the micro-batches is cut at ranks: both must be powers of two for every rank to own a whole branch.
+        if !leaves.is_power_of_two() || !self.stage.global_batch.is_multiple_of(self.stage.micro_batch.max(1)) {
+            let message = format!(
+                "resources.determinism = \"elastic\" sums {leaves} micro-batches (global_batch / micro_batch) in a binary tree: make it a power of two"
+            );
+            self.problem("micro_batch", message);
+        } else if !resources.ranks.is_power_of_two() {
+            let message = format!("{} ranks cannot share a binary tree (determinism = \"elastic\"): use a power of two", resources.ranks);
+            self.rules.report.problem("resources.ranks", message);
+        }
     }
 
     fn schedule(&self) {

@@ -187,11 +187,15 @@ fn stages() {
             &["model.max_positions=16", "stage.one.sequence_length=17"],
             "stage.one.sequence_length: 17 is more than model.max_positions = 16: shorten it or raise that",
         ),
+        (&["stage.one.micro_batch=48"], "stage.one.micro_batch: 48 is more than a rank's share of 24 sequences a step: use at most that"),
+        (&["stage.one.recompute=3"], "stage.one.recompute: 3 layers are more than model.layers = 1: use at most that, or \"all\""),
+        (&["stage.one.recompute=some"], "stage.one.recompute: found the string \"some\", expected \"none\", \"all\" or a number of layers"),
+        (&["stage.one.precision=fp16"], "stage.one.precision: found the string \"fp16\"; known here: bf16, fp32"),
+        (&["stage.one.optimizer.decay=norms"], "stage.one.optimizer.decay: found the string \"norms\"; known here: all, matrices"),
         (
-            &["stage.one.micro_batch=5"],
-            "stage.one.micro_batch: a rank's share of 24 sequences a step cannot be run 5 at a time: use 4 or 6",
+            &["resources.determinism=elastic", "stage.one.micro_batch=8", "stage.two.micro_batch=3"],
+            "stage.one.micro_batch: resources.determinism = \"elastic\" sums 3 micro-batches (global_batch / micro_batch) in a binary tree: make it a power of two",
         ),
-        (&["stage.one.micro_batch=48"], "stage.one.micro_batch: a rank's share of 24 sequences a step cannot be run 48 at a time: use 12"),
         (&["stage.one.micro_batch=0"], "stage.one.micro_batch: found 0, expected 1 to 1048576"),
         (&["stage.one.optimizer.lr=0"], "stage.one.optimizer.lr: found 0.0, expected more than 0.0 and at most 100.0"),
         (&["stage.one.optimizer.lr=-inf"], "stage.one.optimizer.lr: found -inf, expected more than 0.0 and at most 100.0"),
@@ -223,6 +227,10 @@ fn stages() {
         &["stage.two.from=hf:models/llama"],
         &["stage.one.schedule={kind=\"wsd\",warmup_steps=60,decay_steps=40}"],
         &["stage.one.optimizer.clip=0"],
+        // The last micro-batch of a share may be smaller.
+        &["stage.one.micro_batch=5"],
+        &["stage.one.recompute=1", "stage.one.precision=bf16", "stage.one.document_mask=true", "stage.two.recompute=all"],
+        &["resources.determinism=elastic", "stage.one.micro_batch=3", "stage.two.micro_batch=6"],
     ]);
 }
 

@@ -3,8 +3,8 @@
 use super::named_entries;
 use crate::ids::{CorpusName, StageName};
 use crate::spec::check::{Labels, MAX_STAGES};
-use crate::spec::reader::{Node, Read, Report, Section, Tokens, Value, quoted};
-use crate::spec::{Init, Length, OptimizerSpec, ScheduleSpec, StageSpec};
+use crate::spec::reader::{Node, Read, Report, Section, Tokens, Value, Word, quoted};
+use crate::spec::{ComputeSpec, DecayOn, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec};
 use std::collections::BTreeMap;
 
 pub(super) fn read_stages(root: &mut Section<'_>, ranks: u32, report: &Report, labels: &mut Labels) -> Vec<StageSpec> {
@@ -40,7 +40,8 @@ fn read_stage(section: &mut Section<'_>, stand_in: StageName, before: Option<Sta
     let micro_batch = section.or("micro_batch", (global_batch / ranks.max(1)).max(1));
     let optimizer = read_optimizer(section.need_section("optimizer", "optimizer = { lr = 3e-4 }"));
     let schedule = read_schedule(section.need_section("schedule", "schedule = { kind = \"cosine\", warmup_steps = 100 }"));
-    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule }
+    let compute = read_compute(section);
+    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule, compute }
 }
 
 fn read_mixture(section: &mut Section<'_>, report: &Report) -> BTreeMap<CorpusName, u32> {
@@ -92,10 +93,46 @@ fn read_optimizer(mut section: Section<'_>) -> OptimizerSpec {
         beta2,
         eps: section.or("eps", 1e-8),
         weight_decay: section.or("weight_decay", 0.1),
+        decay: section.or("decay", DecayOn::default()),
         clip: section.or("clip", 1.0),
     };
     section.finish();
     spec
+}
+
+fn read_compute(section: &mut Section<'_>) -> ComputeSpec {
+    ComputeSpec {
+        precision: section.or("precision", Precision::default()),
+        reduce: section.or("reduce", Precision::default()),
+        recompute: section.or("recompute", Recompute::default()),
+        document_mask: section.or("document_mask", false),
+    }
+}
+
+impl Word for Precision {
+    const ALL: &'static [(&'static str, Self)] = &[("fp32", Self::Fp32), ("bf16", Self::Bf16)];
+}
+
+impl Word for DecayOn {
+    const ALL: &'static [(&'static str, Self)] = &[("matrices", Self::Matrices), ("all", Self::All)];
+}
+
+impl Read for Recompute {
+    fn expected() -> String {
+        "\"none\", \"all\" or a number of layers".to_owned()
+    }
+
+    fn read(node: Node, path: &str, report: &Report) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text == "none" => Some(Self::None),
+            Value::String(text) if text == "all" => Some(Self::All),
+            Value::Integer(_) => u32::read(node, path, report).map(Self::First),
+            _ => {
+                report.problem(path, format!("found {}, expected {}", node.describe(), Self::expected()));
+                None
+            }
+        }
+    }
 }
 
 fn read_schedule(mut section: Section<'_>) -> ScheduleSpec {
@@ -133,6 +170,6 @@ enum Kind {
     Unknown,
 }
 
-impl crate::spec::reader::Word for Kind {
+impl Word for Kind {
     const ALL: &'static [(&'static str, Self)] = &[("constant", Self::Constant), ("cosine", Self::Cosine), ("wsd", Self::Wsd)];
 }

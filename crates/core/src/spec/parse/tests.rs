@@ -126,7 +126,10 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!((first.micro_batch, second.micro_batch), (16, 8));
     assert_eq!((first.length, second.length), (Length::Steps(300), Length::Tokens(1_500_000)));
     assert_eq!(second.steps(), 733);
-    assert_eq!(first.optimizer, OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip: 1.0 });
+    assert_eq!(
+        first.optimizer,
+        OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::Matrices, clip: 1.0 }
+    );
     assert_eq!(first.schedule, ScheduleSpec::Cosine { warmup_steps: 20, min_ratio: 0.1 });
     assert_eq!(second.schedule, ScheduleSpec::Wsd { warmup_steps: 20, decay_steps: 10, min_ratio: 0.0 });
     assert_eq!(spec.quantize[1], QuantizeSpec { method: Method::GgufQ8_0, stages: vec![stage("domain")] });
@@ -136,7 +139,7 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!((gate.variant, gate.on_fail), (Variant::Quantized(Method::Int8), OnFail::Stop));
     assert_eq!(gate.stages, [stage("domain")], "a gate applies where its exam is held");
     assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200) });
-    assert_eq!(spec.resources, ResourceSpec { ranks: 2, threads_per_rank: 1 });
+    assert_eq!(spec.resources, ResourceSpec { ranks: 2, threads_per_rank: 1, determinism: Determinism::Fast, zero: true });
 }
 
 #[test]
@@ -280,7 +283,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     );
     check(
         &[("clip = 0.5", "grad_norm = 0.5")],
-        &["run.toml:34: stage.domain.optimizer.grad_norm: unknown key; known here: betas, clip, eps, lr, weight_decay"],
+        &["run.toml:34: stage.domain.optimizer.grad_norm: unknown key; known here: betas, clip, decay, eps, lr, weight_decay"],
     );
     check(&[("[checkpoint]", "[\"check point\"]")], &["run.toml:52: \"check point\": unknown key; did you mean \"checkpoint\"?"]);
     check(&[("\"llama\"", "\"lama\"")], &["run.toml:15: model.family: found the string \"lama\"; did you mean \"llama\"?"]);
@@ -545,6 +548,9 @@ const FIELDS: &[&str] = &[
     "checkpoint.keep_every",
     "resources.ranks",
     "resources.threads_per_rank",
+    "resources.determinism",
+    "stage.general.recompute",
+    "stage.domain.precision",
 ];
 
 const VALUES: &[&str] = &[
