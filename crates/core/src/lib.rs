@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod digest;
 pub mod estimate;
 pub mod gate;
+pub mod guard;
 pub mod ids;
 pub mod job;
 pub mod order;
