@@ -228,6 +228,9 @@ pub fn finished() -> (RunRecord, Manifests) {
                 manifest: object(&format!("m{step}")),
                 at: manifest.published_at,
                 retired: step == 5,
+                mean_loss: manifest.mean_loss(),
+                world_size: Some(2),
+                pinned: false,
             };
             record.checkpoints.entry(stage.name.clone()).or_default().push(published);
             manifests.entry(stage.name.clone()).or_default().push(manifest);

@@ -3,9 +3,9 @@
 
 use super::Effects;
 use super::run::Run;
-use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, join_parts, retire};
+use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, join_parts};
 use osler_core::digest::Digest;
-use osler_core::ids::{Generation, Millis, StageName};
+use osler_core::ids::{Millis, StageName};
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind};
 use osler_core::order::SampleSum;
 use osler_core::paths;
@@ -105,6 +105,9 @@ impl Run {
             manifest: object,
             at: now,
             retired: false,
+            mean_loss: manifest.mean_loss(),
+            world_size: Some(world_size),
+            pinned: false,
         });
         self.manifests.insert(stage.clone(), manifest);
         if let Some(attempt) = self.active_mut(key) {
@@ -112,7 +115,7 @@ impl Run {
             attempt.parts.remove(&step);
         }
         self.happened(now, EventKind::Checkpoint, Some((key, Some(generation))), format!("step {step} is published"));
-        self.retire(key, stage, world_size, effects);
+        self.retire(stage, effects);
         Ok(())
     }
 
@@ -130,19 +133,28 @@ impl Run {
         Ok(steps.map(|step| (step, order.expected(step))).collect())
     }
 
-    /// Deletes the parts of old checkpoints, after the record says so. The newest of a stage stays always: resumes, the stage's export
-    /// and later stages read no other.
-    fn retire(&mut self, key: &JobKey, stage: &StageName, world_size: u32, effects: &mut Effects) {
-        let policy = &self.record.spec.checkpoint;
-        let id = self.record.id(key);
-        let Some(published) = self.record.checkpoints.get_mut(stage) else { return };
-        let kept: Vec<u64> = published.iter().filter(|c| !c.retired).map(|c| c.step).collect();
-        let old = retire(&kept, policy.keep_last, policy.keep_every);
-        for checkpoint in published.iter_mut().filter(|c| !c.retired && old.contains(&c.step)) {
-            checkpoint.retired = true;
-            effects.deletes.extend((0..world_size).map(|rank| paths::part(&id, checkpoint.generation, checkpoint.step, rank)));
+    /// Deletes the parts of checkpoints that no rule keeps, after the record says so. The newest of a stage stays always: resumes, the
+    /// stage's export and later stages read no other.
+    pub(super) fn retire(&mut self, stage: &StageName, effects: &mut Effects) {
+        let kept = self.record.kept(stage);
+        let mut old = vec![];
+        for checkpoint in self.record.checkpoints.get_mut(stage).into_iter().flatten() {
+            if !checkpoint.retired && !kept.contains_key(&checkpoint.step) {
+                checkpoint.retired = true;
+                self.changed = true;
+                old.push(checkpoint.clone());
+            }
         }
+        effects.deletes.extend(old.iter().flat_map(|checkpoint| parts_of(self, stage, checkpoint)));
     }
+}
+
+/// The names of a checkpoint's parts.
+fn parts_of(run: &Run, stage: &StageName, checkpoint: &Published) -> Vec<String> {
+    let key = osler_core::plan::train_key(stage);
+    let id = run.record.id(&key);
+    let ranks = checkpoint.world_size.or_else(|| run.job(&key).map(|job| job.planned.ranks)).unwrap_or(0);
+    (0..ranks).map(|rank| paths::part(&id, checkpoint.generation, checkpoint.step, rank)).collect()
 }
 
 fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fault> {
@@ -165,14 +177,6 @@ fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fa
 /// Objects that a coordinator which died between writing a record and deleting may have left: parts of the latest retired checkpoints.
 pub fn leftovers(run: &Run) -> Vec<String> {
     const LATEST: usize = 4;
-    let mut paths = vec![];
-    for (stage, published) in &run.record.checkpoints {
-        let key = osler_core::plan::train_key(stage);
-        let ranks = run.job(&key).map_or(0, |job| job.planned.ranks);
-        let part = |c: &Published, rank| paths::part(&run.record.id(&key), Generation(c.generation.0), c.step, rank);
-        for old in published.iter().rev().filter(|c| c.retired).take(LATEST) {
-            paths.extend((0..ranks).map(|rank| part(old, rank)));
-        }
-    }
-    paths
+    let retired = |published: &[Published]| published.iter().rev().filter(|c| c.retired).take(LATEST).cloned().collect::<Vec<_>>();
+    run.record.checkpoints.iter().flat_map(|(stage, all)| retired(all).into_iter().flat_map(|c| parts_of(run, stage, &c))).collect()
 }

@@ -80,7 +80,8 @@ pub fn spec(name: &str) -> RunSpec {
         }],
         quantize: vec![QuantizeSpec { method: Method::Int8, stages: vec![] }],
         gates: vec![],
-        checkpoint: CheckpointSpec { every_steps: 4, keep_last: 1, keep_every: None },
+        export: ExportSpec::default(),
+        checkpoint: CheckpointSpec { every_steps: 4, keep_last: 1, keep_every: None, keep_best: 0, pinned: vec![] },
         resources: ResourceSpec { ranks: 2, threads_per_rank: 1, determinism: Determinism::Fast, zero: true },
     }
 }

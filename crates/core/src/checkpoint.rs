@@ -128,6 +128,12 @@ pub struct Manifest {
 
 impl Manifest {
     pub const FORMAT: u32 = 1;
+
+    /// Mean training loss of the steps since the checkpoint before: what retention calls a checkpoint's quality.
+    pub fn mean_loss(&self) -> Option<f64> {
+        let total: f64 = self.ledger.iter().map(|record| record.loss).sum();
+        (!self.ledger.is_empty()).then(|| total / self.ledger.len() as f64)
+    }
 }
 
 /// Why parts do not make a checkpoint.
@@ -203,13 +209,6 @@ pub fn join_parts(
     Ok(Joined { parts: parts.into_iter().map(|p| p.object).collect(), ledger, seconds, usage })
 }
 
-/// Which of the published checkpoints (steps, ascending) may be deleted. The newest is always kept.
-pub fn retire(published: &[u64], keep_last: u32, keep_every: Option<u64>) -> Vec<u64> {
-    let recent = published.len().saturating_sub(keep_last.max(1) as usize);
-    let pinned = |step: &u64| keep_every.is_some_and(|n| n > 0 && step.is_multiple_of(n));
-    published[..recent].iter().copied().filter(|s| !pinned(s)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,13 +251,5 @@ mod tests {
         let mut diverged = part(1, 3..5);
         diverged.ledger[0].loss = 1.6;
         assert!(matches!(join(vec![part(0, 3..5), diverged]), PartsError::Loss { step: 3, rank: 1, .. }));
-    }
-
-    #[test]
-    fn retention_keeps_the_newest_and_the_pinned() {
-        assert_eq!(retire(&[100, 200, 300, 400], 2, None), [100, 200]);
-        assert_eq!(retire(&[100, 200, 300, 400], 2, Some(200)), [100]);
-        assert_eq!(retire(&[100], 0, None), [] as [u64; 0]);
-        assert_eq!(retire(&[], 3, Some(0)), [] as [u64; 0]);
     }
 }

@@ -155,10 +155,14 @@ fn estimate_stage(
     }
 }
 
-/// A stage's last checkpoint, and those at multiples of `keep_every` before it.
+/// A stage's last checkpoint, and before it the listed ones, those at multiples of `keep_every`, and at most so many best ones.
 fn kept(policy: &CheckpointSpec, steps: u64) -> u64 {
     let before_last = steps.saturating_sub(1);
-    1 + policy.keep_every.map_or(0, |every| before_last / every.max(1))
+    let of_every = |step: u64| policy.keep_every.is_some_and(|every| step.is_multiple_of(every.max(1)));
+    let every = policy.keep_every.map_or(0, |every| before_last / every.max(1));
+    let listed = policy.pinned.iter().filter(|step| **step < steps && !of_every(**step)).count() as u64;
+    let all = steps.div_ceil(policy.every_steps.max(1));
+    (1 + every + listed + u64::from(policy.keep_best)).min(all)
 }
 
 fn disk(

@@ -10,6 +10,7 @@ use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, Wor
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
 use crate::order::{Component, OrderError, SampleOrder};
 use crate::plan::{PlannedJob, train_key};
+use crate::retention::{self, Candidate, Reason};
 use crate::spec::{RunSpec, StageSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,7 +195,7 @@ pub struct JobRecord {
 }
 
 /// A checkpoint that exists for readers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Published {
     pub step: u64,
     pub generation: Generation,
@@ -202,6 +203,15 @@ pub struct Published {
     pub at: Millis,
     /// Its parts were deleted by retention; the manifest stays for the ledger.
     pub retired: bool,
+    /// Of its ledger, see [`Manifest::mean_loss`](crate::checkpoint::Manifest::mean_loss).
+    #[serde(default)]
+    pub mean_loss: Option<f64>,
+    /// How many parts it has; none in records of older versions.
+    #[serde(default)]
+    pub world_size: Option<u32>,
+    /// Kept because a person said so.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,6 +313,14 @@ impl RunRecord {
     /// Updates of a stage that are safe: the newest published step.
     pub fn published_steps(&self, stage: &StageName) -> u64 {
         self.checkpoints.get(stage).and_then(|c| c.last()).map_or(0, |c| c.step)
+    }
+
+    /// The checkpoints of a stage that retention lets stay, and why. What is not among them and not retired yet is about to be.
+    pub fn kept(&self, stage: &StageName) -> BTreeMap<u64, BTreeSet<Reason>> {
+        let published = self.checkpoints.get(stage).map_or(&[][..], Vec::as_slice);
+        let candidate = |c: &Published| Candidate { step: c.step, mean_loss: c.mean_loss, pinned: c.pinned };
+        let candidates: Vec<Candidate> = published.iter().filter(|c| !c.retired).map(candidate).collect();
+        retention::kept(&self.spec.checkpoint, &candidates, &BTreeSet::new())
     }
 
     /// The results of the jobs that `job` needs, once all have succeeded.

@@ -5,7 +5,7 @@
 
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
-use osler_engine::hf::{SpecialTokens, export};
+use osler_engine::hf::{ExportOptions, SpecialTokens, export};
 use osler_engine::models::Model;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{Trainer, TrainerOptions};
@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let models = [
         ("llama", llama.clone()),
+        ("llama-sharded", llama.clone()),
         ("llama-tied", ModelSpec { tied: true, rope_theta: 500_000.0, ..llama.clone() }),
         ("llama-grouped", ModelSpec { kv_heads: 2, norm_eps: 1e-6, ..llama.clone() }),
         ("gpt2", ModelSpec { family: Family::Gpt2, tied: true, ffn: 256, ..llama }),
@@ -70,7 +71,9 @@ fn write(folder: &Path, model: ModelSpec) -> Result<(), Box<dyn Error>> {
     for _ in 0..5 {
         trainer.step(&[&tokens], 0)?;
     }
-    export(folder, &model, VOCAB, &mut trainer, SpecialTokens { bos: Some(0), eos: Some(0), pad: None })?;
+    let shard_bytes = if folder.ends_with("llama-sharded") { 100_000 } else { ExportOptions::default().shard_bytes };
+    let special = SpecialTokens { bos: Some(0), eos: Some(0), pad: None };
+    export(folder, &model, VOCAB, &mut trainer, special, ExportOptions { shard_bytes })?;
     let logits = Model::from_folder(folder, Device::Cpu)?.logits(&tokens)?;
     let rows: Vec<&[f32]> = logits.chunks(VOCAB).collect();
     std::fs::write(folder.join("expected_logits.json"), serde_json::json!({ "tokens": tokens, "logits": rows }).to_string())?;

@@ -7,6 +7,7 @@ use osler_core::ids::StageName;
 use osler_core::job::{JobKind, JobResult, Summary};
 use osler_engine::checkpoint::SliceSet;
 use osler_engine::flat::FlatLayout;
+use osler_engine::hf::ExportOptions;
 use osler_engine::{hf, models};
 use osler_worker::harness::{Failure, Job};
 use osler_worker::jobs::TOKENIZER;
@@ -22,7 +23,8 @@ pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
     let layout = FlatLayout::of(&params);
     let mut weights = SliceSet::open(&parts(job, manifest)?, &layout).map_err(failure)?;
     let folder = job.scratch.join("model");
-    let written = hf::export(&folder, &spec.model, vocabulary.size, &mut weights, vocabulary.special).map_err(failure)?;
+    let options = ExportOptions { shard_bytes: spec.export.shard_bytes };
+    let written = hf::export(&folder, &spec.model, vocabulary.size, &mut weights, vocabulary.special, options).map_err(failure)?;
 
     let tokenizer = job.fetch(job.input(&JobKind::Tokenizer)?, TOKENIZER)?;
     fs::copy(&tokenizer, folder.join(TOKENIZER)).context("copy tokenizer.json")?;

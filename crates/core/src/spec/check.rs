@@ -17,6 +17,7 @@ pub(super) const MAX_STAGES: usize = 64;
 pub(super) const MAX_EXAMS: usize = 256;
 pub(super) const MAX_QUANTIZE: usize = 64;
 pub(super) const MAX_GATES: usize = 1024;
+const MAX_PINNED: usize = 1000;
 const MAX_FILES: usize = 10_000;
 const MAX_PATH: usize = 4096;
 const MAX_STEPS: u64 = 1_000_000_000;
@@ -101,6 +102,9 @@ impl Rules<'_> {
         let policy = &self.spec.checkpoint;
         self.between("checkpoint.every_steps", policy.every_steps, 1, MAX_STEPS);
         self.between("checkpoint.keep_last", policy.keep_last, 1, 10_000);
+        self.between("checkpoint.keep_best", policy.keep_best, 0, 10_000);
+        self.between("after_stage.export.shard_bytes", self.spec.export.shard_bytes, 1 << 10, 1 << 50);
+        self.pinned();
         if let Some(keep_every) = policy.keep_every {
             self.between("checkpoint.keep_every", keep_every, 1, MAX_STEPS);
             let every = policy.every_steps;
@@ -108,6 +112,34 @@ impl Rules<'_> {
                 let near = nearest_multiples(keep_every, every, MAX_STEPS);
                 let message = format!("{keep_every} is not a multiple of every_steps = {every}, so no checkpoint falls on it: use {near}");
                 self.report.problem("checkpoint.keep_every", message);
+            }
+        }
+    }
+
+    /// A pinned step must be one at which some stage saves: at a multiple of `every_steps`, or at its end.
+    fn pinned(&self) {
+        let policy = &self.spec.checkpoint;
+        if !self.report.all_sound(&["checkpoint.pinned", "checkpoint.every_steps"]) {
+            return;
+        }
+        if policy.pinned.len() > MAX_PINNED {
+            self.report.problem("checkpoint.pinned", format!("found {} steps, at most {MAX_PINNED} are possible", policy.pinned.len()));
+            return;
+        }
+        let saved = |step: u64| step.is_multiple_of(policy.every_steps.max(1)) || self.spec.stages.iter().any(|s| s.steps() == step);
+        for (i, step) in policy.pinned.iter().enumerate() {
+            let place = join("checkpoint.pinned", &i.to_string());
+            if !self.between(&place, *step, 1, MAX_STEPS) {
+                continue;
+            }
+            if i > 0 && policy.pinned.get(i - 1).is_some_and(|before| before >= step) {
+                self.report
+                    .problem(&place, format!("{step} does not come after the one before: list the steps in ascending order, each once"));
+            } else if !saved(*step) {
+                let near = nearest_multiples(*step, policy.every_steps, MAX_STEPS);
+                let message =
+                    format!("no stage saves at step {step} (every_steps = {}): use {near}, or a stage's last step", policy.every_steps);
+                self.report.problem(&place, message);
             }
         }
     }

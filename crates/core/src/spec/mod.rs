@@ -33,6 +33,8 @@ pub struct RunSpec {
     pub exams: Vec<ExamSpec>,
     pub quantize: Vec<QuantizeSpec>,
     pub gates: Vec<GateSpec>,
+    #[serde(default, skip_serializing_if = "ExportSpec::is_default")]
+    pub export: ExportSpec,
     pub checkpoint: CheckpointSpec,
     pub resources: ResourceSpec,
 }
@@ -412,6 +414,28 @@ pub struct GateSpec {
     pub on_fail: OnFail,
 }
 
+/// How a stage's model is written as a Hugging Face folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportSpec {
+    /// A model of more bytes is written in shards of at most so many.
+    pub shard_bytes: u64,
+}
+
+impl Default for ExportSpec {
+    /// As transformers cuts models.
+    fn default() -> Self {
+        Self { shard_bytes: 5_000_000_000 }
+    }
+}
+
+impl ExportSpec {
+    /// Left out of the document then: run files that do not ask for it keep their digests.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSpec {
@@ -420,6 +444,16 @@ pub struct CheckpointSpec {
     pub keep_last: u32,
     /// Checkpoints at multiples of this step are kept too.
     pub keep_every: Option<u64>,
+    /// So many with the lowest mean training loss are kept too: the mean over the steps since the checkpoint before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_best: u32,
+    /// Checkpoints of any stage at these steps are kept too. Ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<u64>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

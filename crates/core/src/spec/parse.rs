@@ -42,10 +42,11 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let resources = read_resources(&mut root);
     let stages = stage::read_stages(&mut root, resources.ranks, report, &mut labels);
     let model = model::read_model(&mut root, stages.iter().map(|stage| stage.sequence_length).max());
-    let (quantize, exams, gates) = after::read_after_stage(&mut root, &stages, report, &mut labels);
+    let after::AfterStage { quantize, exams, gates, export } = after::read_after_stage(&mut root, &stages, report, &mut labels);
     let checkpoint = read_checkpoint(&mut root);
     root.finish();
-    let spec = RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, checkpoint, resources };
+    let spec =
+        RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, export, checkpoint, resources };
     check::rules(&spec, &labels, report);
     Some(spec)
 }
@@ -61,6 +62,8 @@ fn read_checkpoint(root: &mut Section<'_>) -> CheckpointSpec {
         every_steps: section.or("every_steps", 500),
         keep_last: section.or("keep_last", 2),
         keep_every: section.take("keep_every"),
+        keep_best: section.or("keep_best", 0),
+        pinned: section.or("pinned", vec![]),
     };
     section.finish();
     spec

@@ -7,7 +7,7 @@ mod export;
 mod import;
 
 pub use config::{Config, SpecialTokens};
-pub use export::export;
+pub use export::{ExportOptions, Exported, export};
 pub use import::HfFolder;
 
 use crate::EngineError;

@@ -2,7 +2,7 @@
 
 use crate::support::{Random, VOCAB, gpt2, llama, options, run, shared, tokens, trainer};
 use osler_core::spec::ModelSpec;
-use osler_engine::hf::{SpecialTokens, export, import};
+use osler_engine::hf::{ExportOptions, SpecialTokens, export, import};
 use osler_engine::models::Model;
 use osler_engine::models::params::parameters;
 use osler_engine::source::TensorSource;
@@ -17,7 +17,7 @@ fn models() -> [ModelSpec; 4] {
 }
 
 fn random_folder(folder: &Path, spec: &ModelSpec) {
-    export(folder, spec, VOCAB, &mut Random(11), SPECIAL).unwrap();
+    export(folder, spec, VOCAB, &mut Random(11), SPECIAL, ExportOptions::default()).unwrap();
 }
 
 /// Safetensors of any type, from names, types, shapes and bytes.
@@ -54,9 +54,10 @@ fn what_is_exported_is_imported_bit_for_bit() {
         let folder = tempfile::tempdir().unwrap();
         let mut trained = trainer(options(spec.clone(), 2, 2, 1e-3));
         run(&mut trained, 2);
-        let written = export(folder.path(), &spec, VOCAB, &mut trained, SPECIAL).unwrap();
+        let written = export(folder.path(), &spec, VOCAB, &mut trained, SPECIAL, ExportOptions::default()).unwrap();
         let file = std::fs::read(folder.path().join("model.safetensors")).unwrap();
-        assert_eq!((written.bytes, written.digest), (file.len() as u64, osler_core::digest::Digest::of(&file)));
+        assert_eq!((written.bytes, written.files.len()), (file.len() as u64, 1));
+        assert_eq!(written.files[0].1.digest, osler_core::digest::Digest::of(&file));
         let mut found = import(folder.path()).unwrap();
         let config = found.config().clone();
         assert_eq!((config.spec, config.vocab, config.special), (spec.clone(), VOCAB, SPECIAL));
@@ -69,6 +70,33 @@ fn what_is_exported_is_imported_bit_for_bit() {
         // The same bits begin another training.
         let mut next = trainer(options(spec, 2, 2, 1e-3));
         next.load_weights_only(&mut found).unwrap();
+    }
+}
+
+#[test]
+fn a_large_model_is_exported_in_shards_that_hold_the_same_values() {
+    for spec in models() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ExportOptions { shard_bytes: 40_000 };
+        let written = export(folder.path(), &spec, VOCAB, &mut Random(11), SPECIAL, options).unwrap();
+        assert!(written.files.len() > 2, "{} files", written.files.len());
+        let count = written.files.len();
+        for (i, (name, file)) in written.files.iter().enumerate() {
+            assert_eq!(*name, format!("model-{:05}-of-{count:05}.safetensors", i + 1));
+            assert_eq!(file.bytes, std::fs::metadata(folder.path().join(name)).unwrap().len());
+        }
+        let index: Value = serde_json::from_slice(&std::fs::read(folder.path().join("model.safetensors.index.json")).unwrap()).unwrap();
+        let values: usize = parameters(&spec, VOCAB).unwrap().iter().map(|p| p.len()).sum();
+        assert_eq!(index["metadata"]["total_size"], json!(values * 4));
+        let (mut found, mut random) = (import(folder.path()).unwrap(), Random(11));
+        for param in parameters(&spec, VOCAB).unwrap() {
+            let expected = random.read(&param.name, &param.shape).unwrap();
+            assert_eq!(found.read(&param.name, &param.shape).unwrap(), expected, "{}", param.name);
+        }
+        // A single file would be read instead of the shards.
+        random_folder(folder.path(), &spec);
+        let error = export(folder.path(), &spec, VOCAB, &mut Random(11), SPECIAL, options).unwrap_err().to_string();
+        assert!(error.contains("empty folder"), "{error}");
     }
 }
 

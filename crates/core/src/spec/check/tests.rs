@@ -255,8 +255,22 @@ fn policies() {
             &["checkpoint={every_steps=100,keep_every=250}"],
             "checkpoint.keep_every: 250 is not a multiple of every_steps = 100, so no checkpoint falls on it: use 200 or 300",
         ),
+        (&["checkpoint.keep_best=10001"], "checkpoint.keep_best: found 10001, expected 0 to 10000"),
+        (&["checkpoint.pinned=[0]"], "checkpoint.pinned.0: found 0, expected 1 to 1000000000"),
+        (
+            &["checkpoint={every_steps=100,pinned=[100,250]}"],
+            "checkpoint.pinned.1: no stage saves at step 250 (every_steps = 100): use 200 or 300, or a stage's last step",
+        ),
+        (
+            &["checkpoint={every_steps=100,pinned=[200,200]}"],
+            "checkpoint.pinned.1: 200 does not come after the one before: list the steps in ascending order, each once",
+        ),
+        (&["after_stage.export.shard_bytes=9"], "after_stage.export.shard_bytes: found 9, expected 1024 to 1125899906842624"),
     ]);
-    accepted(&[&["checkpoint={every_steps=100,keep_every=300,keep_last=1}"]]);
+    accepted(&[
+        &["checkpoint={every_steps=100,keep_every=300,keep_last=1}"],
+        &["checkpoint={every_steps=100,keep_best=2,pinned=[100,700]}"],
+    ]);
     let long = format!("description={}", "x".repeat(10_001));
     refused(&[(&[&long], "description: longer than 10000 bytes: shorten it")]);
 }

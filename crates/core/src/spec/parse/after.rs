@@ -3,7 +3,7 @@
 use crate::ids::{ExamName, StageName};
 use crate::spec::check::{Labels, MAX_EXAMS, MAX_GATES, MAX_QUANTIZE};
 use crate::spec::reader::{Node, OneOrMany, Read, Report, Section, Value, Word};
-use crate::spec::{ExamFormat, ExamSpec, GateSpec, Method, OnFail, Protocol, QuantizeSpec, StageSpec, Variant};
+use crate::spec::{ExamFormat, ExamSpec, ExportSpec, GateSpec, Method, OnFail, Protocol, QuantizeSpec, StageSpec, Variant};
 
 impl Word for ExamFormat {
     const ALL: &'static [(&'static str, Self)] = &[
@@ -32,12 +32,15 @@ impl Word for OnFail {
     const ALL: &'static [(&'static str, Self)] = &[("stop", Self::Stop), ("warn", Self::Warn)];
 }
 
-pub(super) fn read_after_stage(
-    root: &mut Section<'_>,
-    stages: &[StageSpec],
-    report: &Report,
-    labels: &mut Labels,
-) -> (Vec<QuantizeSpec>, Vec<ExamSpec>, Vec<GateSpec>) {
+/// What `[after_stage]` holds.
+pub(super) struct AfterStage {
+    pub quantize: Vec<QuantizeSpec>,
+    pub exams: Vec<ExamSpec>,
+    pub gates: Vec<GateSpec>,
+    pub export: ExportSpec,
+}
+
+pub(super) fn read_after_stage(root: &mut Section<'_>, stages: &[StageSpec], report: &Report, labels: &mut Labels) -> AfterStage {
     let mut section = root.section_or_default("after_stage");
     let quantize = section.items("quantize", MAX_QUANTIZE, false);
     let quantize: Vec<_> = quantize.into_iter().map(|(path, node)| read_quantize(node, path, report)).collect();
@@ -56,8 +59,16 @@ pub(super) fn read_after_stage(
         let gate = read_gate(Section::new(node, path, report), stand_in);
         gates.push(with_stages(gate, stages, &exams, &quantize));
     }
+    let export = read_export(&mut section);
     section.finish();
-    (quantize, exams, gates)
+    AfterStage { quantize, exams, gates, export }
+}
+
+fn read_export(after_stage: &mut Section<'_>) -> ExportSpec {
+    let mut section = after_stage.section_or_default("export");
+    let spec = ExportSpec { shard_bytes: section.or("shard_bytes", ExportSpec::default().shard_bytes) };
+    section.finish();
+    spec
 }
 
 /// A method's name, or a table with the stages it is made after.

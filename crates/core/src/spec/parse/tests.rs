@@ -138,7 +138,7 @@ fn a_full_file_is_read_with_its_defaults() {
     let gate = &spec.gates[0];
     assert_eq!((gate.variant, gate.on_fail), (Variant::Quantized(Method::Int8), OnFail::Stop));
     assert_eq!(gate.stages, [stage("domain")], "a gate applies where its exam is held");
-    assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200) });
+    assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200), keep_best: 0, pinned: vec![] });
     assert_eq!(spec.resources, ResourceSpec { ranks: 2, threads_per_rank: 1, determinism: Determinism::Fast, zero: true });
 }
 
@@ -546,6 +546,9 @@ const FIELDS: &[&str] = &[
     "after_stage.gate.0.max_drop",
     "checkpoint.every_steps",
     "checkpoint.keep_every",
+    "checkpoint.keep_best",
+    "checkpoint.pinned",
+    "after_stage.export.shard_bytes",
     "resources.ranks",
     "resources.threads_per_rank",
     "resources.determinism",
