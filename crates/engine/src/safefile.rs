@@ -101,22 +101,23 @@ pub struct Written {
 }
 
 /// Writes f32 tensors. `data(i)` returns the little-endian bytes of tensor `i`, whose length must fit its shape.
-pub fn write(
+pub fn write<D: AsRef<[u8]>>(
     path: &Path,
     metadata: &BTreeMap<String, String>,
     tensors: &[(String, Vec<usize>)],
-    mut data: impl FnMut(usize) -> Result<Vec<u8>, EngineError>,
+    mut data: impl FnMut(usize) -> Result<D, EngineError>,
 ) -> Result<Written, EngineError> {
     let (header, sizes) = header(path, metadata, tensors)?;
     replace(path, |out| {
         out.put(&(header.len() as u64).to_le_bytes())?;
         out.put(&header)?;
         for (i, size) in sizes.iter().enumerate() {
-            let bytes = data(i)?;
+            let data = data(i)?;
+            let bytes = data.as_ref();
             if bytes.len() != *size {
                 return Err(EngineError::file(path, format!("tensor {i} has {} bytes, its shape needs {size}", bytes.len())));
             }
-            out.put(&bytes)?;
+            out.put(bytes)?;
         }
         Ok(())
     })
@@ -160,9 +161,13 @@ struct Hashed {
 
 impl Hashed {
     fn put(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        self.sha.update(bytes);
+        // A piece that was just digested is still in the cache when it is written.
+        for piece in bytes.chunks(1 << 18) {
+            self.sha.update(piece);
+            self.file.write_all(piece).map_err(EngineError::io(&self.path, "write"))?;
+        }
         self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(EngineError::io(&self.path, "write"))
+        Ok(())
     }
 }
 

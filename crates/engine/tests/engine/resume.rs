@@ -4,7 +4,7 @@ use crate::ranks::{self, Job};
 use crate::support::{Random, gpt2, llama, options, run, trainer};
 use osler_core::spec::{ModelSpec, ScheduleSpec};
 use osler_engine::EngineError;
-use osler_engine::checkpoint::SliceSet;
+use osler_engine::checkpoint::{SliceRoom, SliceSet};
 use osler_engine::flat::FlatLayout;
 use osler_engine::source::TensorSource;
 use osler_engine::step::{Trainer, TrainerOptions};
@@ -148,4 +148,17 @@ fn weights_are_read_from_slices_by_name_and_start_another_stage() {
     assert_eq!((next.steps_done(), next.state_digest().unwrap()), (0, fresh.state_digest().unwrap()));
     next.load_weights_only(&mut Random(3)).unwrap();
     assert_ne!(next.state_digest().unwrap(), fresh.state_digest().unwrap());
+}
+
+#[test]
+fn a_slice_in_memory_of_an_earlier_one_holds_the_same_bytes() {
+    let mut trainer = trainer(options(llama(2, false), 4, 2, 3e-3));
+    run(&mut trainer, 1);
+    let (first, prepared) = (trainer.slice(0, 3).unwrap().into_room(), SliceRoom::prepared(5));
+    run(&mut trainer, 1);
+    for (rank, world, room) in [(0, 3, first), (2, 3, SliceRoom::default()), (1, 3, prepared), (0, 1, SliceRoom::default())] {
+        let (fresh, reused) = (trainer.slice(rank, world).unwrap(), trainer.slice_into(room, rank, world).unwrap());
+        assert_eq!([reused.params(), reused.exp_avg(), reused.exp_avg_sq()], [fresh.params(), fresh.exp_avg(), fresh.exp_avg_sq()]);
+        assert!(fresh.params().iter().any(|b| *b != 0) && fresh.exp_avg().iter().any(|b| *b != 0));
+    }
 }
