@@ -1,16 +1,24 @@
 //! Compiles csrc/ against the libtorch that `LIBTORCH` names and links it. The same variable steers torch-sys, so both halves always
 //! see one libtorch.
+//!
+//! NCCL is compiled in exactly when that libtorch has CUDA (lib/libtorch_cuda.so). That is no cargo feature, because torch-sys decides
+//! in the same way what it links, and a feature could contradict it.
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 4] = ["status.cpp", "group.cpp", "autograd.cpp", "optim.cpp"];
+const SOURCES: [&str; 5] = ["status.cpp", "group.cpp", "gloo.cpp", "autograd.cpp", "optim.cpp"];
 const HEADER_THAT_MUST_EXIST: &str = "include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";
 
+const CUDA_LIBRARY: &str = "lib/libtorch_cuda.so";
+const NCCL_HEADERS_THAT_MUST_EXIST: [&str; 3] =
+    ["cu13/include/cuda_runtime_api.h", "cu13/include/crt/host_defines.h", "nccl/include/nccl.h"];
+
 fn main() {
+    println!("cargo::rustc-check-cfg=cfg(osler_cuda)");
     println!("cargo::rerun-if-changed=csrc");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    match libtorch() {
-        Ok(root) => build(&root),
+    match libtorch().and_then(|root| Ok((nvidia(&root)?, root))) {
+        Ok((nvidia, root)) => build(&root, nvidia.as_deref()),
         Err(reason) => println!("cargo::error={reason}"),
     }
 }
@@ -25,8 +33,25 @@ fn libtorch() -> Result<PathBuf, String> {
     Ok(root)
 }
 
-fn build(root: &Path) {
-    cc::Build::new()
+/// Where NVIDIA's headers are, beside a libtorch with CUDA as the wheels place them; none for a libtorch without.
+fn nvidia(root: &Path) -> Result<Option<PathBuf>, String> {
+    if !root.join(CUDA_LIBRARY).is_file() {
+        return Ok(None);
+    }
+    let folder = root.join("../nvidia");
+    match NCCL_HEADERS_THAT_MUST_EXIST.iter().find(|name| !folder.join(name).is_file()) {
+        None => Ok(Some(folder)),
+        Some(name) => Err(format!(
+            "LIBTORCH={} has CUDA, but {} has no {name}: install NVIDIA's wheels beside it, nvidia-cuda-crt 13.0.88 too (`make build CUDA=1` does this)",
+            root.display(),
+            folder.display()
+        )),
+    }
+}
+
+fn build(root: &Path, nvidia: Option<&Path>) {
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .std("c++20")
         .pic(true)
@@ -37,16 +62,25 @@ fn build(root: &Path) {
         .define("AT_PER_OPERATOR_HEADERS", None)
         .include("csrc")
         .include("csrc/include")
-        // libtorch's own headers are not ours to lint.
-        .flag("-isystem")
-        .flag(root.join("include").to_string_lossy().as_ref())
-        .flag("-isystem")
-        .flag(root.join("include/torch/csrc/api/include").to_string_lossy().as_ref())
         .flag_if_supported("-fvisibility=hidden")
         .flag_if_supported("-Wno-unused-parameter")
-        .files(SOURCES.map(|name| format!("csrc/{name}")))
-        .compile("osler_dist");
+        .files(SOURCES.map(|name| format!("csrc/{name}")));
+    // The libraries' own headers are not ours to lint.
+    let mut headers = vec![root.join("include"), root.join("include/torch/csrc/api/include")];
+    if let Some(nvidia) = nvidia {
+        headers.extend([nvidia.join("cu13/include"), nvidia.join("nccl/include")]);
+        build.define("USE_C10D_NCCL", None).file("csrc/nccl.cpp");
+        println!("cargo::rustc-cfg=osler_cuda");
+    }
+    for folder in headers {
+        build.flag("-isystem").flag(folder.to_string_lossy().as_ref());
+    }
+    build.compile("osler_dist");
     println!("cargo::rustc-link-search=native={}", root.join("lib").display());
+    if nvidia.is_some() {
+        println!("cargo::rustc-link-lib=dylib=torch_cuda");
+        println!("cargo::rustc-link-lib=dylib=c10_cuda");
+    }
     println!("cargo::rustc-link-lib=dylib=torch_cpu");
     println!("cargo::rustc-link-lib=dylib=c10");
 }

@@ -1,18 +1,18 @@
-// Rendezvous store, Gloo process group, collectives, and the works they return. Handles are heap-allocated intrusive pointers.
-#include "status.h"
+// Rendezvous store, collectives over either backend, and the works they return. Stores and works are heap-allocated intrusive pointers.
+#include "group.h"
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/Work.hpp>
 
 namespace {
 
 using osler::Failure;
+using osler::Group;
 using osler::guarded;
 using osler::tensor;
 
 using Store = c10::intrusive_ptr<c10d::Store>;
-using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 using Work = c10::intrusive_ptr<c10d::Work>;
 
 template <class Handle>
@@ -31,7 +31,7 @@ void open_store(const char* host, const c10d::TCPStoreOptions& options, void** o
 template <class Start>
 OslerOutcome start(void* group, void** out, Start&& begin) noexcept {
   return guarded([&] {
-    Work work = begin(**static_cast<Group*>(group));
+    Work work = begin(static_cast<Group*>(group)->backend());
     if (!work) {
       throw Failure(OSLER_TORCH, "libtorch returned no work");
     }
@@ -40,6 +40,16 @@ OslerOutcome start(void* group, void** out, Start&& begin) noexcept {
 }
 
 } // namespace
+
+c10::intrusive_ptr<c10d::Store> osler::enter(void* store, const char* prefix, int32_t rank, std::chrono::milliseconds timeout) {
+  auto connection = (*static_cast<Store*>(store))->clone();
+  connection->setTimeout(timeout);
+  auto scoped = c10::make_intrusive<c10d::PrefixStore>(prefix, connection);
+  if (scoped->add("claim/" + std::to_string(rank), 1) != 1) {
+    throw Failure(OSLER_TAKEN, "another process, or an earlier attempt, has joined with this rank");
+  }
+  return scoped;
+}
 
 extern "C" {
 
@@ -72,95 +82,112 @@ void osler_store_free(void* store) {
   release<Store>(store);
 }
 
-OslerOutcome osler_group_gloo(
-    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out) {
-  return guarded([&] {
-    const auto timeout = std::chrono::milliseconds(timeout_ms);
-    // Its own connection, so that one store may serve groups with different timeouts and from several threads.
-    auto connection = (*static_cast<Store*>(store))->clone();
-    connection->setTimeout(timeout);
-    auto scoped = c10::make_intrusive<c10d::PrefixStore>(prefix, connection);
-    if (scoped->add("claim/" + std::to_string(rank), 1) != 1) {
-      throw Failure(OSLER_TAKEN, "another process, or an earlier attempt, has joined with this rank");
-    }
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
-    *out = new Group(c10::make_intrusive<c10d::ProcessGroupGloo>(scoped, rank, world, options));
-  });
-}
-
 void osler_group_free(void* group) {
   release<Group>(group);
 }
 
+OslerOutcome osler_group_abort(void* group) {
+  return guarded([&] { static_cast<Group*>(group)->abort(); });
+}
+
 OslerOutcome osler_all_reduce_sum(void* group, const void* in_out, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor(in_out)};
-    return gloo.allreduce(tensors);
+    return backend.allreduce(tensors);
   });
 }
 
 OslerOutcome osler_broadcast(void* group, const void* in_out, int64_t root, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor(in_out)};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    return gloo.broadcast(tensors, options);
+    return backend.broadcast(tensors, options);
   });
 }
 
 OslerOutcome osler_reduce_sum(void* group, const void* in_out, int64_t root, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor(in_out)};
     c10d::ReduceOptions options;
     options.rootRank = root;
-    return gloo.reduce(tensors, options);
+    return backend.reduce(tensors, options);
   });
 }
 
 OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<std::vector<at::Tensor>> targets(1);
     for (size_t i = 0; i < count; ++i) {
       targets[0].push_back(tensor(outputs[i]));
     }
     std::vector<at::Tensor> sources{tensor(input)};
-    return gloo.allgather(targets, sources);
+    return backend.allgather(targets, sources);
   });
 }
 
 OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     // libtorch cuts the output along its first dimension; flat views make that rank after rank for any shape.
     at::Tensor target = tensor(output).detach().view(-1);
     at::Tensor source = tensor(input).detach().view(-1);
-    return gloo._allgather_base(target, source);
+    return backend._allgather_base(target, source);
   });
 }
 
-OslerOutcome osler_barrier(void* group, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) { return gloo.barrier(); });
+OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out) {
+  return start(group, out, [&](c10d::Backend& backend) {
+    at::Tensor target = tensor(output).detach().view(-1);
+    at::Tensor source = tensor(input).detach().view(-1);
+    return backend._reduce_scatter_base(target, source);
+  });
+}
+
+OslerOutcome osler_barrier(void* group, int32_t cuda_device, void** out) {
+  return start(group, out, [&](c10d::Backend& backend) {
+    c10d::BarrierOptions options;
+    if (cuda_device >= 0) {
+      options.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(cuda_device));
+    }
+    return backend.barrier(options);
+  });
 }
 
 OslerOutcome osler_send(void* group, const void* input, int32_t peer, int32_t tag, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor(input)};
-    return gloo.send(tensors, peer, tag);
+    return backend.send(tensors, peer, tag);
   });
 }
 
 OslerOutcome osler_recv(void* group, const void* output, int32_t peer, int32_t tag, void** out) {
-  return start(group, out, [&](c10d::ProcessGroupGloo& gloo) {
+  return start(group, out, [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor(output)};
-    return gloo.recv(tensors, peer, tag);
+    return backend.recv(tensors, peer, tag);
   });
 }
 
-OslerOutcome osler_work_wait(void* work, int64_t timeout_ms) {
+OslerOutcome osler_work_wait(void* group, void* work, int64_t timeout_ms) {
   return guarded([&] {
-    if (!(*static_cast<Work*>(work))->wait(std::chrono::milliseconds(timeout_ms))) {
-      throw Failure(OSLER_PEER, "the operation was aborted");
+    auto& owner = *static_cast<Group*>(group);
+    try {
+      if (!(*static_cast<Work*>(work))->wait(std::chrono::milliseconds(timeout_ms))) {
+        throw Failure(OSLER_PEER, "the operation was aborted");
+      }
+    } catch (...) {
+      osler::rethrow_with(owner.failure());
     }
+    // A communicator that a watchdog aborted lets its kernels end, and then the work looks done.
+    if (const auto failure = owner.failure(); !failure.empty()) {
+      throw Failure(osler::kind_of_failure(failure), failure);
+    }
+  });
+}
+
+OslerOutcome osler_work_done(void* group, void* work, int32_t* out) {
+  return guarded([&] {
+    auto& wanted = **static_cast<Work*>(work);
+    *out = !static_cast<Group*>(group)->tells(wanted) ? -1 : wanted.isCompleted() ? 1 : 0;
   });
 }
 

@@ -46,6 +46,10 @@ void osler_store_free(void* store);
 
 OslerOutcome osler_group_gloo(
     void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out);
+// Only in a build against a libtorch with CUDA.
+OslerOutcome osler_group_nccl(
+    void* store, const char* prefix, int32_t rank, int32_t world, int32_t device, int64_t timeout_ms, void** out);
+OslerOutcome osler_group_abort(void* group);
 void osler_group_free(void* group);
 
 // The collectives only enqueue; the caller serializes them per group.
@@ -54,11 +58,17 @@ OslerOutcome osler_reduce_sum(void* group, const void* tensor, int64_t root, voi
 OslerOutcome osler_broadcast(void* group, const void* tensor, int64_t root, void** out);
 OslerOutcome osler_all_gather(void* group, const void* const* outputs, size_t count, const void* input, void** out);
 OslerOutcome osler_all_gather_into(void* group, const void* output, const void* input, void** out);
-OslerOutcome osler_barrier(void* group, void** out);
+// NCCL only: libtorch's imitation for Gloo waits without a deadline.
+OslerOutcome osler_reduce_scatter_sum(void* group, const void* output, const void* input, void** out);
+// `cuda_device` is negative for a group without one.
+OslerOutcome osler_barrier(void* group, int32_t cuda_device, void** out);
 OslerOutcome osler_send(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);
 OslerOutcome osler_recv(void* group, const void* tensor, int32_t peer, int32_t tag, void** out);
 
-OslerOutcome osler_work_wait(void* work, int64_t timeout_ms);
+// `group` is the one that started `work`.
+OslerOutcome osler_work_wait(void* group, void* work, int64_t timeout_ms);
+// Writes 1 or 0, or -1 when only a wait can tell.
+OslerOutcome osler_work_done(void* group, void* work, int32_t* out);
 void osler_work_free(void* work);
 
 // A hook's state belongs to the tensor once arming succeeded; `drop` is called exactly once, never while `call` runs.

@@ -18,6 +18,11 @@ bool speaks_of_time(std::string text) {
   return text.find("timed out") != std::string::npos || text.find("timeout") != std::string::npos;
 }
 
+// NCCL reports a broken GPU as it does a broken peer.
+bool speaks_of_cuda(const std::string& text) {
+  return text.find("CUDA error") != std::string::npos || text.find("cuda error") != std::string::npos;
+}
+
 OslerOutcome outcome(OslerCode code, const std::string& message) {
   return {code, osler_message_copy(message.data(), message.size())};
 }
@@ -27,6 +32,20 @@ OslerOutcome timed(OslerCode otherwise, const std::string& message) {
 }
 
 } // namespace
+
+OslerCode kind_of_failure(const std::string& message) {
+  return speaks_of_time(message) ? OSLER_TIMEOUT : speaks_of_cuda(message) ? OSLER_TORCH : OSLER_PEER;
+}
+
+void rethrow_with(const std::string& more) {
+  if (more.empty()) {
+    throw;
+  }
+  const OslerOutcome known = describe();
+  const std::string text = known.message == nullptr ? "" : known.message;
+  osler_message_free(known.message);
+  throw Failure(static_cast<OslerCode>(known.code), text.find(more) == std::string::npos ? text + "; " + more : text);
+}
 
 OslerOutcome describe() noexcept {
   try {
@@ -41,7 +60,7 @@ OslerOutcome describe() noexcept {
     } catch (const c10::DistNetworkError& error) {
       return timed(OSLER_STORE, error.what_without_backtrace());
     } catch (const c10::DistError& error) {
-      return timed(OSLER_PEER, error.what_without_backtrace());
+      return outcome(kind_of_failure(error.what_without_backtrace()), error.what_without_backtrace());
     } catch (const c10::Error& error) {
       return timed(OSLER_TORCH, error.what_without_backtrace());
     } catch (const std::exception& error) {

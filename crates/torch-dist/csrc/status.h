@@ -24,6 +24,12 @@ struct Failure : public std::runtime_error {
 // Names the exception that is being handled. To be called inside a catch block only.
 OslerOutcome describe() noexcept;
 
+// Rethrows the exception that is being handled, with `more` added to what it says. To be called inside a catch block only.
+[[noreturn]] void rethrow_with(const std::string& more);
+
+// A passed deadline or a lost peer, by the words of a backend that has no types for them.
+OslerCode kind_of_failure(const std::string& message);
+
 template <class Body>
 OslerOutcome guarded(Body&& body) noexcept {
   try {

@@ -34,7 +34,7 @@ pub(crate) fn within<T: Send + 'static>(
         Err(RecvTimeoutError::Timeout) => Err(DistError::Timeout {
             operation: operation.to_owned(),
             limit,
-            reason: "the rendezvous store accepted the connection and went silent".to_owned(),
+            reason: "the rendezvous store, or a rank that it led to, accepted the connection and went silent".to_owned(),
         }),
         Err(RecvTimeoutError::Disconnected) => Err(torch("the rendezvous thread ended without a result".to_owned())),
     }

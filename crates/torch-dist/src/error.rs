@@ -15,6 +15,10 @@ pub enum DistError {
     #[error("{operation}: lost the connection to a peer: {reason}; restart the gang under a new generation")]
     PeerLost { operation: String, reason: String },
 
+    /// The group had ended before: an earlier operation failed, or this rank called `abort`.
+    #[error("{operation}: the group has ended: {reason}; restart the gang under a new generation")]
+    Aborted { operation: String, reason: String },
+
     #[error("{operation}: the rendezvous store failed: {reason}; check that its host is alive and reachable")]
     Store { operation: String, reason: String },
 
@@ -26,6 +30,10 @@ pub enum DistError {
 
     #[error("store: cannot listen on {address}: {source}; choose a free port (0 picks one) and an address of this machine")]
     Bind { address: SocketAddr, source: std::io::Error },
+
+    /// This build or this machine lacks what the call needs.
+    #[error("{operation}: {reason}")]
+    Unavailable { operation: String, reason: String },
 
     #[error("{operation}: {reason}")]
     Invalid { operation: String, reason: String },
@@ -40,7 +48,7 @@ pub enum DistError {
 impl DistError {
     /// Another process, not this call, is at fault: a gang restarted under a new generation may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::PeerLost { .. } | Self::Store { .. })
+        matches!(self, Self::Timeout { .. } | Self::PeerLost { .. } | Self::Aborted { .. } | Self::Store { .. })
     }
 
     pub(crate) fn invalid(operation: impl Into<String>, reason: impl Into<String>) -> Self {

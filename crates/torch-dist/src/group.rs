@@ -1,17 +1,16 @@
-//! A gang's process group over Gloo. Every call enqueues and returns a [`Work`]; Gloo's own threads do the transfer.
+//! A gang's process group: joining it, and ending it. The collectives are in `collectives.rs`.
 
 use std::ffi::c_void;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 use crate::deadline::{millis, within};
 use crate::store::text;
-use crate::sys::{self, Handle, Outcome, pointer, pointers};
-use crate::tensor::{Checked, same};
-use crate::{DistError, Store, Work};
+use crate::sys::{self, Handle, Outcome};
+use crate::{DistError, Store};
 
 /// Who this process is within its gang.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub struct GroupOptions {
     pub generation: u64,
     /// Bounds the rendezvous and every single collective.
     pub timeout: Duration,
-    /// The address of this machine at which the other ranks reach this one.
+    /// The address of this machine at which the other ranks reach this one. NCCL finds its own way and does not use it.
     pub interface_address: IpAddr,
 }
 
@@ -36,16 +35,23 @@ impl GroupOptions {
 
 /// One rank's end of the group. May be shared between threads; calls are serialized, and their order must be the same on all ranks.
 ///
-/// Dropping it, after the last [`Work`] of it, waits for what is in flight, at most the group's timeout.
+/// The first operation that fails ends the group: its connections are closed, so that the other ranks fail at once too, and every later
+/// call is [`DistError::Aborted`].
+///
+/// Dropping it, after the last [`Work`](crate::Work) of it, waits for what is in flight, at most the group's timeout.
 pub struct ProcessGroup {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What the group and its works share. The store stays as long: on its host it is the server that slower ranks still need.
 pub(crate) struct Core {
     handle: Handle,
-    enqueue: Mutex<()>,
+    /// Held while a call enters libtorch. The number is that of the next exchange, the same on all ranks.
+    enqueue: Mutex<u32>,
+    /// Why the group has ended.
+    ended: OnceLock<String>,
     pub(crate) options: GroupOptions,
+    pub(crate) device: Device,
     _store: Store,
 }
 
@@ -53,18 +59,63 @@ impl Core {
     pub(crate) fn describe(&self, operation: &str) -> String {
         describe(operation, &self.options)
     }
+
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.handle.as_ptr()
+    }
+
+    /// # Errors
+    /// [`DistError::Aborted`] once the group has ended.
+    pub(crate) fn alive(&self, operation: &str) -> Result<(), DistError> {
+        match self.ended.get() {
+            None => Ok(()),
+            Some(reason) => Err(DistError::Aborted { operation: self.describe(operation), reason: reason.clone() }),
+        }
+    }
+
+    /// Runs `call` inside libtorch; no other call of this group is there meanwhile. It gets the number of the next exchange to use.
+    pub(crate) fn enqueue<T>(&self, operation: &str, call: impl FnOnce(&mut u32) -> Result<T, DistError>) -> Result<T, DistError> {
+        self.alive(operation)?;
+        let made = call(&mut self.enqueue.lock().unwrap_or_else(PoisonError::into_inner));
+        made.map_err(|error| self.failed(operation, error))
+    }
+
+    /// Starts one operation of libtorch; its handle is a work.
+    pub(crate) fn begin(&self, operation: &str, start: impl FnOnce(*mut c_void, *mut *mut c_void) -> Outcome) -> Result<Handle, DistError> {
+        Handle::create(sys::osler_work_free, |out| {
+            start(self.handle.as_ptr(), out).check(|| self.describe(operation), self.options.timeout)
+        })
+    }
+
+    /// Ends the group because of `error`, which is returned; if the group has ended before, that explains more.
+    pub(crate) fn failed(&self, operation: &str, error: DistError) -> DistError {
+        if let Err(earlier) = self.alive(operation) {
+            return earlier;
+        }
+        self.end(error.to_string());
+        error
+    }
+
+    fn end(&self, reason: String) {
+        if self.ended.set(reason).is_err() {
+            return;
+        }
+        let _order = self.enqueue.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the handle is a live group, and the lock keeps other calls out of it. What abort itself says changes nothing any more.
+        let _outcome = unsafe { sys::osler_group_abort(self.handle.as_ptr()) }.check(|| self.describe("abort"), self.options.timeout);
+    }
 }
 
 impl ProcessGroup {
-    /// Joins the gang and connects to all of its ranks; returns when they are all there.
+    /// Joins the gang over Gloo, for tensors in CPU memory, and connects to all of its ranks; returns when they are all there.
     ///
     /// # Errors
     /// [`DistError::Timeout`] when a rank does not come in time; [`DistError::RankTaken`] when this rank of this generation has joined
-    /// before; [`DistError::Invalid`] for impossible numbers.
+    /// before; [`DistError::Store`] when the store is gone; [`DistError::Invalid`] for impossible numbers.
     pub fn gloo(store: &Store, options: GroupOptions) -> Result<Self, DistError> {
         let operation = describe("join", &options);
         let (rank, world) = numbers(&operation, &options)?;
-        let prefix = text(&operation, &format!("osler/generation-{}/world-{world}", options.generation))?;
+        let prefix = text(&operation, &prefix(&options))?;
         let address = text(&operation, &options.interface_address.to_string())?;
         let (shared, timeout) = (Arc::clone(&store.handle), options.timeout);
         let handle = within(&operation.clone(), timeout, move || {
@@ -75,7 +126,42 @@ impl ProcessGroup {
                 outcome.check(|| operation, timeout)
             })
         })?;
-        Ok(Self { core: Arc::new(Core { handle, enqueue: Mutex::new(()), options, _store: store.clone() }) })
+        Ok(Self::of(handle, options, Device::Cpu, store))
+    }
+
+    /// Joins the gang over NCCL, for tensors in the memory of CUDA device `device_index`, which no other rank may use; returns when all
+    /// ranks are there.
+    ///
+    /// A collective that fails or passes the timeout is aborted by libtorch's watchdog, and the reason that it noted is in the error.
+    /// Between two ranks, NCCL carries [`send`](Self::send) and [`recv`](Self::recv) in the order of the calls: when both send first,
+    /// both wait for ever longer, up to the timeout.
+    ///
+    /// # Errors
+    /// As [`ProcessGroup::gloo`], and [`DistError::Unavailable`] when this build has no CUDA or this machine no such device.
+    pub fn nccl(store: &Store, options: GroupOptions, device_index: usize) -> Result<Self, DistError> {
+        let operation = describe("join over NCCL", &options);
+        let (rank, world) = numbers(&operation, &options)?;
+        let device = crate::cuda_device(device_index)?;
+        let handle = join_nccl(operation, store, &options, (rank, world), device_index)?;
+        Ok(Self::of(handle, options, device, store))
+    }
+
+    fn of(handle: Handle, options: GroupOptions, device: Device, store: &Store) -> Self {
+        let core = Core { handle, enqueue: Mutex::new(0), ended: OnceLock::new(), options, device, _store: store.clone() };
+        Self { core: Arc::new(core) }
+    }
+
+    /// Ends the group because this rank cannot go on: what is in flight fails here ([`DistError::Aborted`], with `reason`) and at the
+    /// other ranks ([`DistError::PeerLost`]) without waiting for a deadline. The first reason stays.
+    ///
+    /// With NCCL the other ranks notice when their next wait passes its deadline, or sooner when NCCL sees the broken connection.
+    pub fn abort(&self, reason: &str) {
+        self.core.end(reason.to_owned());
+    }
+
+    /// Why the group has ended, if it has.
+    pub fn ended(&self) -> Option<&str> {
+        self.core.ended.get().map(String::as_str)
     }
 
     pub fn rank(&self) -> usize {
@@ -90,211 +176,33 @@ impl ProcessGroup {
         self.core.options.generation
     }
 
-    /// Replaces `tensor` by its sum over all ranks, the same bits on each.
-    ///
-    /// # Errors
-    /// [`DistError::Invalid`] unless the tensor is dense, contiguous, not empty, in CPU memory and of a kind that Gloo adds
-    /// (float, double, half, bfloat16, int8, uint8, int32, int64). The other collectives ask for the same, but move bool too.
-    pub fn all_reduce_sum(&self, tensor: &mut Tensor) -> Result<Work, DistError> {
-        const NAME: &str = "all_reduce_sum";
-        self.check_summable(NAME, tensor)?;
-        // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_all_reduce_sum(group, pointer(tensor), out) })
+    /// Where tensors must be: [`Device::Cpu`] with Gloo, this rank's CUDA device with NCCL.
+    pub fn device(&self) -> Device {
+        self.core.device
     }
+}
 
-    /// Replaces `tensor` on rank `root` by its sum over all ranks, in an order of addition that depends on the world size alone. What
-    /// it holds on the other ranks afterwards is not defined: Gloo uses it as scratch memory.
-    pub fn reduce_sum(&self, tensor: &mut Tensor, root: usize) -> Result<Work, DistError> {
-        const NAME: &str = "reduce_sum";
-        self.check_summable(NAME, tensor)?;
-        let root = i64::from(self.peer(NAME, root)?);
-        // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_reduce_sum(group, pointer(tensor), root, out) })
-    }
-
-    /// Replaces `tensor` on every rank by that of rank `root`.
-    pub fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<Work, DistError> {
-        const NAME: &str = "broadcast";
-        self.check(NAME, tensor)?;
-        let root = i64::from(self.peer(NAME, root)?);
-        // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_broadcast(group, pointer(tensor), root, out) })
-    }
-
-    /// Fills `outputs[r]` with the `input` of rank r; all have its shape and kind.
-    pub fn all_gather(&self, outputs: &mut [Tensor], input: &Tensor) -> Result<Work, DistError> {
-        const NAME: &str = "all_gather";
-        let source = self.check(NAME, input)?;
-        if outputs.len() != self.world_size() {
-            let (found, wanted) = (outputs.len(), self.world_size());
-            return Err(self.invalid(NAME, format!("{found} outputs for {wanted} ranks")));
-        }
-        for output in outputs.iter() {
-            let target = self.check(NAME, output)?;
-            same(&source, &target).map_err(|reason| self.invalid(NAME, format!("output and input: {reason}")))?;
-        }
-        let mut kept: Vec<Tensor> = outputs.iter().map(Tensor::shallow_clone).collect();
-        kept.push(input.shallow_clone());
-        let places = pointers(outputs);
-        // SAFETY: `places` has `places.len()` live tensors for the call, and `start` keeps them and the input alive in the work.
-        self.start(NAME, kept, |group, out| unsafe { sys::osler_all_gather(group, places.as_ptr(), places.len(), pointer(input), out) })
-    }
-
-    /// Fills `output` with all ranks' `input`s one after the other, in memory order; it has world size times as many elements.
-    pub fn all_gather_into(&self, output: &mut Tensor, input: &Tensor) -> Result<Work, DistError> {
-        const NAME: &str = "all_gather_into";
-        let (target, source) = (self.check(NAME, output)?, self.check(NAME, input)?);
-        self.check_share(NAME, &target, "output", &source, "input")?;
-        // SAFETY: `start` keeps both tensors alive in the work.
-        self.start(NAME, vec![output.shallow_clone(), input.shallow_clone()], |group, out| unsafe {
-            sys::osler_all_gather_into(group, pointer(output), pointer(input), out)
+#[cfg(osler_cuda)]
+fn join_nccl(operation: String, store: &Store, options: &GroupOptions, who: (i32, i32), device_index: usize) -> Result<Handle, DistError> {
+    let prefix = text(&operation, &prefix(options))?;
+    let device = i32::try_from(device_index).map_err(|_| DistError::invalid(&operation, "the device index does not fit 31 bits"))?;
+    let (shared, timeout) = (Arc::clone(&store.handle), options.timeout);
+    within(&operation.clone(), timeout, move || {
+        Handle::create(sys::osler_group_free, |out| {
+            // SAFETY: the store handle and the text outlive the call; `out` is a valid place.
+            let outcome = unsafe { sys::osler_group_nccl(shared.as_ptr(), prefix.as_ptr(), who.0, who.1, device, millis(timeout), out) };
+            outcome.check(|| operation, timeout)
         })
-    }
+    })
+}
 
-    /// Fills `output` with this rank's share of the sum of all ranks' `input`s, which are cut in rank order. What `input` holds
-    /// afterwards is not defined. `output` may be a view of this rank's share of `input`.
-    ///
-    /// libtorch 2.11 has no reduce-scatter of its own for Gloo, and its imitation waits without a deadline. This one all-reduces
-    /// `input` in place: the traffic of an all-reduce, but no copy of `input`.
-    pub fn reduce_scatter_sum(&self, output: &mut Tensor, input: &mut Tensor) -> Result<Work, DistError> {
-        const NAME: &str = "reduce_scatter_sum";
-        let (target, source) = (self.check_summable(NAME, output)?, self.check_summable(NAME, input)?);
-        self.check_share(NAME, &source, "input", &target, "output")?;
-        let torch = |error: tch::TchError| self.torch(NAME, &error);
-        let shares = input.f_view([i64::try_from(self.world_size()).unwrap_or(i64::MAX), -1]).map_err(torch)?;
-        let mine = shares.f_get(self.rank() as i64).and_then(|share| share.f_view_as(output)).map_err(torch)?;
-        // SAFETY: `start` keeps the tensor alive in the work.
-        let work =
-            self.start(NAME, vec![input.shallow_clone()], |group, out| unsafe { sys::osler_all_reduce_sum(group, pointer(input), out) })?;
-        Ok(work.then_copy(mine, output.shallow_clone()))
-    }
+#[cfg(not(osler_cuda))]
+fn join_nccl(operation: String, _: &Store, _: &GroupOptions, _: (i32, i32), _: usize) -> Result<Handle, DistError> {
+    Err(crate::device::no_cuda_in_this_build(operation))
+}
 
-    /// Done when every rank has come here and its earlier collectives are done.
-    pub fn barrier(&self) -> Result<Work, DistError> {
-        // SAFETY: a barrier touches no tensor.
-        self.start("barrier", Vec::new(), |group, out| unsafe { sys::osler_barrier(group, out) })
-    }
-
-    /// Sends `tensor` to rank `to`, which must [`ProcessGroup::recv`] as many bytes under the same `tag`.
-    pub fn send(&self, tensor: &Tensor, to: usize, tag: u16) -> Result<Work, DistError> {
-        const NAME: &str = "send";
-        self.check(NAME, tensor)?;
-        let to = self.other_peer(NAME, to)?;
-        // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe { sys::osler_send(group, pointer(tensor), to, tag.into(), out) })
-    }
-
-    /// Receives into `tensor` what rank `from` sends under `tag`.
-    pub fn recv(&self, tensor: &mut Tensor, from: usize, tag: u16) -> Result<Work, DistError> {
-        const NAME: &str = "recv";
-        self.check(NAME, tensor)?;
-        let from = self.other_peer(NAME, from)?;
-        // SAFETY: `start` keeps the tensor alive in the work.
-        self.start(NAME, vec![tensor.shallow_clone()], |group, out| unsafe {
-            sys::osler_recv(group, pointer(tensor), from, tag.into(), out)
-        })
-    }
-
-    /// Fails on every rank unless all of them hold the same `fingerprint` of `what` (a bucket plan, a run file, a build). Ranks that
-    /// disagree about sizes would otherwise end each other's process inside Gloo.
-    ///
-    /// # Errors
-    /// [`DistError::Disagreement`] names the ranks that differ from rank 0.
-    pub fn agree(&self, what: &str, fingerprint: u64, limit: Duration) -> Result<(), DistError> {
-        const NAME: &str = "agree";
-        let torch = |error: tch::TchError| self.torch(NAME, &error);
-        let mine = Tensor::from_slice(&[fingerprint.cast_signed()]);
-        let size = i64::try_from(self.world_size()).unwrap_or(i64::MAX);
-        let mut all = Tensor::f_zeros([size], (Kind::Int64, Device::Cpu)).map_err(torch)?;
-        self.all_gather_into(&mut all, &mine)?.wait(limit)?;
-        let all = Vec::<i64>::try_from(&all).map_err(torch)?;
-        let ranks: Vec<usize> = all.iter().enumerate().filter(|(_, print)| Some(*print) != all.first()).map(|(rank, _)| rank).collect();
-        if ranks.is_empty() {
-            return Ok(());
-        }
-        Err(DistError::Disagreement { operation: self.core.describe(NAME), what: what.to_owned(), ranks })
-    }
-
-    /// `tensors` are all that `enqueue` hands to libtorch; the work keeps them.
-    fn start(
-        &self,
-        operation: &'static str,
-        tensors: Vec<Tensor>,
-        enqueue: impl FnOnce(*mut c_void, *mut *mut c_void) -> Outcome,
-    ) -> Result<Work, DistError> {
-        let order = self.core.enqueue.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = Handle::create(sys::osler_work_free, |out| {
-            enqueue(self.core.handle.as_ptr(), out).check(|| self.core.describe(operation), self.core.options.timeout)
-        })?;
-        drop(order);
-        Ok(Work::new(handle, Arc::clone(&self.core), operation, tensors))
-    }
-
-    fn invalid(&self, operation: &str, reason: String) -> DistError {
-        DistError::invalid(self.core.describe(operation), reason)
-    }
-
-    fn torch(&self, operation: &str, error: &tch::TchError) -> DistError {
-        DistError::Torch { operation: self.core.describe(operation), reason: error.to_string() }
-    }
-
-    fn check(&self, operation: &str, tensor: &Tensor) -> Result<Checked, DistError> {
-        let checked = Checked::dense(tensor).map_err(|reason| self.invalid(operation, reason))?;
-        let reason = match checked.kind {
-            _ if checked.device != Device::Cpu => {
-                format!("the tensor is on {:?}: Gloo moves CPU memory only", checked.device)
-            }
-            _ if checked.numel == 0 => {
-                format!("the tensor of shape {:?} has no elements", checked.shape)
-            }
-            Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16 | Kind::Bool => {
-                return Ok(checked);
-            }
-            Kind::Int8 | Kind::Uint8 | Kind::Int | Kind::Int64 => return Ok(checked),
-            other => format!("Gloo does not move tensors of kind {other:?}"),
-        };
-        Err(self.invalid(operation, reason))
-    }
-
-    fn check_summable(&self, operation: &str, tensor: &Tensor) -> Result<Checked, DistError> {
-        let checked = self.check(operation, tensor)?;
-        if checked.kind == Kind::Bool {
-            return Err(self.invalid(operation, "a bool tensor has no sum: use uint8".to_owned()));
-        }
-        Ok(checked)
-    }
-
-    /// `whole` is world size times `part`.
-    fn check_share(&self, operation: &str, whole: &Checked, whole_name: &str, part: &Checked, part_name: &str) -> Result<(), DistError> {
-        if whole.kind != part.kind {
-            let reason = format!("{whole_name} is {:?}, {part_name} is {:?}", whole.kind, part.kind);
-            return Err(self.invalid(operation, reason));
-        }
-        if Some(whole.numel) != part.numel.checked_mul(self.world_size()) {
-            let reason = format!(
-                "{whole_name} has {} elements, but {} ranks times {} elements of {part_name} are needed",
-                whole.numel,
-                self.world_size(),
-                part.numel
-            );
-            return Err(self.invalid(operation, reason));
-        }
-        Ok(())
-    }
-
-    fn peer(&self, operation: &str, rank: usize) -> Result<i32, DistError> {
-        i32::try_from(rank)
-            .ok()
-            .filter(|_| rank < self.world_size())
-            .ok_or_else(|| self.invalid(operation, format!("there is no rank {rank}")))
-    }
-
-    fn other_peer(&self, operation: &str, rank: usize) -> Result<i32, DistError> {
-        if rank == self.rank() {
-            return Err(self.invalid(operation, format!("rank {rank} is this rank itself")));
-        }
-        self.peer(operation, rank)
-    }
+fn prefix(options: &GroupOptions) -> String {
+    format!("osler/generation-{}/world-{}", options.generation, options.world_size)
 }
 
 fn describe(operation: &str, options: &GroupOptions) -> String {

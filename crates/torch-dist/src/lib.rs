@@ -1,4 +1,4 @@
-//! What [`tch`] lacks for data-parallel training, safely wrapped: Gloo process groups, gradient hooks, fused AdamW.
+//! What [`tch`] lacks for data-parallel training, safely wrapped: process groups (Gloo, NCCL), gradient hooks, fused AdamW.
 //!
 //! libtorch exports all of this in C++; a small C++ layer (`csrc/`) and this crate make it safe Rust. Nothing panics across the
 //! language border in either direction, every blocking call has a deadline, and a dead or silent peer is a [`DistError`], never a
@@ -7,8 +7,9 @@
 //! | Need | Use |
 //! |---|---|
 //! | ranks find each other | [`Store::host`] on one of them, [`Store::connect`] on the others |
-//! | a fenced group of ranks | [`ProcessGroup::gloo`]: ranks of another generation or world size can never meet it |
+//! | a fenced group of ranks | [`ProcessGroup::gloo`] for CPU memory, [`ProcessGroup::nccl`] for GPUs: ranks of another generation or world size can never meet it |
 //! | collectives, asynchronous | [`ProcessGroup::all_reduce_sum`] and its sisters return a [`Work`]; [`Work::wait`] takes a deadline |
+//! | a rank that cannot go on | [`ProcessGroup::abort`]: the others get an error at once |
 //! | overlap of backward and reduction | [`GradHook::register`] on each parameter |
 //! | gradients and parameters in flat buffers | [`set_grad`], [`set_data`] |
 //! | the optimizer | [`fused_adamw_step`]: PyTorch's `AdamW(fused=True)`, with moments that the caller owns and can save |
@@ -43,10 +44,19 @@
 //! - Every rank must issue the same collectives with the same sizes in the same order. Gloo ends the process when two ranks disagree
 //!   about the size of one collective, so let them compare plans with [`ProcessGroup::agree`] first.
 //! - The store speaks without authentication: bind it to loopback or to a trusted network.
-//! - After any error of a collective the group is spent. Drop it, and join a new one under the next generation.
+//! - After any error of a collective the group has ended, here and soon at every other rank. Drop it, and join a new one under the next
+//!   generation.
+//!
+//! # CUDA
+//!
+//! The build follows `LIBTORCH`: with a libtorch that has CUDA, [`ProcessGroup::nccl`] is compiled in; without, it is
+//! [`DistError::Unavailable`]. Everything above a group is the same code for both; only [`ProcessGroup::device`] differs.
 
+mod collectives;
 mod deadline;
+mod device;
 mod error;
+mod exchange;
 mod group;
 mod hook;
 mod numeric;
@@ -56,6 +66,7 @@ mod sys;
 mod tensor;
 mod work;
 
+pub use device::cuda_device;
 pub use error::DistError;
 pub use group::{GroupOptions, ProcessGroup};
 pub use hook::{GradHook, HookOutcome};

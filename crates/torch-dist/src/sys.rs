@@ -57,6 +57,17 @@ unsafe extern "C" {
         timeout_ms: i64,
         out: *mut *mut c_void,
     ) -> Outcome;
+    #[cfg(osler_cuda)]
+    pub(crate) fn osler_group_nccl(
+        store: *mut c_void,
+        prefix: *const c_char,
+        rank: i32,
+        world: i32,
+        device: i32,
+        timeout_ms: i64,
+        out: *mut *mut c_void,
+    ) -> Outcome;
+    pub(crate) fn osler_group_abort(group: *mut c_void) -> Outcome;
     pub(crate) fn osler_group_free(group: *mut c_void);
 
     pub(crate) fn osler_all_reduce_sum(group: *mut c_void, tensor: TensorPtr, out: *mut *mut c_void) -> Outcome;
@@ -70,11 +81,13 @@ unsafe extern "C" {
         out: *mut *mut c_void,
     ) -> Outcome;
     pub(crate) fn osler_all_gather_into(group: *mut c_void, output: TensorPtr, input: TensorPtr, out: *mut *mut c_void) -> Outcome;
-    pub(crate) fn osler_barrier(group: *mut c_void, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_reduce_scatter_sum(group: *mut c_void, output: TensorPtr, input: TensorPtr, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_barrier(group: *mut c_void, cuda_device: i32, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_send(group: *mut c_void, tensor: TensorPtr, peer: i32, tag: i32, out: *mut *mut c_void) -> Outcome;
     pub(crate) fn osler_recv(group: *mut c_void, tensor: TensorPtr, peer: i32, tag: i32, out: *mut *mut c_void) -> Outcome;
 
-    pub(crate) fn osler_work_wait(work: *mut c_void, timeout_ms: i64) -> Outcome;
+    pub(crate) fn osler_work_wait(group: *mut c_void, work: *mut c_void, timeout_ms: i64) -> Outcome;
+    pub(crate) fn osler_work_done(group: *mut c_void, work: *mut c_void, out: *mut i32) -> Outcome;
     pub(crate) fn osler_work_free(work: *mut c_void);
 
     pub(crate) fn osler_hook_arm(param: TensorPtr, state: *mut c_void, call: HookCall, drop: HookDrop) -> Outcome;

@@ -101,6 +101,33 @@ fn every_kind_that_is_accepted_is_summed() {
 }
 
 #[test]
+fn a_reduce_scatter_adds_in_the_order_of_the_ranks() {
+    gang("collectives::a_reduce_scatter_adds_in_the_order_of_the_ranks", 4, |seat| {
+        let group = seat.join(PATIENT);
+        // Single precision loses the 1 in any other order.
+        let own = [1e8, -1e8, 1.0, 0.5][seat.rank];
+        let mut share = Tensor::zeros([3], CPU);
+        let mut inputs: Vec<Tensor> = (0..3).map(|_| Tensor::full([12], own, CPU)).collect();
+        // Three under way at once, each with its own numbers.
+        for (i, input) in inputs.iter_mut().enumerate() {
+            *input *= f64::from(1 << i);
+        }
+        let mut shares: Vec<Tensor> = (0..3).map(|_| share.copy()).collect();
+        let works: Vec<_> =
+            inputs.iter_mut().zip(&mut shares).map(|(input, share)| group.reduce_scatter_sum(share, input).unwrap()).collect();
+        works.into_iter().for_each(|work| work.wait(PATIENT).unwrap());
+        for (i, share) in shares.iter().enumerate() {
+            assert_eq!(floats(share), [1.5 * (1 << i) as f32; 3]);
+        }
+        // 256 + 1 + 1 + 1: bfloat16 would drop each 1 by itself.
+        let mut halves = Tensor::full([4], if seat.rank == 0 { 256.0 } else { 1.0 }, (Kind::BFloat16, Device::Cpu));
+        share = Tensor::zeros([1], (Kind::BFloat16, Device::Cpu));
+        group.reduce_scatter_sum(&mut share, &mut halves).unwrap().wait(PATIENT).unwrap();
+        assert_eq!(floats(&share.to_kind(Kind::Float)), [260.0], "259 rounds to 260");
+    });
+}
+
+#[test]
 fn sums_are_the_same_bits_on_every_rank_and_every_time() {
     gang("collectives::sums_are_the_same_bits_on_every_rank_and_every_time", 4, |seat| {
         let group = seat.join(PATIENT);

@@ -18,11 +18,13 @@ fn signal(member: &Member, signal: Signal) {
     kill(Pid::from_raw(member.child.id().try_into().unwrap()), signal).unwrap();
 }
 
-/// All-reduces 16 MB again and again, and tells each time, until it fails.
+/// All-reduces and reduce-scatters 24 MB again and again, and tells each time, until it fails.
 fn reduce_until_error(group: &ProcessGroup) -> DistError {
-    let mut tensor = Tensor::ones([1 << 22], (Kind::Float, Device::Cpu));
+    let mut tensor = Tensor::zeros([6 << 20], (Kind::Float, Device::Cpu));
+    let mut share = tensor.narrow(0, 0, (6 << 20) / group.world_size() as i64);
     loop {
-        match group.all_reduce_sum(&mut tensor).and_then(|work| work.wait(PATIENT)) {
+        let whole = group.all_reduce_sum(&mut tensor).and_then(|work| work.wait(PATIENT));
+        match whole.and_then(|()| group.reduce_scatter_sum(&mut share, &mut tensor)).and_then(|work| work.wait(PATIENT)) {
             Ok(()) => println!("reduced"),
             Err(error) => return error,
         }
@@ -79,7 +81,10 @@ fn the_deadline_of_a_wait_holds_below_the_groups_timeout() {
         "faults::the_deadline_of_a_wait_holds_below_the_groups_timeout",
         2,
         |seat| {
-            let group = seat.join(PATIENT);
+            // A group for each, because a wait that fails ends its group.
+            let store = seat.store();
+            let join = |generation| ProcessGroup::gloo(&store, GroupOptions { generation, ..seat.options(PATIENT) }).unwrap();
+            let groups: Vec<_> = (10..18).map(join).collect();
             if seat.rank == 1 {
                 // Takes no part, until the parent lets go.
                 std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -88,13 +93,14 @@ fn the_deadline_of_a_wait_holds_below_the_groups_timeout() {
             let limit = Duration::from_millis(200);
             let ones = |length| Tensor::ones([length], (Kind::Float, Device::Cpu));
             for work in [
-                group.all_reduce_sum(&mut ones(8)),
-                group.broadcast(&mut ones(8), 1),
-                group.all_gather(&mut [ones(8), ones(8)], &ones(8)),
-                group.all_gather_into(&mut ones(16), &ones(8)),
-                group.reduce_scatter_sum(&mut ones(8), &mut ones(16)),
-                group.barrier(),
-                group.recv(&mut ones(8), 1, 0),
+                groups[0].all_reduce_sum(&mut ones(8)),
+                groups[1].broadcast(&mut ones(8), 1),
+                groups[2].all_gather(&mut [ones(8), ones(8)], &ones(8)),
+                groups[3].all_gather_into(&mut ones(16), &ones(8)),
+                groups[4].reduce_scatter_sum(&mut ones(8), &mut ones(16)),
+                groups[5].barrier(),
+                groups[6].recv(&mut ones(8), 1, 0),
+                groups[7].reduce_sum(&mut ones(8), 0),
             ] {
                 let start = Instant::now();
                 let error = work.and_then(|work| work.wait(limit)).unwrap_err();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise; its helpers are not #[test] functions themselves")]
 
 mod collectives;
+mod endings;
 mod faults;
 mod gang;
 mod hooks;
