@@ -56,11 +56,13 @@ pub fn spec(name: &str) -> RunSpec {
             layers: 2,
             heads: 4,
             kv_heads: 2,
+            head_dim: None,
             ffn: 64,
             max_positions: 16,
             tied: true,
             norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             init_std: 0.02,
         },
         stages: vec![

@@ -7,7 +7,7 @@ mod memory;
 mod warnings;
 
 use crate::ids::{CorpusName, StageName};
-use crate::spec::{CheckpointSpec, Family, Method, ModelSpec, QuantizeSpec, RunSpec, StageSpec, TokenizerSpec};
+use crate::spec::{BERT_TOKEN_TYPES, CheckpointSpec, Family, Method, ModelSpec, QuantizeSpec, RunSpec, StageSpec, TokenizerSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub struct StageEstimate {
     pub name: StageName,
     pub steps: u64,
     pub tokens: u64,
-    /// Forward and backward: 6N + 12 x layers x dim x sequence length.
+    /// Forward and backward: 6N + 12 x layers x (heads x head_dim) x sequence length.
     pub flops_per_token: f64,
     pub flops: f64,
     pub memory_per_rank: Memory,
@@ -99,22 +99,25 @@ pub fn parameters(model: &ModelSpec, vocab: u32) -> u64 {
     parameters_of(model, vocab).total
 }
 
-/// Llama, a layer: q and o of dim², k and v of dim x kv_dim, three feed-forward matrices, two norm gains. GPT-2, a layer: four
-/// matrices of dim² and two of dim x ffn, each with its bias, and two norms of gain and bias.
+/// Llama, a layer: q and o of dim x (heads x head_dim), k and v of dim x kv_dim, three feed-forward matrices, two norm gains; qwen2 has
+/// biases on q, k and v besides. GPT-2 and bert, a layer: four matrices of dim² and two of dim x ffn, each with its bias, and two norms of
+/// gain and bias. Bert's tables have positions and token types, and a norm of their own; its head has a matrix, a norm and a bias.
 pub fn parameters_of(model: &ModelSpec, vocab: u32) -> Parameters {
     // 128 bits: the widest product of a hostile spec's 32-bit fields fits.
     let wide = u128::from;
     let (dim, layers, ffn, vocab) = (wide(model.dim), wide(model.layers), wide(model.ffn), wide(vocab));
-    let kv_dim = dim / wide(model.heads.max(1)) * wide(model.kv_heads);
-    let (layer, last_norm, positions) = match model.family {
-        Family::Llama => (2 * dim * dim + 2 * dim * kv_dim + 3 * dim * ffn + 2 * dim, dim, 0),
-        Family::Gpt2 => {
-            let attention = 4 * dim * dim + 4 * dim;
-            let mlp = 2 * dim * ffn + ffn + dim;
-            (attention + mlp + 4 * dim, 2 * dim, wide(model.max_positions) * dim)
-        }
+    let head_dim = wide(model.head_dim());
+    let (q_dim, kv_dim) = (head_dim * wide(model.heads), head_dim * wide(model.kv_heads));
+    let with_biases = 4 * dim * dim + 4 * dim + 2 * dim * ffn + ffn + dim + 4 * dim;
+    let gated = 2 * dim * q_dim + 2 * dim * kv_dim + 3 * dim * ffn + 2 * dim;
+    let learned = wide(model.max_positions) * dim;
+    let (layer, outside, positions) = match model.family {
+        Family::Llama | Family::Gemma => (gated, dim, 0),
+        Family::Qwen2 => (gated + q_dim + 2 * kv_dim, dim, 0),
+        Family::Gpt2 => (with_biases, 2 * dim, learned),
+        Family::Bert => (with_biases, 2 * dim + dim * dim + dim + 2 * dim + vocab, learned + wide(BERT_TOKEN_TYPES) * dim),
     };
-    let non_embedding = layers * layer + last_norm;
+    let non_embedding = layers * layer + outside;
     let table = vocab * dim;
     let tables = if model.tied { table } else { 2 * table };
     let narrow = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
@@ -135,7 +138,8 @@ fn estimate_stage(
     let steps = stage.steps();
     let tokens = steps.saturating_mul(stage.tokens_per_step());
     let model = &spec.model;
-    let attention = 12.0 * f64::from(model.layers) * f64::from(model.dim) * f64::from(stage.sequence_length);
+    let heads = f64::from(model.heads) * f64::from(model.head_dim());
+    let attention = 12.0 * f64::from(model.layers) * heads * f64::from(stage.sequence_length);
     let flops_per_token = 6.0 * parameters.active as f64 + attention;
     let all_parts: f64 = stage.mixture.values().map(|parts| f64::from(*parts)).sum();
     let passes = |corpus: &CorpusName, parts: u32| {

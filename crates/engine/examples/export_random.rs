@@ -23,11 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         layers: 3,
         heads: 4,
         kv_heads: 4,
+        head_dim: None,
         ffn: 172,
         max_positions: 128,
         tied: false,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         // Wider than training starts from, so that every part of the model matters.
         init_std: 0.1,
     };

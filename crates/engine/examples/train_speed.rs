@@ -94,11 +94,13 @@ fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
         layers: size.layers,
         heads: size.heads,
         kv_heads: size.heads,
+        head_dim: None,
         ffn: size.ffn,
         max_positions: size.length,
         tied: false,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         init_std: 0.02,
     };
     TrainerOptions {

@@ -57,6 +57,12 @@ impl<'m> LogLikelihoods<'m> {
 
     /// Results in the order of the requests. A result depends on the other requests only by rounding (about 1e-6).
     pub fn score(&self, requests: &[Request<'_>]) -> Result<Vec<LogLikelihood>, EngineError> {
+        let family = self.model.spec().family;
+        if !family.causal() {
+            let problem =
+                format!("a {family} model does not predict a text token by token: exams need a decoder (llama, gpt2, qwen2, gemma)");
+            return Err(EngineError::Model(vec![problem]));
+        }
         for (index, request) in requests.iter().enumerate() {
             self.check(request).map_err(|problem| EngineError::Request { index, problem })?;
         }

@@ -140,11 +140,13 @@ fn options() -> TrainerOptions {
         layers: 8,
         heads: 8,
         kv_heads: 8,
+        head_dim: None,
         ffn: 1376,
         max_positions: 512,
         tied: false,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         init_std: 0.02,
     };
     TrainerOptions {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, anyhow};
 use osler_core::job::{JobKind, Summary};
-use osler_core::spec::{Family, Init, ModelSpec, RunSpec, StageSpec};
+use osler_core::spec::{Init, ModelSpec, RunSpec, StageSpec};
 use osler_engine::EngineError;
 use osler_engine::hf::{self, HfFolder, SpecialTokens};
 use osler_worker::harness::{Failure, Job, user};
@@ -59,10 +59,9 @@ fn imported(spec: &RunSpec, stage: &StageSpec) -> Result<Option<HfFolder>, Failu
 /// Everything that changes what the weights mean must be equal; a shorter context than the folder's is the run's choice.
 fn check_shape(spec: &RunSpec, folder: &HfFolder) -> Result<(), Failure> {
     let (asked, found) = (&spec.model, &folder.config().spec);
-    let shape = |m: &ModelSpec| (m.family, m.dim, m.layers, m.heads, m.kv_heads, m.ffn, m.tied);
-    let numbers = |m: &ModelSpec| (m.norm_eps.to_bits(), m.rope_theta.to_bits());
-    let rotary = found.family == Family::Llama;
-    let same_numbers = if rotary { numbers(asked) == numbers(found) } else { asked.norm_eps.to_bits() == found.norm_eps.to_bits() };
+    let shape = |m: &ModelSpec| (m.family, m.dim, m.layers, m.heads, m.kv_heads, m.head_dim(), m.ffn, m.tied, m.norm_eps.to_bits());
+    let rotary = found.family.rotary();
+    let same_numbers = !rotary || (asked.rope_theta.to_bits(), asked.rope_scaling) == (found.rope_theta.to_bits(), found.rope_scaling);
     let positions = if rotary { asked.max_positions <= found.max_positions } else { asked.max_positions == found.max_positions };
     if shape(asked) == shape(found) && same_numbers && positions {
         return Ok(());

@@ -30,8 +30,7 @@ impl Flops {
 
 /// H Q T: one token's products with all keys of its sequence, in one layer.
 fn scores(model: &ModelSpec, sequence_length: u32) -> f64 {
-    let width = model.dim / model.heads.max(1);
-    f64::from(model.heads) * f64::from(width) * f64::from(sequence_length)
+    f64::from(model.heads) * f64::from(model.head_dim()) * f64::from(sequence_length)
 }
 
 #[cfg(test)]
@@ -46,11 +45,13 @@ mod tests {
             layers: 32,
             heads: 32,
             kv_heads: 32,
+            head_dim: None,
             ffn: 11_008,
             max_positions: 4096,
             tied: false,
             norm_eps: 1e-5,
             rope_theta: 1e4,
+            rope_scaling: None,
             init_std: 0.02,
         }
     }

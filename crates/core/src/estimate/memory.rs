@@ -1,7 +1,7 @@
 //! The memory of one rank. Model state is exact; activations are an estimate from the shapes that a backward pass needs.
 
 use super::FP32;
-use crate::spec::{Family, ModelSpec, StageSpec};
+use crate::spec::{ModelSpec, StageSpec};
 use serde::Serialize;
 
 /// What a process that loaded libtorch for CPU takes before it holds a model.
@@ -33,21 +33,19 @@ pub(super) fn memory(model: &ModelSpec, vocab: u32, parameters: u64, stage: &Sta
 ///   tokens x (layers x per_layer + 2 x dim + 3 x vocab)
 ///
 /// `per_layer` counts what the backward of each operation reads:
-/// - both families, 8 x dim: two norms (input and output each), attention's output and its projection, both residual sums;
-/// - q, k and v, and for llama the rotated q and k beside them;
+/// - all families, 8 x dim: two norms (input and output each), attention's output and its projection, both residual sums;
+/// - q, k and v, and for rotary families the rotated q and k beside them;
 /// - heads x sequence length: one row of attention weights a head, as if attention were not fused (a bound);
-/// - feed-forward: llama 4 x ffn (gate, up, silu, product), gpt2 2 x ffn (before and after GELU).
+/// - feed-forward: with a gate 4 x ffn (gate, up, activation, product), else 2 x ffn (before and after GELU).
 ///
 /// The rest: the embeddings and the last norm; logits, their log-softmax and its gradient, which dominate in small models.
 fn activations(model: &ModelSpec, vocab: u32, stage: &StageSpec) -> u64 {
     let wide = u128::from;
     let (dim, ffn, heads) = (wide(model.dim), wide(model.ffn), wide(model.heads));
-    let kv_dim = dim / heads.max(1) * wide(model.kv_heads);
-    let qkv = dim + 2 * kv_dim;
-    let (rotated, feed_forward) = match model.family {
-        Family::Llama => (dim + kv_dim, 4 * ffn),
-        Family::Gpt2 => (0, 2 * ffn),
-    };
+    let head_dim = wide(model.head_dim());
+    let (q_dim, kv_dim) = (head_dim * heads, head_dim * wide(model.kv_heads));
+    let qkv = q_dim + 2 * kv_dim;
+    let (rotated, feed_forward) = if model.family.rotary() { (q_dim + kv_dim, 4 * ffn) } else { (0, 2 * ffn) };
     let per_layer = 8 * dim + qkv + rotated + heads * wide(stage.sequence_length) + feed_forward;
     let per_token = wide(model.layers) * per_layer + 2 * dim + 3 * wide(vocab);
     let tokens = wide(stage.micro_batch) * wide(stage.sequence_length);

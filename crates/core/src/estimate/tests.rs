@@ -5,17 +5,39 @@ use crate::spec::{RunSpec, parse};
 
 fn model(family: Family, dims: [u32; 6], tied: bool) -> ModelSpec {
     let [dim, layers, heads, kv_heads, ffn, max_positions] = dims;
-    ModelSpec { family, dim, layers, heads, kv_heads, ffn, max_positions, tied, norm_eps: 1e-5, rope_theta: 1e4, init_std: 0.02 }
+    ModelSpec {
+        family,
+        dim,
+        layers,
+        heads,
+        kv_heads,
+        head_dim: None,
+        ffn,
+        max_positions,
+        tied,
+        norm_eps: 1e-5,
+        rope_theta: 1e4,
+        rope_scaling: None,
+        init_std: 0.02,
+    }
 }
 
 #[test]
 fn published_models_have_their_published_sizes() {
-    use Family::{Gpt2, Llama};
+    use Family::{Bert, Gemma, Gpt2, Llama, Qwen2};
+    let gemma = ModelSpec { head_dim: Some(256), ..model(Gemma, [2048, 18, 8, 1, 16_384, 8192], true) };
     let table = [
         ("GPT-2 small", model(Gpt2, [768, 12, 12, 12, 3072, 1024], true), 50_257, 124_439_808),
         ("GPT-2 XL", model(Gpt2, [1600, 48, 25, 25, 6400, 1024], true), 50_257, 1_557_611_200),
         ("LLaMA-2-7B", model(Llama, [4096, 32, 32, 32, 11_008, 4096], false), 32_000, 6_738_415_616),
         ("Llama-3-8B", model(Llama, [4096, 32, 32, 8, 14_336, 8192], false), 128_256, 8_030_261_248),
+        ("Qwen1.5-0.5B", model(Qwen2, [1024, 24, 16, 16, 2816, 32_768], true), 151_936, 463_987_712),
+        ("Qwen1.5-1.8B", model(Qwen2, [2048, 24, 16, 16, 5504, 32_768], false), 151_936, 1_836_828_672),
+        ("Qwen2-0.5B", model(Qwen2, [896, 24, 14, 2, 4864, 131_072], true), 151_936, 494_032_768),
+        ("Gemma-2B", gemma, 256_000, 2_506_172_416),
+        // With the head for masked tokens, without the pooler.
+        ("BERT-base, uncased", model(Bert, [768, 12, 12, 12, 3072, 512], true), 30_522, 109_514_298),
+        ("BERT-large, uncased", model(Bert, [1024, 24, 16, 16, 4096, 512], true), 30_522, 335_174_458),
         ("stories260k", model(Llama, [64, 5, 8, 4, 172, 512], true), 512, 260_032),
     ];
     for (name, model, vocab, expected) in table {
@@ -36,7 +58,7 @@ fn embeddings_count_as_work_once_when_they_are_the_head() {
 #[test]
 fn hostile_shapes_saturate_instead_of_overflowing() {
     let most = u32::MAX;
-    for family in [Family::Llama, Family::Gpt2] {
+    for family in Family::ALL {
         let shape = model(family, [most; 6], false);
         assert_eq!(parameters(&shape, most), u64::MAX);
         let mut spec = run("");

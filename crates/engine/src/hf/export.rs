@@ -47,7 +47,7 @@ pub fn export(
     let params = parameters(spec, vocab)?;
     std::fs::create_dir_all(folder).map_err(EngineError::io(folder, "create"))?;
     let config = Config { spec: spec.clone(), vocab, special };
-    safefile::write_bytes(&folder.join("config.json"), config.to_json().as_bytes())?;
+    safefile::write_bytes(&folder.join("config.json"), config.to_json("float32").as_bytes())?;
     safefile::write_bytes(&folder.join("generation_config.json"), generation(special).as_bytes())?;
     let shards = cut(&params, options.shard_bytes);
     let mut files = vec![];

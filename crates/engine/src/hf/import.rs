@@ -5,7 +5,7 @@ use crate::EngineError;
 use crate::models::params::{Param, parameters};
 use crate::safefile::SafeFile;
 use crate::source::TensorSource;
-use osler_core::spec::Family;
+use osler_core::spec::{Family, ModelSpec};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,33 +40,66 @@ impl HfFolder {
         &self.config
     }
 
-    /// A head that is stored although it is tied must be the embedding: otherwise the two descriptions of the model differ.
+    /// What is stored although it is tied must be equal to what it is tied to: otherwise the two descriptions of the model differ.
     fn check_tied_head(&self, held: &BTreeMap<String, usize>, problems: &mut Vec<String>) -> Result<(), EngineError> {
-        let Some(head) = held.get("lm_head.weight").filter(|_| self.config.spec.tied).and_then(|i| self.files.get(*i)) else {
-            return Ok(());
-        };
-        let embedding = match self.config.spec.family {
-            Family::Llama => "model.embed_tokens.weight",
-            Family::Gpt2 => "transformer.wte.weight",
-        };
-        let Some((file, name)) = self.places.get(embedding).and_then(|(i, name)| Some((self.files.get(*i)?, name))) else {
-            return Ok(());
-        };
-        let dim = self.config.spec.dim as usize;
-        let right_shape = head.info("lm_head.weight").is_some_and(|info| info.shape == [self.config.vocab, dim]);
-        let rows = if right_shape { self.config.vocab } else { 0 };
-        for row in 0..rows {
-            let (a, b) = (head.read_f32("lm_head.weight", row * dim, dim)?, file.read_f32(name, row * dim, dim)?);
-            if a.iter().map(|v| v.to_bits()).ne(b.iter().map(|v| v.to_bits())) {
-                problems.push(format!("lm_head.weight differs from {embedding} in row {row}, but tie_word_embeddings is true"));
-                return Ok(());
+        for (stored, ours) in tied(&self.config.spec) {
+            let Some(file) = held.get(*stored).and_then(|i| self.files.get(*i)) else { continue };
+            let Some((own_file, name)) = self.places.get(*ours).and_then(|(i, name)| Some((self.files.get(*i)?, name))) else { continue };
+            let (Some(info), Some(own)) = (file.info(stored), own_file.info(name)) else { continue };
+            if name == stored {
+                continue;
             }
-        }
-        if !right_shape {
-            problems.push(format!("lm_head.weight has another shape than {embedding}, but tie_word_embeddings is true"));
+            if info.shape != own.shape {
+                problems.push(format!("{stored} has another shape than {ours}, but tie_word_embeddings is true"));
+                continue;
+            }
+            let row = own.shape.last().copied().unwrap_or(1).max(1);
+            let rows = own.shape.iter().product::<usize>() / row;
+            for number in 0..rows {
+                let (a, b) = (file.read_f32(stored, number * row, row)?, own_file.read_f32(name, number * row, row)?);
+                if a.iter().map(|v| v.to_bits()).ne(b.iter().map(|v| v.to_bits())) {
+                    problems.push(format!("{stored} differs from {ours} in row {number}, but tie_word_embeddings is true"));
+                    break;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Names that may be stored beside what they are tied to.
+fn tied(spec: &ModelSpec) -> &'static [(&'static str, &'static str)] {
+    match spec.family {
+        _ if !spec.tied => &[],
+        Family::Llama | Family::Qwen2 | Family::Gemma => &[("lm_head.weight", "model.embed_tokens.weight")],
+        Family::Gpt2 => &[("lm_head.weight", "transformer.wte.weight")],
+        Family::Bert => &[
+            ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+            ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+        ],
+    }
+}
+
+/// A parameter's name and those that older files have for it.
+fn spellings(name: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    // GPT-2's first checkpoints leave the prefix out.
+    all.extend(name.strip_prefix("transformer.").map(str::to_owned));
+    // BERT's first ones come from TensorFlow.
+    if let Some(norm) = name.strip_suffix("LayerNorm.weight") {
+        all.push(format!("{norm}LayerNorm.gamma"));
+    } else if let Some(norm) = name.strip_suffix("LayerNorm.bias") {
+        all.push(format!("{norm}LayerNorm.beta"));
+    } else if name == "cls.predictions.bias" {
+        all.push("cls.predictions.decoder.bias".to_owned());
+    }
+    all
+}
+
+/// Not parameters of the model that we train: constants that older versions saved along, and BERT's parts for pairs of sentences.
+fn needless(name: &str) -> bool {
+    let constant = [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "embeddings.position_ids"];
+    constant.iter().any(|end| name.ends_with(end)) || name.starts_with("bert.pooler.") || name.starts_with("cls.seq_relationship.")
 }
 
 impl TensorSource for HfFolder {
@@ -144,9 +177,7 @@ fn match_names(
     let mut places = BTreeMap::new();
     let mut used = std::collections::BTreeSet::new();
     for param in expected {
-        // GPT-2's first checkpoints leave the prefix out.
-        let short = param.name.strip_prefix("transformer.").unwrap_or(&param.name);
-        let found = [param.name.as_str(), short].into_iter().find_map(|name| held.get(name).map(|file| (name, *file)));
+        let found = spellings(&param.name).iter().find_map(|name| held.get_key_value(name).map(|(name, file)| (name.as_str(), *file)));
         let Some((stored, file)) = found else {
             problems.push(format!("{} is missing", param.name));
             continue;
@@ -162,11 +193,7 @@ fn match_names(
         }
         places.insert(param.name.clone(), (file, stored.to_owned()));
     }
-    let known = |name: &str| {
-        // Constants that older versions saved along, and a head that is tied.
-        let constant = name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
-        constant || (config.spec.tied && name == "lm_head.weight")
-    };
+    let known = |name: &str| needless(name) || tied(&config.spec).iter().any(|(stored, _)| *stored == name);
     let unexpected = held.keys().filter(|name| !used.contains(name.as_str()) && !known(name));
     problems.extend(unexpected.map(|name| format!("{name} is not a parameter of this model")));
     places

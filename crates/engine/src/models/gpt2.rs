@@ -1,6 +1,7 @@
 //! The GPT-2-style decoder: LayerNorm, learned positions, GELU (tanh), biases, tied head.
 
-use super::ops::{Pass, attend, embed, layer_norm, projection};
+use super::ops::{Pass, attend, embed, projection};
+use super::parts::Norm;
 use osler_core::spec::ModelSpec;
 use tch::Tensor;
 
@@ -19,12 +20,6 @@ struct Layer {
     ffn_norm: Norm,
     up: Projection,
     down: Projection,
-}
-
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f64,
 }
 
 /// `weight` is `[in, out]`.
@@ -81,16 +76,6 @@ impl Layer {
         let qkv = self.qkv.apply(h_btd);
         let part = |i: i64| qkv.narrow(2, i * dim, dim).view([batch, time, heads, dim / heads]).transpose(1, 2);
         self.out.apply(&attend(&part(0), &part(1), &part(2), pass))
-    }
-}
-
-impl Norm {
-    fn new(next: &mut dyn FnMut() -> Tensor, eps: f64) -> Self {
-        Self { weight: next(), bias: next(), eps }
-    }
-
-    fn apply(&self, x: &Tensor) -> Tensor {
-        layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }
 

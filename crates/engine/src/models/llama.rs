@@ -1,8 +1,9 @@
-//! The Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU, no biases.
+//! The Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, gated feed-forward. Its relatives differ in what [`Style`] says.
 
-use super::ops::{Pass, attend, embed, linear, rms_norm, swiglu};
+use super::ops::{Pass, attend, embed, gelu_gate, linear, rms_norm, swiglu};
+use super::parts::Linear;
 use super::rope::Rope;
-use osler_core::spec::ModelSpec;
+use osler_core::spec::{Family, ModelSpec};
 use tch::Tensor;
 
 pub(super) struct Llama {
@@ -11,21 +12,25 @@ pub(super) struct Llama {
     norm: Tensor,
     head: Option<Tensor>,
     rope: Rope,
-    shape: Shape,
+    style: Style,
 }
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct Style {
     heads: i64,
     kv_heads: i64,
+    head_dim: i64,
     eps: f64,
+    /// Gemma: a norm's gain is 1 + w, the gate is GELU, and embeddings are multiplied by the root of the width.
+    gemma: bool,
 }
 
 struct Layer {
     attn_norm: Tensor,
-    wq: Tensor,
-    wk: Tensor,
-    wv: Tensor,
+    /// With biases in qwen2.
+    wq: Linear,
+    wk: Linear,
+    wv: Linear,
     wo: Tensor,
     ffn_norm: Tensor,
     gate: Tensor,
@@ -37,12 +42,13 @@ impl Llama {
     /// `next` yields the parameters in their order; shapes were checked by the caller.
     pub fn new(spec: &ModelSpec, next: &mut dyn FnMut() -> Tensor) -> Self {
         let embed = next();
+        let biased = spec.family == Family::Qwen2;
         let layers = (0..spec.layers)
             .map(|_| Layer {
                 attn_norm: next(),
-                wq: next(),
-                wk: next(),
-                wv: next(),
+                wq: Linear::new(next, biased),
+                wk: Linear::new(next, biased),
+                wv: Linear::new(next, biased),
                 wo: next(),
                 ffn_norm: next(),
                 gate: next(),
@@ -52,22 +58,34 @@ impl Llama {
             .collect();
         let norm = next();
         let head = (!spec.tied).then(next);
-        let head_dim = i64::from(spec.dim / spec.heads);
-        let rope = Rope::new(spec.max_positions.into(), head_dim, spec.rope_theta, embed.device());
-        let shape = Shape { heads: spec.heads.into(), kv_heads: spec.kv_heads.into(), eps: spec.norm_eps };
-        Self { embed, layers, norm, head, rope, shape }
+        let rope = Rope::new(spec, embed.device());
+        let style = Style {
+            heads: spec.heads.into(),
+            kv_heads: spec.kv_heads.into(),
+            head_dim: spec.head_dim().into(),
+            eps: spec.norm_eps,
+            gemma: spec.family == Family::Gemma,
+        };
+        Self { embed, layers, norm, head, rope, style }
     }
 
     pub fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
-        embed(&self.embed, ids_bt, pass)
+        let x_btd = embed(&self.embed, ids_bt, pass);
+        if !self.style.gemma {
+            return x_btd;
+        }
+        // The factor is rounded to the stream's kind, as the models were trained.
+        let (_, width) = self.embed.size2().unwrap_or_default();
+        let factor = Tensor::from((width as f64).sqrt()).to_kind(x_btd.kind()).to_device(x_btd.device());
+        x_btd * factor
     }
 
     pub fn layer(&self, index: usize, x_btd: &Tensor, pass: &Pass) -> Tensor {
-        self.layers[index].forward(x_btd, &self.rope, self.shape, pass)
+        self.layers[index].forward(x_btd, &self.rope, self.style, pass)
     }
 
     pub fn finish(&self, x_btd: &Tensor) -> Tensor {
-        rms_norm(x_btd, &self.norm, self.shape.eps)
+        self.style.norm(x_btd, &self.norm)
     }
 
     pub fn head(&self) -> &Tensor {
@@ -75,20 +93,29 @@ impl Llama {
     }
 }
 
-impl Layer {
-    fn forward(&self, x_btd: &Tensor, rope: &Rope, shape: Shape, pass: &Pass) -> Tensor {
-        let x_btd = x_btd + self.attention(&rms_norm(x_btd, &self.attn_norm, shape.eps), rope, shape, pass);
-        let h_btd = rms_norm(&x_btd, &self.ffn_norm, shape.eps);
-        x_btd + linear(&swiglu(&linear(&h_btd, &self.gate), &linear(&h_btd, &self.up)), &self.down)
+impl Style {
+    fn norm(self, x: &Tensor, weight: &Tensor) -> Tensor {
+        if self.gemma { rms_norm(x, &(weight + 1.0), self.eps) } else { rms_norm(x, weight, self.eps) }
     }
 
-    fn attention(&self, h_btd: &Tensor, rope: &Rope, shape: Shape, pass: &Pass) -> Tensor {
-        let (batch, time, dim) = h_btd.size3().unwrap_or_default();
-        let head_dim = dim / shape.heads;
-        let split = |x: Tensor, heads: i64| x.view([batch, time, heads, head_dim]).transpose(1, 2);
-        let q = rope.turn(&split(linear(h_btd, &self.wq), shape.heads));
-        let k = rope.turn(&split(linear(h_btd, &self.wk), shape.kv_heads));
-        let v = split(linear(h_btd, &self.wv), shape.kv_heads);
+    fn gated(self, gate: &Tensor, up: &Tensor) -> Tensor {
+        if self.gemma { gelu_gate(gate, up) } else { swiglu(gate, up) }
+    }
+}
+
+impl Layer {
+    fn forward(&self, x_btd: &Tensor, rope: &Rope, style: Style, pass: &Pass) -> Tensor {
+        let x_btd = x_btd + self.attention(&style.norm(x_btd, &self.attn_norm), rope, style, pass);
+        let h_btd = style.norm(&x_btd, &self.ffn_norm);
+        x_btd + linear(&style.gated(&linear(&h_btd, &self.gate), &linear(&h_btd, &self.up)), &self.down)
+    }
+
+    fn attention(&self, h_btd: &Tensor, rope: &Rope, style: Style, pass: &Pass) -> Tensor {
+        let (batch, time, _) = h_btd.size3().unwrap_or_default();
+        let split = |x: Tensor, heads: i64| x.view([batch, time, heads, style.head_dim]).transpose(1, 2);
+        let q = rope.turn(&split(self.wq.apply(h_btd), style.heads));
+        let k = rope.turn(&split(self.wk.apply(h_btd), style.kv_heads));
+        let v = split(self.wv.apply(h_btd), style.kv_heads);
         linear(&attend(&q, &k, &v, pass), &self.wo)
     }
 }

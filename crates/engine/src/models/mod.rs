@@ -1,16 +1,19 @@
-//! Decoders. A [`Model`] is a shape and its parameters; it knows nothing of gradients' buffers, ranks or files.
+//! Decoders and an encoder. A [`Model`] is a shape and its parameters; it knows nothing of gradients' buffers, ranks or files.
 //!
 //! Shapes of parameters and ids are checked where they come in; from there on tensor arithmetic fails only when memory runs
 //! out, and then it panics: a rank without memory is restarted, not repaired.
 
+mod bert;
 mod gpt2;
 mod llama;
 mod ops;
 pub mod params;
+mod parts;
 mod rope;
 
 use crate::EngineError;
 use crate::source::TensorSource;
+use bert::Bert;
 use gpt2::Gpt2;
 use llama::Llama;
 pub(crate) use ops::Pass;
@@ -27,6 +30,7 @@ pub struct Model {
 enum Net {
     Llama(Llama),
     Gpt2(Gpt2),
+    Bert(Bert),
 }
 
 impl Model {
@@ -44,8 +48,9 @@ impl Model {
         let mut parts = tensors.iter().map(Tensor::shallow_clone);
         let mut next = || parts.next().unwrap_or_default();
         let net = match spec.family {
-            Family::Llama => Net::Llama(Llama::new(spec, &mut next)),
+            Family::Llama | Family::Qwen2 | Family::Gemma => Net::Llama(Llama::new(spec, &mut next)),
             Family::Gpt2 => Net::Gpt2(Gpt2::new(spec, &mut next)),
+            Family::Bert => Net::Bert(Bert::new(spec, &mut next)),
         };
         Ok(Self { spec: spec.clone(), vocab, net })
     }
@@ -68,14 +73,14 @@ impl Model {
         self.vocab
     }
 
-    /// The states that the head reads, after the last norm: ids `[batch, time]` to `[batch, time, dim]`.
+    /// The states that the head reads: ids `[batch, time]` to `[batch, time, dim]`.
     pub(crate) fn hidden(&self, ids_bt: &Tensor) -> Tensor {
         let pass = Pass::PLAIN;
         let x_btd = (0..self.depth()).fold(self.embed(ids_bt, &pass), |x_btd, i| self.layer(i, &x_btd, &pass));
         self.finish(&x_btd)
     }
 
-    /// Layers between the embedding and the last norm.
+    /// Layers between [`Self::embed`] and [`Self::finish`].
     pub(crate) fn depth(&self) -> usize {
         self.spec.layers as usize
     }
@@ -85,6 +90,7 @@ impl Model {
         match &self.net {
             Net::Llama(net) => net.embed(ids_bt, pass),
             Net::Gpt2(net) => net.embed(ids_bt, pass),
+            Net::Bert(net) => net.embed(ids_bt, pass),
         }
     }
 
@@ -93,14 +99,16 @@ impl Model {
         match &self.net {
             Net::Llama(net) => net.layer(index, x_btd, pass),
             Net::Gpt2(net) => net.layer(index, x_btd, pass),
+            Net::Bert(net) => net.layer(index, x_btd, pass),
         }
     }
 
-    /// The last norm.
+    /// What comes after the layers: the last norm, or bert's transform.
     pub(crate) fn finish(&self, x_btd: &Tensor) -> Tensor {
         match &self.net {
             Net::Llama(net) => net.finish(x_btd),
             Net::Gpt2(net) => net.finish(x_btd),
+            Net::Bert(net) => net.finish(x_btd),
         }
     }
 
@@ -109,13 +117,22 @@ impl Model {
         match &self.net {
             Net::Llama(net) => net.head(),
             Net::Gpt2(net) => net.head(),
+            Net::Bert(net) => net.head(),
+        }
+    }
+
+    /// What is added to the logits, `[vocab]`, where a family has it.
+    pub(crate) fn head_bias(&self) -> Option<&Tensor> {
+        match &self.net {
+            Net::Llama(_) | Net::Gpt2(_) => None,
+            Net::Bert(net) => Some(net.head_bias()),
         }
     }
 
     /// The logits of one sequence, row-major `[tokens, vocab]`. For checks against other implementations.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         let ids = ids_tensor(&[tokens], tokens.len(), self.vocab, self.spec.max_positions, self.device())?;
-        let logits = tch::no_grad(|| self.hidden(&ids).linear::<&Tensor>(self.head(), None).to_device(Device::Cpu));
+        let logits = tch::no_grad(|| self.hidden(&ids).linear(self.head(), self.head_bias()).to_device(Device::Cpu));
         let mut values = vec![0.0; logits.numel()];
         logits.f_copy_data(&mut values, logits.numel())?;
         Ok(values)

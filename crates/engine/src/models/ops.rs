@@ -7,12 +7,12 @@ use tch::{Kind, Tensor};
 pub(crate) struct Pass {
     /// The kind of the residual stream and of every product.
     pub kind: Kind,
-    /// `[batch, 1, time, time]`, true where a position may look; None is plain causal attention.
+    /// `[batch, 1, time, time]`, true where a position may look; None is plain causal attention, or for an encoder all of the row.
     pub mask: Option<Tensor>,
 }
 
 impl Pass {
-    /// Plain causal attention in f32: what exams and exports compute with.
+    /// No mask, f32: what exams and exports compute with.
     pub const PLAIN: Self = Self { kind: Kind::Float, mask: None };
 }
 
@@ -24,6 +24,11 @@ fn like(weight: &Tensor, x: &Tensor) -> Tensor {
 /// `weight_oi` is `[out, in]`.
 pub(super) fn linear(x: &Tensor, weight_oi: &Tensor) -> Tensor {
     x.linear::<&Tensor>(&like(weight_oi, x), None)
+}
+
+/// `weight_oi` is `[out, in]`.
+pub(super) fn affine(x: &Tensor, weight_oi: &Tensor, bias: &Tensor) -> Tensor {
+    x.linear(&like(weight_oi, x), Some(&like(bias, x)))
 }
 
 /// `weight_io` is `[in, out]`.
@@ -46,9 +51,26 @@ pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
     gate.silu() * up
 }
 
+/// gelu(gate), by its tanh approximation, times up.
+pub(super) fn gelu_gate(gate: &Tensor, up: &Tensor) -> Tensor {
+    gate.gelu("tanh") * up
+}
+
+/// The exact GELU, by the error function.
+pub(super) fn gelu_erf(x: &Tensor) -> Tensor {
+    x.gelu("none")
+}
+
 /// The rows of `table_vd` that `ids_bt` names, in the pass's kind.
 pub(super) fn embed(table_vd: &Tensor, ids_bt: &Tensor, pass: &Pass) -> Tensor {
     Tensor::embedding(table_vd, ids_bt, -1, false, false).to_kind(pass.kind)
+}
+
+/// Attention to both sides, `[batch, heads, time, head_dim]` to `[batch, time, heads * head_dim]`; without a mask every position sees all.
+pub(super) fn attend_both(q_bhtd: &Tensor, k_bhtd: &Tensor, v_bhtd: &Tensor, pass: &Pass) -> Tensor {
+    let (batch, heads, time, width) = q_bhtd.size4().unwrap_or_default();
+    let out = Tensor::scaled_dot_product_attention(q_bhtd, k_bhtd, v_bhtd, pass.mask.as_ref(), 0.0, false, None, false);
+    out.transpose(1, 2).reshape([batch, time, heads * width])
 }
 
 /// Attention over `[batch, heads, time, head_dim]`, back as `[batch, time, heads * head_dim]`.

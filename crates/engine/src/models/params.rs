@@ -2,8 +2,10 @@
 //!
 //! The order is part of the numbers: weights are drawn parameter by parameter from one generator.
 
+mod families;
+
 use crate::EngineError;
-use osler_core::spec::{Family, ModelSpec};
+use osler_core::spec::{Family, ModelSpec, RopeScaling};
 
 /// How a parameter begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +40,9 @@ pub fn parameters(spec: &ModelSpec, vocab: usize) -> Result<Vec<Param>, EngineEr
         return Err(EngineError::Model(problems));
     }
     Ok(match spec.family {
-        Family::Llama => llama(spec, vocab),
-        Family::Gpt2 => gpt2(spec, vocab),
+        Family::Llama | Family::Qwen2 | Family::Gemma => families::llama(spec, vocab),
+        Family::Gpt2 => families::gpt2(spec, vocab),
+        Family::Bert => families::bert(spec, vocab),
     })
 }
 
@@ -56,89 +59,52 @@ fn problems(spec: &ModelSpec, vocab: usize) -> Vec<String> {
     within("model.layers", spec.layers.into(), 1 << 10);
     within("model.heads", spec.heads.into(), 1 << 10);
     within("model.kv_heads", spec.kv_heads.into(), 1 << 10);
+    within("model.head_dim", spec.head_dim.unwrap_or(1).into(), 1 << 12);
     within("model.ffn", spec.ffn.into(), 1 << 18);
     within("model.max_positions", spec.max_positions.into(), 1 << 17);
     if !found.is_empty() {
         return found;
     }
-    if !spec.dim.is_multiple_of(spec.heads) {
+    if spec.head_dim.is_none() && !spec.dim.is_multiple_of(spec.heads) {
         found.push(format!("model.dim {} is not a multiple of model.heads {}", spec.dim, spec.heads));
     }
     if !spec.heads.is_multiple_of(spec.kv_heads) {
         found.push(format!("model.heads {} is not a multiple of model.kv_heads {}", spec.heads, spec.kv_heads));
     }
-    for (field, value) in [("model.norm_eps", spec.norm_eps), ("model.rope_theta", spec.rope_theta)] {
+    let mut positive = |field: &str, value: f64| {
         if !value.is_finite() || value <= 0.0 {
             found.push(format!("{field} is {value}, must be a positive number"));
+        }
+    };
+    positive("model.norm_eps", spec.norm_eps);
+    positive("model.rope_theta", spec.rope_theta);
+    match spec.rope_scaling {
+        None => {}
+        Some(RopeScaling::Linear { factor }) => positive("model.rope_scaling.factor", factor),
+        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions }) => {
+            positive("model.rope_scaling.factor", factor);
+            positive("model.rope_scaling.low_freq_factor", low_freq_factor);
+            positive("model.rope_scaling.high_freq_factor - low_freq_factor", high_freq_factor - low_freq_factor);
+            positive("model.rope_scaling.original_max_positions", original_max_positions.into());
         }
     }
     if !spec.init_std.is_finite() || spec.init_std < 0.0 {
         found.push(format!("model.init_std is {}, must be 0 or more", spec.init_std));
     }
-    match spec.family {
-        Family::Llama if (spec.dim / spec.heads) % 2 == 1 => {
-            found.push(format!("model.dim / model.heads is {}, rotary positions need an even number", spec.dim / spec.heads));
-        }
-        Family::Gpt2 if !spec.tied => found.push("model.tied is false, a gpt2 model has a tied head: set it to true".into()),
-        Family::Gpt2 if spec.kv_heads != spec.heads => {
-            found.push(format!("model.kv_heads is {}, a gpt2 model has as many as heads: {}", spec.kv_heads, spec.heads));
-        }
-        _ => {}
+    let family = spec.family;
+    if family.rotary() && !spec.head_dim().is_multiple_of(2) {
+        found.push(format!("the width of a head is {}, rotary positions need an even number", spec.head_dim()));
+    }
+    if family.always_tied() && !spec.tied {
+        found.push(format!("model.tied is false, a {family} model has a tied head: set it to true"));
+    }
+    if !family.rotary() && spec.kv_heads != spec.heads {
+        found.push(format!("model.kv_heads is {}, a {family} model has as many as heads: {}", spec.kv_heads, spec.heads));
+    }
+    if !family.rotary() && (spec.head_dim.is_some() || spec.rope_scaling.is_some()) {
+        found.push(format!("a {family} model has neither model.head_dim nor model.rope_scaling"));
     }
     found
-}
-
-/// Weights are stored `[out, in]`.
-fn llama(spec: &ModelSpec, vocab: usize) -> Vec<Param> {
-    let (dim, ffn) = (spec.dim as usize, spec.ffn as usize);
-    let kv = dim / spec.heads as usize * spec.kv_heads as usize;
-    let weight = |name: String, out, into| Param { name: name + ".weight", shape: vec![out, into], begin: Begin::Normal };
-    let norm = |name: String| Param { name: name + ".weight", shape: vec![dim], begin: Begin::Ones };
-    let mut all = vec![weight("model.embed_tokens".into(), vocab, dim)];
-    for layer in 0..spec.layers {
-        let of = |part: &str| format!("model.layers.{layer}.{part}");
-        all.extend([
-            norm(of("input_layernorm")),
-            weight(of("self_attn.q_proj"), dim, dim),
-            weight(of("self_attn.k_proj"), kv, dim),
-            weight(of("self_attn.v_proj"), kv, dim),
-            weight(of("self_attn.o_proj"), dim, dim),
-            norm(of("post_attention_layernorm")),
-            weight(of("mlp.gate_proj"), ffn, dim),
-            weight(of("mlp.up_proj"), ffn, dim),
-            weight(of("mlp.down_proj"), dim, ffn),
-        ]);
-    }
-    all.push(norm("model.norm".into()));
-    if !spec.tied {
-        all.push(weight("lm_head".into(), vocab, dim));
-    }
-    all
-}
-
-/// Projections are stored `[in, out]`, as Hugging Face's Conv1D keeps them: nothing is transposed on import or export.
-fn gpt2(spec: &ModelSpec, vocab: usize) -> Vec<Param> {
-    let (dim, ffn) = (spec.dim as usize, spec.ffn as usize);
-    let param = |name: String, shape: &[usize], begin| Param { name, shape: shape.to_vec(), begin };
-    let norm = |name: String| [param(format!("{name}.weight"), &[dim], Begin::Ones), param(format!("{name}.bias"), &[dim], Begin::Zeros)];
-    let projection = |name: String, into, out| {
-        [param(format!("{name}.weight"), &[into, out], Begin::Normal), param(format!("{name}.bias"), &[out], Begin::Zeros)]
-    };
-    let mut all = vec![
-        param("transformer.wte.weight".into(), &[vocab, dim], Begin::Normal),
-        param("transformer.wpe.weight".into(), &[spec.max_positions as usize, dim], Begin::Normal),
-    ];
-    for layer in 0..spec.layers {
-        let of = |part: &str| format!("transformer.h.{layer}.{part}");
-        all.extend(norm(of("ln_1")));
-        all.extend(projection(of("attn.c_attn"), dim, 3 * dim));
-        all.extend(projection(of("attn.c_proj"), dim, dim));
-        all.extend(norm(of("ln_2")));
-        all.extend(projection(of("mlp.c_fc"), dim, ffn));
-        all.extend(projection(of("mlp.c_proj"), ffn, dim));
-    }
-    all.extend(norm("transformer.ln_f".into()));
-    all
 }
 
 #[cfg(test)]
@@ -152,11 +118,13 @@ mod tests {
             layers: 2,
             heads: 4,
             kv_heads: 4,
+            head_dim: None,
             ffn: 172,
             max_positions: 32,
-            tied: family == Family::Gpt2,
+            tied: family.always_tied(),
             norm_eps: 1e-5,
             rope_theta: 1e4,
+            rope_scaling: None,
             init_std: 0.02,
         }
     }
@@ -170,6 +138,37 @@ mod tests {
         assert_eq!(count(&ModelSpec { tied: true, kv_heads: 2, ..llama }), 512 * 64 + 2 * (layer - 2 * 64 * 32) + 64);
         let layer = 4 * 64 + 64 * 192 + 192 + 64 * 64 + 64 + 2 * 64 * 172 + 172 + 64;
         assert_eq!(count(&spec(Family::Gpt2)), (512 + 32) * 64 + 2 * layer + 2 * 64);
+        assert_eq!(count(&spec(Family::Bert)), (512 + 32 + 2) * 64 + 2 * layer + 2 * 64 + 64 * 64 + 64 + 2 * 64 + 512);
+    }
+
+    /// Two lists of one thing: what the plan reckons with, and what the engine makes.
+    #[test]
+    fn the_plan_counts_what_the_engine_makes() {
+        for family in Family::ALL {
+            for (kv_heads, head_dim) in [(4, None), (2, Some(24))] {
+                let own = family.rotary();
+                let spec = ModelSpec { kv_heads: if own { kv_heads } else { 4 }, head_dim: head_dim.filter(|_| own), ..spec(family) };
+                let count: usize = parameters(&spec, 512).unwrap().iter().map(Param::len).sum();
+                assert_eq!(count as u64, osler_core::estimate::parameters(&spec, 512), "{spec:?}");
+            }
+        }
+    }
+
+    /// The trainer finds a tied head at the front and a head of its own, or its bias, at the end.
+    #[test]
+    fn the_embedding_comes_first_and_what_only_the_head_uses_last() {
+        for family in Family::ALL {
+            let all = parameters(&spec(family), 512).unwrap();
+            assert_eq!(all.first().unwrap().shape, [512, 64], "{family}");
+            let last = all.last().unwrap();
+            let expected = match family {
+                Family::Llama | Family::Qwen2 => "lm_head.weight",
+                Family::Gemma => "model.norm.weight",
+                Family::Gpt2 => "transformer.ln_f.bias",
+                Family::Bert => "cls.predictions.bias",
+            };
+            assert_eq!(last.name, expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Rotary positions in the rotate-half layout that Hugging Face's Llama uses.
 
+use osler_core::spec::{ModelSpec, RopeScaling};
+use std::f64::consts::TAU;
 use tch::{Device, Kind, Tensor};
 
 pub(super) struct Rope {
@@ -9,11 +11,16 @@ pub(super) struct Rope {
 }
 
 impl Rope {
-    pub fn new(positions: i64, head_dim: i64, theta: f64, device: Device) -> Self {
+    pub fn new(spec: &ModelSpec, device: Device) -> Self {
         let options = (Kind::Float, device);
+        let head_dim = i64::from(spec.head_dim());
         let exponents = Tensor::arange_start_step(0, head_dim, 2, options) / head_dim as f64;
-        let frequencies = Tensor::pow_scalar(theta, &exponents).reciprocal();
-        let angles = Tensor::arange(positions, options).outer(&frequencies).repeat([1, 2]);
+        let frequencies = Tensor::pow_scalar(spec.rope_theta, &exponents).reciprocal();
+        let frequencies = match spec.rope_scaling {
+            None => frequencies,
+            Some(scaling) => stretch(&frequencies, scaling),
+        };
+        let angles = Tensor::arange(i64::from(spec.max_positions), options).outer(&frequencies).repeat([1, 2]);
         let sign = Tensor::ones([head_dim], options);
         let _ = sign.narrow(0, 0, head_dim / 2).fill_(-1.0);
         Self { cos_td: angles.cos(), sin_td: angles.sin() * sign }
@@ -26,5 +33,17 @@ impl Rope {
         let (cos, sin) = (table(&self.cos_td), table(&self.sin_td));
         // Backward of a roll is a roll; two narrow halves would each fill and add a whole tensor of zeros.
         x_bhtd * cos + x_bhtd.roll([width / 2], [3]) * sin
+    }
+}
+
+fn stretch(frequencies: &Tensor, scaling: RopeScaling) -> Tensor {
+    match scaling {
+        RopeScaling::Linear { factor } => frequencies / factor,
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+            // Turns that a pair makes within the original context: below `low` stretched, above `high` left, between them a blend of both.
+            let turns = frequencies * (f64::from(original_max_positions) / TAU);
+            let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+            frequencies * &kept + frequencies / factor * (1.0 - kept)
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Hugging Face folders: out and in again, in every float type, sharded, and with everything wrong that can be.
 
-use crate::support::{Random, VOCAB, gpt2, llama, options, run, shared, tokens, trainer};
+use crate::support::{Random, VOCAB, gemma, gpt2, llama, options, qwen2, run, shared, tokens, trainer};
 use osler_core::spec::ModelSpec;
 use osler_engine::hf::{ExportOptions, SpecialTokens, export, import};
 use osler_engine::models::Model;
@@ -12,8 +12,8 @@ use std::path::Path;
 
 const SPECIAL: SpecialTokens = SpecialTokens { bos: Some(1), eos: Some(2), pad: None };
 
-fn models() -> [ModelSpec; 4] {
-    [llama(2, false), llama(2, true), llama(1, false), gpt2()]
+fn models() -> [ModelSpec; 6] {
+    [llama(2, false), llama(2, true), llama(1, false), gpt2(), qwen2(), gemma()]
 }
 
 fn random_folder(folder: &Path, spec: &ModelSpec) {

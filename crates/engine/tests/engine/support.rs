@@ -1,6 +1,6 @@
 //! Small models, the peers' token stream, and shared data when there is some.
 
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::source::TensorSource;
@@ -19,17 +19,29 @@ pub fn llama(kv_heads: u32, tied: bool) -> ModelSpec {
         layers: 2,
         heads: 2,
         kv_heads,
+        head_dim: None,
         ffn: 172,
         max_positions: LENGTH,
         tied,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         init_std: 0.02,
     }
 }
 
 pub fn gpt2() -> ModelSpec {
     ModelSpec { family: Family::Gpt2, kv_heads: 2, ..llama(2, true) }
+}
+
+pub fn qwen2() -> ModelSpec {
+    ModelSpec { family: Family::Qwen2, ..llama(1, true) }
+}
+
+/// With heads wider than their share, and few positions stretched to many.
+pub fn gemma() -> ModelSpec {
+    let rope_scaling = Some(RopeScaling::Linear { factor: 4.0 });
+    ModelSpec { family: Family::Gemma, head_dim: Some(48), rope_scaling, ..llama(1, true) }
 }
 
 pub fn options(model: ModelSpec, global_batch: u32, micro_batch: u32, lr: f64) -> TrainerOptions {

@@ -137,10 +137,32 @@ fn the_model() {
         (&["model.init_std=inf"], "model.init_std: found inf, expected more than 0.0 and at most 1.0"),
         (&["model.rope_theta=1"], "model.rope_theta: found 1.0, expected more than 1.0 and at most 1000000000.0"),
         (&["model.family=gpt2", "model.tied=false"], "model.tied: gpt2 ties its head to its embeddings: remove this or set it to true"),
+        (&["model.family=gemma", "model.tied=false"], "model.tied: gemma ties its head to its embeddings: remove this or set it to true"),
+        (&["model.head_dim=15"], "model.head_dim: 15 is odd, and rotary positions turn pairs: use 16"),
+        (&["model.head_dim=5000"], "model.head_dim: found 5000, expected 1 to 4096"),
+        (&["model.family=gpt2", "model.head_dim=16"], "model.head_dim: the heads of gpt2 share dim evenly: remove it"),
+        (&["model.family=gpt2", "model.rope_scaling.kind=linear"], "model.rope_scaling: gpt2 has learned positions: remove it"),
+        (&["model.rope_scaling.kind=linear"], "model.rope_scaling.factor: missing: add a number, for example factor = 2.0"),
+        (
+            &["model.rope_scaling={kind=\"linear\", factor=0.5}"],
+            "model.rope_scaling.factor: found 0.5, expected at least 1.0 and at most 10000.0",
+        ),
+        (
+            &["model.rope_scaling={kind=\"llama3\", factor=8, original_max_positions=64, low_freq_factor=4}"],
+            "model.rope_scaling.high_freq_factor: 4 is not above low_freq_factor = 4: llama 3.1 has 4 and 1",
+        ),
         (&["model.family=gpt2", "model.kv_heads=2"], "model.kv_heads: 2 is not heads = 4, and gpt2 does not group its heads: remove it"),
     ]);
     // GPT-2 turns no pairs: an odd head size is fine.
-    accepted(&[&["model.family=gpt2", "model.dim=60"], &["model.kv_heads=1"], &["model.tied=true"], &["model.dim=65536"]]);
+    accepted(&[
+        &["model.family=gpt2", "model.dim=60"],
+        &["model.kv_heads=1"],
+        &["model.tied=true"],
+        &["model.dim=65536"],
+        &["model.family=qwen2", "model.rope_scaling={kind=\"linear\", factor=2}"],
+        &["model.family=gemma", "model.dim=50", "model.head_dim=32", "model.kv_heads=1"],
+        &["model.rope_scaling={kind=\"llama3\", factor=8, original_max_positions=64}"],
+    ]);
 }
 
 #[test]

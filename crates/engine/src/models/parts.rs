@@ -1,0 +1,40 @@
+//! Parameters that belong together, with the operation that uses them.
+
+use super::ops::{affine, layer_norm, linear};
+use tch::Tensor;
+
+/// LayerNorm with gain and shift.
+pub(super) struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl Norm {
+    pub fn new(next: &mut dyn FnMut() -> Tensor, eps: f64) -> Self {
+        Self { weight: next(), bias: next(), eps }
+    }
+
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+/// A matrix `[out, in]`, with a bias or without.
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub fn new(next: &mut dyn FnMut() -> Tensor, biased: bool) -> Self {
+        Self { weight: next(), bias: biased.then(next) }
+    }
+
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        match &self.bias {
+            Some(bias) => affine(x, &self.weight, bias),
+            None => linear(x, &self.weight),
+        }
+    }
+}
