@@ -126,6 +126,10 @@ OslerOutcome osler_set_grad(const void* param, const void* grad) {
   return guarded([&] { tensor(param).mutable_grad() = tensor(grad); });
 }
 
+OslerOutcome osler_backward(const void* output, const void* grad) {
+  return guarded([&] { tensor(output).backward(tensor(grad)); });
+}
+
 OslerOutcome osler_set_data(const void* param, const void* view) {
   return guarded([&] { tensor(param).set_data(tensor(view)); });
 }

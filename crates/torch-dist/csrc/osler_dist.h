@@ -79,6 +79,7 @@ void osler_hook_disarm(const void* param, const void* state);
 
 OslerOutcome osler_tensor_facts(const void* tensor, OslerFacts* out);
 OslerOutcome osler_set_grad(const void* param, const void* grad);
+OslerOutcome osler_backward(const void* output, const void* grad);
 OslerOutcome osler_set_data(const void* param, const void* view);
 OslerOutcome osler_set_threads(int32_t threads);
 OslerOutcome osler_deterministic(int32_t on);

@@ -12,6 +12,7 @@
 //! | a rank that cannot go on | [`ProcessGroup::abort`]: the others get an error at once |
 //! | overlap of backward and reduction | [`GradHook::register`] on each parameter |
 //! | gradients and parameters in flat buffers | [`set_grad`], [`set_data`] |
+//! | backward from a gradient computed elsewhere | [`backward_with`] |
 //! | the optimizer | [`fused_adamw_step`]: PyTorch's `AdamW(fused=True)`, with moments that the caller owns and can save |
 //! | the same bits again | [`set_threads`], [`use_deterministic_algorithms`] |
 //!
@@ -73,5 +74,5 @@ pub use hook::{GradHook, HookOutcome};
 pub use numeric::{set_threads, use_deterministic_algorithms};
 pub use optim::{AdamW, fused_adamw_step};
 pub use store::Store;
-pub use tensor::{set_data, set_grad};
+pub use tensor::{backward_with, set_data, set_grad};
 pub use work::Work;

@@ -95,6 +95,7 @@ unsafe extern "C" {
 
     pub(crate) fn osler_tensor_facts(tensor: TensorPtr, out: *mut Facts) -> Outcome;
     pub(crate) fn osler_set_grad(param: TensorPtr, grad: TensorPtr) -> Outcome;
+    pub(crate) fn osler_backward(output: TensorPtr, grad: TensorPtr) -> Outcome;
     pub(crate) fn osler_set_data(param: TensorPtr, view: TensorPtr) -> Outcome;
     pub(crate) fn osler_set_threads(threads: i32) -> Outcome;
     pub(crate) fn osler_deterministic(on: i32) -> Outcome;

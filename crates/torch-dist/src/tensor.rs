@@ -98,6 +98,25 @@ pub fn set_grad(param: &Tensor, grad: &Tensor) -> Result<(), DistError> {
     outcome.check(|| NAME.to_owned(), Duration::ZERO)
 }
 
+/// Runs backward from `output`, whose own gradient is `grad`: what `(output * grad).sum()` and its backward would do, without either.
+/// The graph is freed. Hooks run as in any backward pass.
+///
+/// # Errors
+/// [`DistError::Invalid`] when kind, device or shape differ or when nothing below `output` requires a gradient; [`DistError::Hook`] when a
+/// hook failed.
+pub fn backward_with(output: &Tensor, grad: &Tensor) -> Result<(), DistError> {
+    const NAME: &str = "backward_with";
+    let look = |tensor| Checked::strided(tensor).map(|(checked, _)| checked).map_err(|reason| DistError::invalid(NAME, reason));
+    let (wanted, found) = (look(output)?, look(grad)?);
+    same(&wanted, &found).map_err(|reason| DistError::invalid(NAME, format!("output and gradient: {reason}")))?;
+    if !wanted.requires_grad {
+        return Err(DistError::invalid(NAME, "nothing below the output requires a gradient"));
+    }
+    // SAFETY: both pointers are valid while borrowed; autograd takes its own references.
+    let outcome = unsafe { sys::osler_backward(pointer(output), pointer(grad)) };
+    outcome.check(|| NAME.to_owned(), Duration::ZERO)
+}
+
 /// Makes the memory of `view` the storage of `param`, which stays the leaf that it is: hooks, gradient and graph identity remain. All
 /// shallow clones of `param` see the new memory; views that were taken before keep the old one.
 ///

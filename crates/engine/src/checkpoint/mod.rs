@@ -9,6 +9,7 @@ mod read;
 pub use read::SliceSet;
 
 use crate::EngineError;
+use crate::flat::narrow;
 use crate::safefile::{self, Written};
 use crate::step::Trainer;
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ impl Slice {
 }
 
 impl Trainer {
-    /// Copies what rank `rank` of `world` saves.
+    /// Copies what rank `rank` of `world` saves. A rank that shares the moments with others has only its own.
     pub fn slice(&self, rank: u32, world: u32) -> Result<Slice, EngineError> {
         self.slice_into(SliceRoom::default(), rank, world)
     }
@@ -75,20 +76,17 @@ impl Trainer {
         }
         let layout = self.layout();
         let range = layout.slice(rank, world);
-        let copy = |flat: &Tensor, mut bytes: Vec<u8>| {
-            let part = flat.f_narrow(0, range.start as i64, range.len() as i64)?;
+        let [exp_avg, exp_avg_sq] = self.buffers.moments(&range)?;
+        let copy = |part: &Tensor, mut bytes: Vec<u8>| {
             if bytes.len() != range.len() * 4 {
                 bytes = vec![0; range.len() * 4];
             }
             part.f_copy_data_u8(&mut bytes, range.len())?; // from any device
             Ok::<_, EngineError>(bytes)
         };
-        let SliceRoom([params, exp_avg, exp_avg_sq]) = room;
-        let room = SliceRoom([
-            copy(&self.buffers.params, params)?,
-            copy(&self.buffers.exp_avg, exp_avg)?,
-            copy(&self.buffers.exp_avg_sq, exp_avg_sq)?,
-        ]);
+        let SliceRoom([first, second, third]) = room;
+        let params = narrow(&self.buffers.params, &range)?;
+        let room = SliceRoom([copy(&params, first)?, copy(&exp_avg, second)?, copy(&exp_avg_sq, third)?]);
         let metadata = [
             ("format", FORMAT.to_owned()),
             ("layout", layout.digest().to_string()),
@@ -112,14 +110,16 @@ impl Trainer {
     /// Takes weights, moments and step from the slices of one checkpoint, whatever world size wrote them. With a group, all ranks must
     /// come here together. After an error the trainer's state is undefined; make a new one.
     pub fn load_slices(&mut self, paths: &[PathBuf]) -> Result<(), EngineError> {
+        self.settle()?;
         let set = SliceSet::open(paths, self.layout())?;
-        let flats = [&self.buffers.params, &self.buffers.exp_avg, &self.buffers.exp_avg_sq];
-        for (name, flat) in TENSORS.iter().zip(flats) {
-            set.for_each_block(name, |at, values| {
+        let (all, own) = (0..self.layout().len(), &self.buffers.own);
+        let flats = [(&self.buffers.params, &all), (&self.buffers.exp_avg, own), (&self.buffers.exp_avg_sq, own)];
+        for (name, (flat, wanted)) in TENSORS.iter().zip(flats) {
+            set.for_each_block(name, wanted, |at, values| {
                 if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                     return Err(EngineError::Checkpoint(format!("{name}: value {} is {}", at + i, values[i])));
                 }
-                flat.f_narrow(0, at as i64, values.len() as i64)?.f_copy_(&Tensor::f_from_slice(&values)?)?;
+                flat.f_narrow(0, (at - wanted.start) as i64, values.len() as i64)?.f_copy_(&Tensor::f_from_slice(&values)?)?;
                 Ok(())
             })?;
         }

@@ -70,15 +70,17 @@ impl SliceSet {
         self.step
     }
 
-    /// Hands out all values of one buffer in blocks, with the position of each block's first value.
+    /// Hands out the `wanted` values of one buffer in blocks, with the position of each block's first value. Nothing else is read.
     pub(super) fn for_each_block(
         &self,
         name: &str,
+        wanted: &Range<usize>,
         mut take: impl FnMut(usize, Vec<f32>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         for (range, file) in &self.slices {
-            for at in range.clone().step_by(BLOCK) {
-                let count = BLOCK.min(range.end - at);
+            let part = range.start.max(wanted.start)..range.end.min(wanted.end);
+            for at in part.clone().step_by(BLOCK) {
+                let count = BLOCK.min(part.end - at);
                 take(at, file.read_f32(name, at - range.start, count)?)?;
             }
         }

@@ -16,7 +16,7 @@ use crate::source::TensorSource;
 use bert::Bert;
 use gpt2::Gpt2;
 use llama::Llama;
-pub(crate) use ops::Pass;
+pub(crate) use ops::{Pass, document_mask};
 use osler_core::spec::{Family, ModelSpec};
 use params::{Begin, Param, parameters};
 use tch::{Device, Kind, Tensor};
@@ -75,8 +75,11 @@ impl Model {
 
     /// The states that the head reads: ids `[batch, time]` to `[batch, time, dim]`.
     pub(crate) fn hidden(&self, ids_bt: &Tensor) -> Tensor {
-        let pass = Pass::PLAIN;
-        let x_btd = (0..self.depth()).fold(self.embed(ids_bt, &pass), |x_btd, i| self.layer(i, &x_btd, &pass));
+        self.hidden_in(ids_bt, &Pass::PLAIN)
+    }
+
+    fn hidden_in(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
+        let x_btd = (0..self.depth()).fold(self.embed(ids_bt, pass), |x_btd, i| self.layer(i, &x_btd, pass));
         self.finish(&x_btd)
     }
 
@@ -131,8 +134,18 @@ impl Model {
 
     /// The logits of one sequence, row-major `[tokens, vocab]`. For checks against other implementations.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        self.logits_in(tokens, |_| Ok(Pass::PLAIN))
+    }
+
+    /// The same where documents, each up to and with a token `end`, do not see each other.
+    pub fn logits_by_document(&self, tokens: &[u32], end: u32) -> Result<Vec<f32>, EngineError> {
+        self.logits_in(tokens, |ids| Ok(Pass { mask: Some(document_mask(ids, end, self.spec.family.causal())?), ..Pass::PLAIN }))
+    }
+
+    fn logits_in(&self, tokens: &[u32], pass: impl FnOnce(&Tensor) -> Result<Pass, EngineError>) -> Result<Vec<f32>, EngineError> {
         let ids = ids_tensor(&[tokens], tokens.len(), self.vocab, self.spec.max_positions, self.device())?;
-        let logits = tch::no_grad(|| self.hidden(&ids).linear(self.head(), self.head_bias()).to_device(Device::Cpu));
+        let pass = pass(&ids)?;
+        let logits = tch::no_grad(|| self.hidden_in(&ids, &pass).linear(self.head(), self.head_bias()).to_device(Device::Cpu));
         let mut values = vec![0.0; logits.numel()];
         logits.f_copy_data(&mut values, logits.numel())?;
         Ok(values)

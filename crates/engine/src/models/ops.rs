@@ -1,6 +1,7 @@
 //! The operations that layers are made of, each in the kind of its input: weights are f32 and are cast to the stream's kind where they are used,
 //! so that autograd brings their gradients back in f32.
 
+use crate::EngineError;
 use tch::{Kind, Tensor};
 
 /// What all layers of one forward pass share.
@@ -80,4 +81,29 @@ pub(super) fn attend(q_bhtd: &Tensor, k_bgtd: &Tensor, v_bgtd: &Tensor, pass: &P
     let mask = pass.mask.as_ref();
     let out = Tensor::scaled_dot_product_attention(q_bhtd, k_bgtd, v_bgtd, mask, 0.0, mask.is_none(), None, grouped);
     out.transpose(1, 2).reshape([batch, time, heads * width])
+}
+
+/// `[batch, 1, time, time]`: a position looks at those of its own document, and if `causal` not at later ones. A document ends with the token `end`.
+pub(crate) fn document_mask(ids_bt: &Tensor, end: u32, causal: bool) -> Result<Tensor, EngineError> {
+    let ends_bt = ids_bt.f_eq(i64::from(end))?.f_to_kind(Kind::Int64)?;
+    let document_bt = ends_bt.f_cumsum(1, Kind::Int64)? - ends_bt;
+    let same_btt = document_bt.f_unsqueeze(2)?.f_eq_tensor(&document_bt.f_unsqueeze(1)?)?;
+    let seen_btt = if causal { same_btt.f_tril(0)? } else { same_btt };
+    Ok(seen_btt.f_unsqueeze(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_sees_its_own_document_up_to_itself() {
+        let ids = Tensor::from_slice(&[5i64, 9, 6, 7, 9]).view([1, 5]);
+        let rows = |causal| -> Vec<Vec<i64>> {
+            let mask = document_mask(&ids, 9, causal).unwrap().view([5, 5]).to_kind(Kind::Int64);
+            (0..5).map(|i| Vec::<i64>::try_from(mask.get(i)).unwrap()).collect()
+        };
+        assert_eq!(rows(true), [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 1]]);
+        assert_eq!(rows(false), [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]);
+    }
 }

@@ -1,97 +1,37 @@
 //! The training step: fetch, forward, backward, reduce, agree, clip, update.
 //!
-//! Every rank calls [`Trainer::step`] for the same step with its own share of the batch. All ranks leave with the same weights and
-//! the same numbers, or all with an error. A rank that fails alone must end: the others then see a lost peer.
+//! Every rank calls [`Trainer::step`] for the same step with its own share of the batch. All ranks leave with the same numbers, or all
+//! with an error; the weights that other ranks updated arrive while the next step begins. A rank that fails alone must end: the others
+//! then see a lost peer.
 
 mod agree;
+mod batch;
+mod gather;
 mod head;
+mod options;
+mod passes;
+mod state;
+mod update;
+
+pub use batch::{Batch, IGNORED, MaskedRow};
+pub use options::{StepStats, TrainerOptions};
 
 use crate::EngineError;
-use crate::flat::{FlatBuffers, FlatLayout, view};
+use crate::flat::{FlatBuffers, FlatLayout, Segments};
 use crate::models::params::{Param, parameters};
-use crate::models::{Model, ids_tensor, initialise};
-use crate::reduce::{BucketPlan, Reducer};
-use crate::source::TensorSource;
+use crate::models::{Model, Pass, initialise};
+use crate::reduce::tree::{self, Branches};
+use crate::reduce::{BucketPlan, Destination, Owners, Reducer};
 use agree::Agreed;
+use batch::MicroBatch;
+use gather::Gather;
 use osler_core::checkpoint::PhaseSeconds;
 use osler_core::digest::Digest;
-use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, OptimizerSpec, ScheduleSpec};
-use osler_torch_dist::{AdamW, ProcessGroup, fused_adamw_step};
+use osler_core::spec::{Determinism, Precision};
+use osler_torch_dist::ProcessGroup;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tch::{Device, Kind, Tensor};
-
-#[derive(Debug, Clone)]
-pub struct TrainerOptions {
-    pub model: ModelSpec,
-    pub vocab: usize,
-    /// Draws the initial weights.
-    pub seed: u64,
-    pub optimizer: OptimizerSpec,
-    pub schedule: ScheduleSpec,
-    pub total_steps: u64,
-    /// Sequences a step, over all ranks: what the loss is averaged over.
-    pub global_batch: u32,
-    /// Sequences that are computed at once; the last ones of a rank's share may be fewer.
-    pub micro_batch: u32,
-    /// Tokens that are predicted in a sequence.
-    pub sequence_length: u32,
-    pub compute: ComputeSpec,
-    pub determinism: Determinism,
-    /// Each rank keeps its share of the moments only.
-    pub zero: bool,
-    /// The token that ends a document; a document mask needs it.
-    pub end_of_text: Option<u32>,
-    pub device: Device,
-    /// Bounds every wait for other ranks.
-    pub timeout: Duration,
-    /// Usually [`BUCKET_BYTES`](crate::reduce::BUCKET_BYTES).
-    pub bucket_bytes: usize,
-}
-
-impl TrainerOptions {
-    fn check(&self) -> Result<(), EngineError> {
-        let mut problems = vec![];
-        for (field, value) in [
-            ("total_steps", self.total_steps),
-            ("global_batch", self.global_batch.into()),
-            ("micro_batch", self.micro_batch.into()),
-            ("sequence_length", self.sequence_length.into()),
-        ] {
-            if value == 0 {
-                problems.push(format!("{field} is 0"));
-            }
-        }
-        if self.sequence_length > self.model.max_positions {
-            problems.push(format!("sequence_length {} is above model.max_positions {}", self.sequence_length, self.model.max_positions));
-        }
-        if !self.model.family.causal() {
-            problems.push(format!("model.family is {}, and only decoders are trained", self.model.family));
-        }
-        if !self.optimizer.clip.is_finite() || self.optimizer.clip < 0.0 {
-            problems.push(format!("optimizer.clip is {}, must be 0 (off) or more", self.optimizer.clip));
-        }
-        if problems.is_empty() { Ok(()) } else { Err(EngineError::Model(problems)) }
-    }
-}
-
-/// One step as every rank saw it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepStats {
-    /// The update that made `step` into `step + 1`.
-    pub step: u64,
-    /// Mean over the tokens of the global batch, before the update.
-    pub loss: f64,
-    /// Before clipping.
-    pub grad_norm: f64,
-    pub lr: f64,
-    /// Of the global batch.
-    pub tokens: u64,
-    /// The ranks' control words, or-ed.
-    pub control: u32,
-    /// This rank's. The head's loss and gradient are one pass and count as backward; communication is what backward did not hide.
-    pub phases: PhaseSeconds,
-}
+use std::time::Instant;
+use tch::{Kind, Tensor};
 
 /// One rank's model, gradients and optimizer. Tensors stay on the thread that owns this.
 pub struct Trainer {
@@ -99,17 +39,24 @@ pub struct Trainer {
     params: Vec<Param>,
     pub(crate) buffers: FlatBuffers,
     model: Model,
+    segments: Segments,
     /// The head's entry in the layout, and whether autograd reaches it too (tied to the embedding).
     head_entry: usize,
     group: Option<Arc<ProcessGroup>>,
-    reducer: Option<Reducer>,
+    exchange: Exchange,
+    gather: Gather,
     /// Updates that the weights have seen.
     pub(crate) step: u64,
 }
 
-struct MicroBatch {
-    inputs_bt: Tensor,
-    targets_n: Tensor,
+/// How gradients become their sum, and weights everybody's.
+enum Exchange {
+    /// One rank.
+    Alone,
+    /// Bucket by bucket while backward runs. With owners, each rank updates its own values and they are gathered afterwards.
+    Overlapped { reducer: Reducer, shared: Option<(BucketPlan, Owners)> },
+    /// In one fixed tree after backward; the same bits at any world size. With owners as above.
+    Tree { branches: Branches, shared: Option<(BucketPlan, Owners)> },
 }
 
 impl Trainer {
@@ -117,22 +64,20 @@ impl Trainer {
     pub fn new(options: TrainerOptions, group: Option<ProcessGroup>) -> Result<Self, EngineError> {
         options.check()?;
         let params = parameters(&options.model, options.vocab)?;
-        let buffers = FlatBuffers::zeros(FlatLayout::of(&params), options.device)?;
+        let layout = FlatLayout::of(&params);
+        let group = group.filter(|g| g.world_size() > 1).map(Arc::new);
+        let (rank, world) = group.as_ref().map_or((0, 1), |g| (g.rank() as u32, g.world_size() as u32));
+        let own = if options.zero { layout.slice(rank, world) } else { 0..layout.len() };
+        let buffers = FlatBuffers::zeros(layout, own, options.device)?;
         let leaves = buffers.leaves()?;
         let mut in_order: Vec<Tensor> = leaves.iter().rev().map(Tensor::shallow_clone).collect();
         initialise(&params, &mut in_order, options.seed, options.model.init_std);
         let model = Model::assemble(&options.model, options.vocab, &in_order)?;
         let head_entry = if options.model.tied { leaves.len() - 1 } else { 0 };
-        let group = group.filter(|g| g.world_size() > 1).map(Arc::new);
-        let reducer = match &group {
-            None => None,
-            Some(group) => {
-                let plan = BucketPlan::new(&buffers.layout, options.bucket_bytes);
-                group.agree("the train options", print(format!("{options:?} {plan:?}").as_bytes()), options.timeout)?;
-                Some(Reducer::new(group, &buffers, &leaves, plan, options.timeout)?)
-            }
-        };
-        let trainer = Self { options, params, buffers, model, head_entry, group, reducer, step: 0 };
+        let segments = Segments::new(&buffers.layout, model.depth());
+        let exchange = exchange(&options, group.as_ref(), &buffers, &leaves)?;
+        let gather = Gather::default();
+        let trainer = Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, step: 0 };
         trainer.agree_on_state()?;
         Ok(trainer)
     }
@@ -140,44 +85,59 @@ impl Trainer {
     /// Makes one update from this rank's sequences, each of `sequence_length + 1` tokens. `control` is this rank's word to all.
     ///
     /// # Errors
-    /// [`EngineError::NotFinite`] on every rank, before the update. Any other error may be this rank's alone: it must then end.
+    /// As [`Trainer::step_on`].
     pub fn step(&mut self, sequences: &[&[u32]], control: u32) -> Result<StepStats, EngineError> {
+        self.step_on(Batch::Next(sequences), control)
+    }
+
+    /// Makes one update from this rank's share of the batch.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFinite`] on every rank, before the update. Any other error may be this rank's alone: it must then end.
+    pub fn step_on(&mut self, batch: Batch<'_>, control: u32) -> Result<StepStats, EngineError> {
         let mut watch = Stopwatch(Instant::now());
         let mut phases = PhaseSeconds::default();
-        let batch = self.fetch(sequences)?;
+        let micros = batch.cut(&self.options)?;
+        let counted = self.counted(&batch)?;
         phases.data += watch.lap();
 
         self.buffers.zero_gradients();
-        let tokens = u64::from(self.options.global_batch) * u64::from(self.options.sequence_length);
-        let mut own = Agreed { loss: 0.0, sequences: sequences.len() as u64, control };
+        let mut losses = Vec::with_capacity(micros.len());
         let mut agreement = None;
-        for (i, micro) in batch.iter().enumerate() {
-            let hidden_nd = self.model.hidden(&micro.inputs_bt).flatten(0, 1);
+        for (i, micro) in micros.iter().enumerate() {
+            let pass = self.pass(micro);
+            let forward = self.forward(micro, &pass)?;
             phases.forward += watch.lap();
             let head_grad = &self.buffers.grad_views[self.head_entry];
-            let head = head::loss_and_gradients(&hidden_nd.detach(), &micro.targets_n, self.model.head(), head_grad, 1.0 / tokens as f64)?;
-            own.loss += head.loss;
-            if i + 1 == batch.len() {
-                agreement = Some(agree::start(self.group.as_deref(), own)?);
+            let head = head::loss_and_gradients(&forward.hidden_nd, micro, self.model.head(), head_grad, 1.0 / counted as f64)?;
+            losses.push(head.loss);
+            if i + 1 == micros.len() {
+                let own = Agreed { loss: losses.iter().sum(), sequences: batch.rows() as u64, control };
+                agreement = Some(agree::start(self.group.as_deref(), own, self.options.device)?);
                 self.begin_reduction()?;
             }
-            (hidden_nd * head.hidden_grad_nd).f_sum(Kind::Float)?.f_backward()?;
+            forward.backward(&self.model, &pass, &head.hidden_grad_nd)?;
+            self.keep_leaf()?;
             phases.backward += watch.lap();
         }
 
-        let agreed = match agreement {
+        let mut agreed = match agreement {
             Some(pending) => pending.finish(self.options.timeout)?,
-            None => own,
+            None => return Err(EngineError::Batch("there are no micro-batches".into())),
         };
-        self.reducer.as_ref().map_or(Ok(()), Reducer::finish)?;
+        self.finish_reduction()?;
+        if let Exchange::Tree { .. } = self.exchange {
+            agreed.loss = self.tree_loss(&losses)?;
+        }
+        let grad_norm = self.grad_norm()?;
         phases.communication += watch.lap();
 
         self.check_agreement(agreed)?;
-        let grad_norm = self.clip()?;
-        let lr = self.update()?;
+        let lr = self.update(grad_norm)?;
+        self.share_weights()?;
         phases.update += watch.lap();
         self.step += 1;
-        Ok(StepStats { step: self.step - 1, loss: agreed.loss, grad_norm, lr, tokens, control: agreed.control, phases })
+        Ok(StepStats { step: self.step - 1, loss: agreed.loss, grad_norm, lr, tokens: counted, control: agreed.control, phases })
     }
 
     /// Updates that the weights have seen; also the number of the next step.
@@ -193,57 +153,92 @@ impl Trainer {
         &self.buffers.layout
     }
 
-    /// Replaces the weights; moments and step begin anew. For a stage that starts from another's weights or from a Hugging Face
-    /// folder. With a group, all ranks must come here together.
-    pub fn load_weights_only(&mut self, source: &mut dyn TensorSource) -> Result<(), EngineError> {
-        for param in &self.params {
-            let values = source.read(&param.name, &param.shape)?;
-            let entry = self.buffers.layout.entry(&param.name).ok_or_else(|| EngineError::tensor(&param.name, "not in the layout"))?;
-            let values = Tensor::f_from_slice(&values)?.f_view(crate::models::dims(&param.shape).as_slice())?;
-            view(&self.buffers.params, entry)?.f_copy_(&values)?;
-        }
-        let _ = (self.buffers.exp_avg.f_zero_()?, self.buffers.exp_avg_sq.f_zero_()?);
-        self.step = 0;
-        self.agree_on_state()
-    }
-
-    /// SHA-256 over step, weights and moments: equal for two trainers that will go on with the same bits.
-    pub fn state_digest(&self) -> Result<Digest, EngineError> {
-        let all = self.slice(0, 1)?;
-        let step = self.step.to_le_bytes();
-        Ok(Digest::of_parts([&step[..], all.params(), all.exp_avg(), all.exp_avg_sq()]))
-    }
-
-    /// Proves that all ranks hold the same state; other processors may draw other initial bits.
-    pub(crate) fn agree_on_state(&self) -> Result<(), EngineError> {
-        let Some(group) = &self.group else { return Ok(()) };
-        let digest = self.state_digest()?;
-        Ok(group.agree("the weights, moments and step", print(digest.as_bytes()), self.options.timeout)?)
-    }
-
-    fn fetch(&self, sequences: &[&[u32]]) -> Result<Vec<MicroBatch>, EngineError> {
-        let length = self.options.sequence_length as usize;
-        if sequences.is_empty() {
-            return Err(EngineError::Batch("this rank has no sequences: use at most as many ranks as global_batch".into()));
-        }
-        if let Some((i, row)) = sequences.iter().enumerate().find(|(_, row)| row.len() != length + 1) {
-            return Err(EngineError::Batch(format!("sequence {i} has {} tokens, {} expected", row.len(), length + 1)));
-        }
-        let micro = |rows: &[&[u32]]| {
-            let part = |from: usize| {
-                let rows: Vec<&[u32]> = rows.iter().map(|row| row.get(from..from + length).unwrap_or_default()).collect();
-                ids_tensor(&rows, length, self.options.vocab, self.options.model.max_positions, self.options.device)
-            };
-            Ok(MicroBatch { inputs_bt: part(0)?, targets_n: part(1)?.flatten(0, 1) })
+    fn pass(&self, micro: &MicroBatch) -> Pass {
+        let kind = match self.options.compute.precision {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
         };
-        sequences.chunks(self.options.micro_batch as usize).map(micro).collect()
+        Pass { kind, mask: micro.mask.as_ref().map(Tensor::shallow_clone) }
+    }
+
+    fn forward(&mut self, micro: &MicroBatch, pass: &Pass) -> Result<passes::Forward, EngineError> {
+        let Self { options, model, segments, gather, .. } = self;
+        let timeout = options.timeout;
+        gather.wait(segments.embed(), timeout)?;
+        let recomputed = options.compute.recompute.layers(options.model.layers) as usize;
+        passes::forward(model, &micro.inputs_bt, pass, recomputed, |layer| gather.wait(layer.map_or(0, |i| segments.layer(i)), timeout))
+    }
+
+    /// Targets that count, over all ranks.
+    fn counted(&self, batch: &Batch<'_>) -> Result<u64, EngineError> {
+        let options = &self.options;
+        let counted = match (batch, &self.group) {
+            // Every position counts, and the agreement proves that the shares make up the batch.
+            (Batch::Next(_), _) => u64::from(options.global_batch) * u64::from(options.sequence_length),
+            (Batch::Masked(_), None) => batch.counted(options.sequence_length),
+            (Batch::Masked(_), Some(group)) => {
+                let mut count = Tensor::f_from_slice(&[batch.counted(options.sequence_length) as i64])?.f_to_device(options.device)?;
+                group.all_reduce_sum(&mut count)?.wait(options.timeout)?;
+                count.f_int64_value(&[0])?.max(0) as u64
+            }
+        };
+        if counted == 0 {
+            return Err(EngineError::Batch("no target of the whole batch counts: raise the masking probability or the batch".into()));
+        }
+        Ok(counted)
     }
 
     fn begin_reduction(&self) -> Result<(), EngineError> {
-        let Some(reducer) = &self.reducer else { return Ok(()) };
+        let Exchange::Overlapped { reducer, .. } = &self.exchange else { return Ok(()) };
         reducer.begin();
         // An untied head is not part of what backward goes through; its gradient is complete already.
         if self.options.model.tied { Ok(()) } else { reducer.ready(self.head_entry) }
+    }
+
+    /// In a tree each micro-batch is a leaf of its own.
+    fn keep_leaf(&mut self) -> Result<(), EngineError> {
+        if let Exchange::Tree { branches, .. } = &mut self.exchange {
+            branches.add(&self.buffers.grads)?;
+            self.buffers.zero_gradients();
+        }
+        Ok(())
+    }
+
+    fn finish_reduction(&mut self) -> Result<(), EngineError> {
+        match &mut self.exchange {
+            Exchange::Alone => Ok(()),
+            Exchange::Overlapped { reducer, .. } => reducer.finish(),
+            Exchange::Tree { branches, .. } => {
+                branches.finish(&mut self.buffers.grads)?;
+                match &self.group {
+                    Some(group) => tree::across(group, &mut self.buffers.grads, self.options.timeout),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The sum of all ranks' losses in the tree's order.
+    fn tree_loss(&self, own: &[f64]) -> Result<f64, EngineError> {
+        let Some(group) = &self.group else { return Ok(tree::sum(own)) };
+        let mine = Tensor::f_from_slice(own)?.f_to_device(self.options.device)?;
+        let mut all = Tensor::f_zeros([(own.len() * group.world_size()) as i64], (Kind::Double, self.options.device))?;
+        group.all_gather_into(&mut all, &mine)?.wait(self.options.timeout)?;
+        Ok(tree::sum(&Vec::<f64>::try_from(&all)?))
+    }
+
+    /// Sends what this rank updated, if ranks own parts.
+    fn share_weights(&mut self) -> Result<(), EngineError> {
+        let (Exchange::Overlapped { shared, .. } | Exchange::Tree { shared, .. }) = &self.exchange else { return Ok(()) };
+        match (&self.group, shared) {
+            (Some(group), Some((plan, owners))) => self.gather.start(group, &self.buffers.params, plan, owners),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns when this rank has every rank's updates of the last step. Before the end of training, and before weights are read.
+    pub fn settle(&mut self) -> Result<(), EngineError> {
+        self.gather.wait(0, self.options.timeout)
     }
 
     fn check_agreement(&self, agreed: Agreed) -> Result<(), EngineError> {
@@ -254,40 +249,34 @@ impl Trainer {
         self.finite("loss", agreed.loss).map(drop)
     }
 
-    /// Scales the gradient down to the wanted norm; returns the norm before. All ranks hold the same gradient, so the same norm.
-    fn clip(&mut self) -> Result<f64, EngineError> {
-        let norms: Vec<Tensor> = self.buffers.grad_views.iter().map(Tensor::f_norm).collect::<Result<_, _>>()?;
-        let norm = self.finite("gradient norm", Tensor::f_stack(&norms, 0)?.f_norm()?.f_double_value(&[])?)?;
-        let clip = self.options.optimizer.clip;
-        if clip > 0.0 && clip < norm + 1e-6 {
-            let _ = self.buffers.grads.g_mul_scalar_(clip / (norm + 1e-6));
-        }
-        Ok(norm)
-    }
-
-    fn update(&mut self) -> Result<f64, EngineError> {
-        let OptimizerSpec { lr, beta1, beta2, eps, weight_decay, .. } = self.options.optimizer;
-        let lr = lr * self.options.schedule.factor(self.step, self.options.total_steps);
-        let hyper = AdamW { lr, beta1, beta2, eps, weight_decay };
-        let FlatBuffers { params, grads, exp_avg, exp_avg_sq, .. } = &self.buffers;
-        let one = std::slice::from_ref;
-        fused_adamw_step(one(params), one(grads), one(exp_avg), one(exp_avg_sq), self.step as i64 + 1, hyper)?;
-        Ok(lr)
-    }
-
     fn finite(&self, what: &'static str, value: f64) -> Result<f64, EngineError> {
         if value.is_finite() { Ok(value) } else { Err(EngineError::NotFinite { step: self.step, what, value }) }
     }
 }
 
-impl TensorSource for Trainer {
-    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let entry = self.buffers.layout.entry(name).filter(|e| e.shape == shape);
-        let entry = entry.ok_or_else(|| EngineError::tensor(name, format!("the trainer has none of shape {shape:?}")))?;
-        let mut values = vec![0.0; entry.len];
-        view(&self.buffers.params, entry)?.f_detach()?.f_to_device(Device::Cpu)?.f_copy_data(&mut values, entry.len)?;
-        Ok(values)
+fn exchange(
+    options: &TrainerOptions,
+    group: Option<&Arc<ProcessGroup>>,
+    buffers: &FlatBuffers,
+    leaves: &[Tensor],
+) -> Result<Exchange, EngineError> {
+    let elastic = options.determinism == Determinism::Elastic;
+    let Some(group) = group else {
+        return Ok(if elastic { Exchange::Tree { branches: Branches::default(), shared: None } } else { Exchange::Alone });
+    };
+    let plan = BucketPlan::new(&buffers.layout, options.bucket_bytes);
+    group.agree("the train options", print(format!("{options:?} {plan:?}").as_bytes()), options.timeout)?;
+    let owners = || Owners::new(&buffers.layout, group.world_size() as u32);
+    let shared = options.zero.then(|| (plan.clone(), owners()));
+    if elastic {
+        if !group.world_size().is_power_of_two() {
+            return Err(EngineError::Model(vec![format!("{} ranks, an elastic run needs a power of two", group.world_size())]));
+        }
+        return Ok(Exchange::Tree { branches: Branches::default(), shared });
     }
+    let destination = if options.zero { Destination::Owner(owners()) } else { Destination::All };
+    let reducer = Reducer::new(group, buffers, leaves, plan, destination, options.compute.reduce, options.timeout)?;
+    Ok(Exchange::Overlapped { reducer, shared })
 }
 
 /// Measures for reports only; no result depends on it.
@@ -302,6 +291,7 @@ impl Stopwatch {
     }
 }
 
+/// Eight bytes that tell one text from another.
 fn print(bytes: &[u8]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *Digest::of(bytes).as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accumulation;
+mod elastic;
 mod folders;
 mod losses;
+mod modes;
 mod ranks;
 mod resume;
 mod scoring;

@@ -1,8 +1,9 @@
 //! Gangs of real processes: a test starts this test binary again, once per rank.
 
-use crate::support::{options, rows, share};
-use osler_core::spec::ModelSpec;
-use osler_engine::step::Trainer;
+use crate::support::{mask_row, options, rows, share, weights};
+use osler_core::spec::{ComputeSpec, Determinism, ModelSpec};
+use osler_engine::reduce::BUCKET_BYTES;
+use osler_engine::step::{Batch, MaskedRow, Trainer};
 use osler_torch_dist::{GroupOptions, ProcessGroup, Store};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -30,14 +31,44 @@ pub struct Job {
     pub control: Vec<u32>,
     /// This rank spoils its weights before its steps.
     pub poison: Option<u32>,
+    pub compute: ComputeSpec,
+    pub determinism: Determinism,
+    pub zero: bool,
+    /// Every other target of rank 0 and every third of the others counts.
+    pub masked: bool,
+}
+
+impl Job {
+    /// Three steps of `model` from scratch in the peers' way.
+    pub fn new(model: ModelSpec, ranks: u32) -> Self {
+        Self {
+            model,
+            lr: 3e-4,
+            ranks,
+            global_batch: 2 * ranks,
+            micro_batch: 2,
+            bucket_bytes: BUCKET_BYTES,
+            load: vec![],
+            steps: 3,
+            save: None,
+            control: vec![],
+            poison: None,
+            compute: ComputeSpec::default(),
+            determinism: Determinism::Fast,
+            zero: true,
+            masked: false,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub losses: Vec<f64>,
     pub controls: Vec<u32>,
-    /// Of weights, moments and step.
+    /// Of step, weights, and the moments that the rank holds.
     pub digest: String,
+    /// Of the weights, which all ranks share.
+    pub weights: String,
     pub error: Option<String>,
 }
 
@@ -83,10 +114,11 @@ fn one_rank_of_a_gang() {
     let group = ProcessGroup::gloo(&store, GroupOptions::new(rank as usize, job.ranks as usize, 1, LIMIT)).unwrap();
     let mut options = options(job.model.clone(), job.global_batch, job.micro_batch, job.lr);
     options.bucket_bytes = job.bucket_bytes;
+    (options.compute, options.determinism, options.zero) = (job.compute, job.determinism, job.zero);
     if job.poison == Some(rank) {
         options.seed += 1;
     }
-    let mut outcome = Outcome { losses: vec![], controls: vec![], digest: String::new(), error: None };
+    let mut outcome = Outcome { losses: vec![], controls: vec![], digest: String::new(), weights: String::new(), error: None };
     if let Err(error) = go(&job, rank, options, group, &mut outcome) {
         outcome.error = Some(error.to_string());
     }
@@ -107,7 +139,15 @@ fn go(
     let control = job.control.get(rank as usize).copied().unwrap_or_default();
     for _ in 0..job.steps {
         let share = share(trainer.steps_done(), job.global_batch.into(), rank.into(), job.ranks.into());
-        let stats = trainer.step(&rows(&share), control)?;
+        let masked: Vec<MaskedRow>;
+        let rows = rows(&share);
+        let batch = if job.masked {
+            masked = share.iter().map(|row| mask_row(row, if rank == 0 { 2 } else { 3 })).collect();
+            Batch::Masked(&masked)
+        } else {
+            Batch::Next(&rows)
+        };
+        let stats = trainer.step_on(batch, control)?;
         outcome.losses.push(stats.loss);
         outcome.controls.push(stats.control);
     }
@@ -115,5 +155,6 @@ fn go(
         trainer.save_slice(&folder.join(format!("slice-{rank}")), rank, job.ranks)?;
     }
     outcome.digest = trainer.state_digest()?.to_string();
+    outcome.weights = weights(&mut trainer);
     Ok(())
 }

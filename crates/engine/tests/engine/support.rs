@@ -1,10 +1,12 @@
 //! Small models, the peers' token stream, and shared data when there is some.
 
+use osler_core::digest::Digest;
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
+use osler_engine::safefile::f32_bytes;
 use osler_engine::source::TensorSource;
-use osler_engine::step::{Trainer, TrainerOptions};
+use osler_engine::step::{IGNORED, MaskedRow, Trainer, TrainerOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,6 +99,19 @@ pub fn share(step: u64, batch: u64, rank: u64, ranks: u64) -> Vec<Vec<u32>> {
 
 pub fn rows(share: &[Vec<u32>]) -> Vec<&[u32]> {
     share.iter().map(Vec::as_slice).collect()
+}
+
+/// A row whose targets count at every `every`th position only.
+pub fn mask_row(row: &[u32], every: usize) -> MaskedRow {
+    let target = |(at, id): (usize, &u32)| if at % every == 0 { i64::from(*id) } else { IGNORED };
+    MaskedRow { inputs: row[..row.len() - 1].to_vec(), targets: row[1..].iter().enumerate().map(target).collect() }
+}
+
+/// The digest of a trainer's weights.
+pub fn weights(trainer: &mut Trainer) -> String {
+    let entries = trainer.layout().entries().to_vec();
+    let bytes: Vec<_> = entries.iter().map(|e| f32_bytes(&trainer.read(&e.name, &e.shape).unwrap())).collect();
+    Digest::of_parts(bytes.iter().map(Vec::as_slice)).to_string()
 }
 
 /// Runs `steps` from where the trainer stands; returns the losses.

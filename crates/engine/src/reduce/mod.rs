@@ -4,47 +4,26 @@
 //! sent as soon as all buckets before it were, so that every rank sends the same sizes in the same order whatever its
 //! backward did first. Nothing is sent before [`Reducer::begin`]: earlier micro-batches only accumulate.
 
+mod plan;
+pub(crate) mod tree;
+
+pub(crate) use plan::Owners;
+pub use plan::{BUCKET_BYTES, BucketPlan};
+
 use crate::EngineError;
-use crate::flat::{FlatBuffers, FlatLayout};
+use crate::flat::FlatBuffers;
+use osler_core::spec::Precision;
 use osler_torch_dist::{DistError, GradHook, ProcessGroup, Work};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-/// Bytes from which on a bucket is closed. Large enough to use the network, small enough to begin early.
-pub const BUCKET_BYTES: usize = 4 << 20;
-
-/// Which parameters travel together. Pure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketPlan {
-    buckets: Vec<Bucket>,
-    /// Bucket of each entry of the layout.
-    of_entry: Vec<usize>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bucket {
-    values: Range<usize>,
-    entries: usize,
-}
-
-impl BucketPlan {
-    pub fn new(layout: &FlatLayout, bucket_bytes: usize) -> Self {
-        let (mut buckets, mut of_entry) = (Vec::<Bucket>::new(), vec![]);
-        let ends = layout.entries().iter().skip(1).map(|e| e.offset).chain([layout.len()]);
-        for (entry, end) in layout.entries().iter().zip(ends) {
-            match buckets.last_mut() {
-                Some(last) if last.values.len() * 4 < bucket_bytes => {
-                    last.values.end = end;
-                    last.entries += 1;
-                }
-                _ => buckets.push(Bucket { values: entry.offset..end, entries: 1 }),
-            }
-            of_entry.push(buckets.len() - 1);
-        }
-        Self { buckets, of_entry }
-    }
+/// Where the sum of a value is wanted.
+pub(crate) enum Destination {
+    /// On every rank.
+    All,
+    /// On the rank that owns the value; what others hold there afterwards is not defined.
+    Owner(Owners),
 }
 
 pub(crate) struct Reducer {
@@ -56,6 +35,9 @@ pub(crate) struct Reducer {
 /// What hooks and step both touch. Hooks run on the thread that calls backward; the lock is never contended.
 struct Shared {
     plan: BucketPlan,
+    destination: Destination,
+    /// What gradients travel in.
+    precision: Precision,
     group: Arc<ProcessGroup>,
     grads: Tensor,
     armed: bool,
@@ -63,7 +45,13 @@ struct Shared {
     missing: Vec<usize>,
     /// The first bucket that was not sent.
     next: usize,
-    works: Vec<Work>,
+    sent: Vec<Sent>,
+}
+
+/// A sum under way. With another precision than the gradient's, `travelled` is copied into the gradient at the end.
+struct Sent {
+    work: Work,
+    travelled: Option<(Tensor, Tensor)>,
 }
 
 impl Reducer {
@@ -73,16 +61,20 @@ impl Reducer {
         buffers: &FlatBuffers,
         leaves: &[Tensor],
         plan: BucketPlan,
+        destination: Destination,
+        precision: Precision,
         timeout: Duration,
     ) -> Result<Self, EngineError> {
         let shared = Shared {
             plan,
+            destination,
+            precision,
             group: Arc::clone(group),
             grads: buffers.grads.shallow_clone(),
             armed: false,
             missing: vec![],
             next: 0,
-            works: vec![],
+            sent: vec![],
         };
         let shared = Arc::new(Mutex::new(shared));
         let hook = |(entry, leaf): (usize, &Tensor)| {
@@ -98,7 +90,7 @@ impl Reducer {
         let mut shared = lock(&self.shared);
         shared.missing = shared.plan.buckets.iter().map(|b| b.entries).collect();
         (shared.armed, shared.next) = (true, 0);
-        shared.works.clear();
+        shared.sent.clear();
     }
 
     /// For gradients that autograd does not see: entry `entry` of the layout is final.
@@ -108,15 +100,20 @@ impl Reducer {
 
     /// Waits until every bucket is summed.
     pub fn finish(&self) -> Result<(), EngineError> {
-        let (works, unsent) = {
+        let (sent, unsent) = {
             let mut shared = lock(&self.shared);
             shared.armed = false;
-            (std::mem::take(&mut shared.works), shared.plan.buckets.len() - shared.next)
+            (std::mem::take(&mut shared.sent), shared.plan.buckets.len() - shared.next)
         };
         if unsent > 0 {
             return Err(EngineError::Disagreement(format!("{unsent} gradient buckets were never filled by backward")));
         }
-        works.into_iter().try_for_each(|work| work.wait(self.timeout))?;
+        for Sent { work, travelled } in sent {
+            work.wait(self.timeout)?;
+            if let Some((from, mut to)) = travelled {
+                to.f_copy_(&from)?;
+            }
+        }
         Ok(())
     }
 }
@@ -130,10 +127,31 @@ impl Shared {
             *missing = missing.saturating_sub(1);
         }
         while self.missing.get(self.next) == Some(&0) {
-            let Some(bucket) = self.plan.buckets.get(self.next) else { break };
-            let mut values = self.grads.narrow(0, bucket.values.start as i64, bucket.values.len() as i64);
-            self.works.push(self.group.all_reduce_sum(&mut values)?);
+            self.send(self.next)?;
             self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, bucket: usize) -> Result<(), DistError> {
+        let Some(bucket) = self.plan.buckets.get(bucket) else { return Ok(()) };
+        let pieces = match &self.destination {
+            Destination::All => vec![(bucket.values.clone(), None)],
+            Destination::Owner(owners) => owners.pieces(&bucket.values).into_iter().map(|(part, owner)| (part, Some(owner))).collect(),
+        };
+        for (part, owner) in pieces {
+            let values = self.grads.narrow(0, part.start as i64, part.len() as i64);
+            let mut travelling = match self.precision {
+                Precision::Fp32 => values.shallow_clone(),
+                Precision::Bf16 => values.to_kind(Kind::BFloat16),
+            };
+            let work = match owner {
+                None => self.group.all_reduce_sum(&mut travelling)?,
+                Some(owner) => self.group.reduce_sum(&mut travelling, owner)?,
+            };
+            let mine = owner.is_none_or(|owner| owner == self.group.rank());
+            let travelled = (self.precision != Precision::Fp32 && mine).then_some((travelling, values));
+            self.sent.push(Sent { work, travelled });
         }
         Ok(())
     }
@@ -141,25 +159,4 @@ impl Shared {
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::params::{Begin, Param};
-
-    fn plan(sizes: &[usize], bytes: usize) -> BucketPlan {
-        let param = |(i, n): (usize, &usize)| Param { name: format!("p{i}"), shape: vec![*n], begin: Begin::Normal };
-        BucketPlan::new(&FlatLayout::of(&sizes.iter().enumerate().map(param).collect::<Vec<_>>()), bytes)
-    }
-
-    #[test]
-    fn buckets_cover_the_gradient_once_and_close_at_the_given_size() {
-        let ranges = |plan: &BucketPlan| plan.buckets.iter().map(|b| (b.values.clone(), b.entries)).collect::<Vec<_>>();
-        assert_eq!(ranges(&plan(&[16, 16, 16, 16], 128)), [(0..32, 2), (32..64, 2)]);
-        assert_eq!(ranges(&plan(&[16, 160, 16], 128)), [(0..176, 2), (176..192, 1)]);
-        assert_eq!(ranges(&plan(&[3, 5], 0)), [(0..16, 1), (16..32, 1)]);
-        assert_eq!(ranges(&plan(&[3, 5], usize::MAX)), [(0..32, 2)]);
-        assert_eq!(plan(&[16, 16, 16, 16], 128).of_entry, [0, 0, 1, 1]);
-    }
 }
