@@ -15,7 +15,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Of the coordinator of a local store, unless told otherwise.
+    /// In the folder that belongs to a store on this machine, unless told otherwise.
     pub fn default_path(store_root: &Path) -> PathBuf {
         store_root.join("coordinator/endpoint.json")
     }

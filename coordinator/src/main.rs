@@ -8,11 +8,12 @@ use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::owner::Owner;
 use osler_coordinator::service::serve;
+use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
-use osler_runtime::clock::SystemClock;
+use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::net::require_loopback;
-use osler_runtime::store::Store;
+use osler_runtime::store::{Store, local_folder};
 use osler_runtime::{shutdown, telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use tokio::net::TcpListener;
 #[derive(Debug, Parser)]
 #[command(name = "osler-coordinator", version)]
 struct Options {
-    /// The runs' store: a folder, or file:///folder.
+    /// The runs' store: a folder, or s3://BUCKET/PREFIX.
     #[arg(long)]
     store: String,
     /// Loopback only; port 0 takes a free one.
@@ -33,7 +34,8 @@ struct Options {
     /// The shared secret; made if it is not there [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Where to write address, pid and token file once it listens [default: STORE/coordinator/endpoint.json].
+    /// Where to write address, pid and token file once it listens [default: coordinator/endpoint.json in the
+    /// store's folder, for s3 in one of ~/.local/state/osler].
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
 }
@@ -65,7 +67,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let token_file = options.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let token = Token::load_or_create(&token_file)?;
     let store = Store::open(&options.store)?;
-    let endpoint_file = options.endpoint_file.unwrap_or_else(|| Endpoint::default_path(store.local_root()));
+    let endpoint_file = match options.endpoint_file {
+        Some(file) => file,
+        None => Endpoint::default_path(&local_folder(&options.store)?),
+    };
+    store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
     let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let token_file = std::path::absolute(&token_file)?;

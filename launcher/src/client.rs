@@ -10,7 +10,7 @@ use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::{MAX_MESSAGE_BYTES, v1};
 use osler_runtime::auth::{Token, WithToken};
-use osler_runtime::store::Store;
+use osler_runtime::store::{Store, local_folder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,8 +26,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// Where runs are looked for.
 #[derive(Debug, Clone, Args)]
 pub struct Access {
-    /// The runs' store; its coordinator is found through it.
-    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "DIR")]
+    /// The runs' store, a folder or s3://BUCKET/PREFIX; its coordinator is found through it.
+    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
     pub store: String,
     /// A coordinator's address, HOST:PORT, if not found through the store.
     #[arg(long, env = "OSLER_COORDINATOR", requires = "token_file", value_name = "ADDR")]
@@ -57,19 +57,19 @@ impl Endpoint {
 }
 
 impl Access {
-    pub fn local(store: &Path) -> Self {
-        Self { store: store.display().to_string(), coordinator: None, token_file: None }
+    pub fn local(store: &str) -> Self {
+        Self { store: store.to_owned(), coordinator: None, token_file: None }
     }
 
-    /// The store's folder, whether it exists or not.
-    pub fn folder(&self) -> &Path {
-        Path::new(self.store.strip_prefix("file://").unwrap_or(&self.store))
+    /// The store's folder on this machine, whether it exists or not.
+    pub fn folder(&self) -> Outcome<PathBuf> {
+        Ok(local_folder(&self.store)?)
     }
 
     /// Opens the store, which must be there: looking does not make one.
     pub fn open_store(&self) -> Outcome<Store> {
         if !self.store.contains("://") || self.store.starts_with("file://") {
-            let folder = self.folder();
+            let folder = self.folder()?;
             if !folder.is_dir() {
                 return Err(usage(format!(
                     "no store at {}: give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`",
@@ -89,7 +89,7 @@ impl Access {
                 Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator and whether it runs"))),
             };
         }
-        let Some(endpoint) = Endpoint::read(self.folder()) else { return Ok(None) };
+        let Some(endpoint) = Endpoint::read(&self.folder()?) else { return Ok(None) };
         let Ok(token) = Token::load(&endpoint.token_file) else { return Ok(None) };
         // The file of a coordinator that was killed stays; its port may have gone to somebody else.
         let Ok(mut found) = Coordinator::connect(&endpoint.address, &token).await else { return Ok(None) };
@@ -103,7 +103,7 @@ impl Access {
             Some(found) => Ok(found),
             None => Err(failed(format!(
                 "no coordinator is running on {}: start one with `osler up RUN.toml --store {0}` or osler-coordinator, or name one with --coordinator",
-                self.folder().display()
+                self.store
             ))),
         }
     }

@@ -12,17 +12,7 @@ use std::collections::BTreeSet;
 
 /// The names of the runs of a store, sorted.
 pub async fn names(store: &Store) -> Outcome<Vec<RunName>> {
-    let runs = store.local_root().join(paths::RUNS);
-    let mut found = BTreeSet::new();
-    let entries = match std::fs::read_dir(&runs) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(e) => return Err(failed(format!("list {}: {e}", runs.display()))),
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        found.extend(name.to_str().and_then(|name| RunName::new(name).ok()));
-    }
+    let found: BTreeSet<RunName> = store.folders(paths::RUNS).await?.into_iter().filter_map(|name| RunName::new(name).ok()).collect();
     let mut named = vec![];
     for name in found {
         if newest(store, &name).await?.is_some() {

@@ -182,7 +182,7 @@ pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failur
 fn start(scratch: PathBuf) -> anyhow::Result<Job> {
     let mut input = BufReader::new(io::stdin());
     let assignment: Assignment = next_line(&mut input).context("read assignment")?.context("no assignment on standard input")?;
-    let store = BlockingStore::open(&assignment.store)?;
+    let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
     let (sender, commands) = channel();
     std::thread::spawn(move || {
         loop {

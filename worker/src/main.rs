@@ -9,6 +9,7 @@ use osler_core::ids::{Incarnation, WorkerName};
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::store::local_folder;
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Endpoint, Options};
 use osler_worker::{harness, jobs};
@@ -38,6 +39,9 @@ struct AgentArgs {
     /// The coordinator's address, HOST:PORT.
     #[arg(long, env = "OSLER_COORDINATOR", conflicts_with = "endpoint_file")]
     coordinator: Option<String>,
+    /// The coordinator's store: its address is found through it.
+    #[arg(long, conflicts_with_all = ["coordinator", "endpoint_file"])]
+    store: Option<String>,
     /// A file in which the coordinator keeps its address; read again after every lost connection.
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
@@ -96,10 +100,11 @@ async fn run_agent(options: Options) -> anyhow::Result<()> {
 }
 
 fn options(args: AgentArgs) -> anyhow::Result<Options> {
-    let endpoint = match (args.coordinator, args.endpoint_file) {
-        (Some(address), _) => Endpoint::Address(address),
-        (None, Some(file)) => Endpoint::File(file),
-        (None, None) => anyhow::bail!("where is the coordinator? give --coordinator HOST:PORT or --endpoint-file PATH"),
+    let endpoint = match (args.coordinator, args.endpoint_file, args.store) {
+        (Some(address), ..) => Endpoint::Address(address),
+        (None, Some(file), _) => Endpoint::File(file),
+        (None, None, Some(store)) => Endpoint::File(local_folder(&store)?.join("coordinator/endpoint.json")),
+        (None, None, None) => anyhow::bail!("where is the coordinator? give --store, --endpoint-file PATH or --coordinator HOST:PORT"),
     };
     let token_file = args.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());

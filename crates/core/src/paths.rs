@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! coordinator/epoch/00000001.json                    created once: who reigns
+//! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
 //! runs/RUN/jobs/train/STAGE/g3/step-00000100/rank-00000.safetensors
@@ -9,7 +10,7 @@
 //! runs/RUN/logs/JOB/g3/rank-00000.log                standard error of a process, kept by its agent
 //! ```
 
-use crate::ids::{Epoch, Generation, RunName, StageName};
+use crate::ids::{Epoch, Generation, Millis, RunName, StageName};
 use crate::job::{JobId, JobKey};
 
 pub const EPOCHS: &str = "coordinator/epoch";
@@ -17,6 +18,11 @@ pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
     format!("{EPOCHS}/{:08}.json", epoch.0)
+}
+
+/// An object that nobody else makes, to see whether a taken name is refused.
+pub fn probe(now: Millis, pid: u32) -> String {
+    format!("coordinator/probe/{}-{pid}", now.0)
 }
 
 pub fn states(run: &RunName) -> String {

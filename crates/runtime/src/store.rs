@@ -1,19 +1,27 @@
-//! The object store of runs: immutable objects under names that `osler_core::paths` makes, local folders first.
+//! The object store of runs: immutable objects under names that `osler_core::paths` makes, in a folder or in an S3 bucket.
 //!
 //! What has been written is durable when a call returns. Readers of an [`ObjectRef`] get verified bytes or an error, never other bytes.
+//! Calls to a remote store are tried again with growing pauses, for a bounded time; large objects travel in parts, in bounded memory.
 
 mod blocking;
+mod folder;
 mod local;
+mod patience;
+mod probe;
+mod remote;
 
 pub use blocking::BlockingStore;
+pub use folder::local_folder;
+pub use patience::Patience;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use osler_core::checkpoint::ObjectRef;
 use osler_core::digest::Digest;
+use remote::Scratch;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +31,15 @@ const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("store {0:?}: only local folders are supported yet (a path, or file:///path)")]
+    #[error("store {0:?}: use a folder, file:///folder or s3://BUCKET/PREFIX; there are no others yet")]
     Unsupported(String),
+    #[error("store: {0}")]
+    Url(&'static str),
+    #[error(
+        "store {store:?} ignores conditional writes: a second If-None-Match put of {path:?} succeeded. Two coordinators could both believe \
+         that they reign; use a store that honours If-None-Match"
+    )]
+    Unconditional { store: String, path: String },
     #[error("{0:?} exists already in the store")]
     AlreadyExists(String),
     #[error("{0:?} is not a usable object name")]
@@ -39,31 +54,72 @@ pub enum StoreError {
     Io { verb: &'static str, path: String, source: io::Error },
     #[error("{verb} {path:?}: {source}")]
     Backend { verb: &'static str, path: String, source: object_store::Error },
+    #[error("{verb} {path:?}: the store failed {tries} times in {seconds:.1} s, last with: {last}")]
+    GaveUp { verb: &'static str, path: String, tries: u32, seconds: f64, last: String },
 }
 
 /// A handle; clones share the connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     url: String,
-    root: PathBuf,
-    objects: Arc<LocalFileSystem>,
+    place: Place,
+    objects: Arc<dyn ObjectStore>,
+    patience: Patience,
+}
+
+/// Where fetched objects lie as files.
+#[derive(Clone)]
+enum Place {
+    /// The store's own folder: an object is a file already.
+    Folder(PathBuf),
+    /// A folder of this process, for copies of a remote store's objects.
+    Scratch(Scratch),
+}
+
+impl fmt::Debug for Store {
+    /// Not the client: it holds credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Opens a store and makes its folder if needed. `url` is a path or `file:///path`.
+    /// Opens a store: `s3://BUCKET/PREFIX`, with credentials and endpoint from the usual `AWS_*` variables, or a folder (a path or
+    /// `file:///path`), which is made if needed.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let path = match url.split_once("://") {
-            Some(("file", path)) => path,
-            Some(_) => return Err(StoreError::Unsupported(url.to_owned())),
-            None => url,
-        };
+        match url.split_once("://") {
+            Some(("file", path)) => Self::open_folder(url, path),
+            Some(("s3", rest)) => Ok(Self::over(&format!("s3://{rest}"), remote::open_s3(rest)?, Patience::default())),
+            Some(_) => Err(StoreError::Unsupported(url.to_owned())),
+            None => Self::open_folder(url, url),
+        }
+    }
+
+    fn open_folder(url: &str, path: &str) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { verb: "open store", path: url.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         let root = std::fs::canonicalize(path).map_err(io)?;
-        let objects = LocalFileSystem::new_with_prefix(&root)
-            .map_err(|source| StoreError::Backend { verb: "open store", path: url.to_owned(), source })?
-            .with_fsync(true);
-        Ok(Self { url: format!("file://{}", root.display()), root, objects: Arc::new(objects) })
+        let objects = local::objects(&root).map_err(|source| StoreError::Backend { verb: "open store", path: url.to_owned(), source })?;
+        let url = format!("file://{}", root.display());
+        Ok(Self { url, place: Place::Folder(root), objects: Arc::new(objects), patience: Patience::none() })
+    }
+
+    /// A store whose objects are not files here. `url` is what other processes pass to [`Self::open`].
+    pub fn over(url: &str, objects: Arc<dyn ObjectStore>, patience: Patience) -> Self {
+        Self { url: url.to_owned(), place: Place::Scratch(Scratch::default()), objects, patience }
+    }
+
+    /// Puts fetched copies into `folder`, which the caller removes; else they are in a temporary folder of this handle and its clones.
+    pub fn fetching_into(mut self, folder: PathBuf) -> Self {
+        if matches!(self.place, Place::Scratch(_)) {
+            self.place = Place::Scratch(Scratch::at(folder));
+        }
+        self
+    }
+
+    /// Whether the store honours conditional writes, on which the rule of one coordinator rests. `name` must be new.
+    pub async fn probe(&self, name: &str) -> Result<(), StoreError> {
+        probe::conditional_writes(self, name).await
     }
 
     /// What another process passes to [`Self::open`].
@@ -71,23 +127,51 @@ impl Store {
         &self.url
     }
 
+    /// As people name it: the folder, or the address.
+    pub fn shown(&self) -> String {
+        self.local_root().map_or_else(|| self.url.clone(), |root| root.display().to_string())
+    }
+
     /// The folder of a local store.
-    pub fn local_root(&self) -> &Path {
-        &self.root
+    pub fn local_root(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(root) => Some(root),
+            Place::Scratch(_) => None,
+        }
     }
 
     /// The object's bytes, None if there is none of that name.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
-        let backend = |source| StoreError::Backend { verb: "read", path: path.to_owned(), source };
-        let found = match self.objects.get(&key(path)?).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(e) => return Err(backend(e)),
-        };
-        if found.meta.size > MAX_DOCUMENT_BYTES {
-            return Err(StoreError::TooLarge { path: path.to_owned(), bytes: found.meta.size });
+        let (objects, key) = (&self.objects, &key(path)?);
+        let read = self.patience.keep("read", path, move || async move {
+            let found = objects.get(key).await?;
+            if found.meta.size > MAX_DOCUMENT_BYTES {
+                return Ok(Err(found.meta.size));
+            }
+            Ok(Ok(found.bytes().await?))
+        });
+        match read.await {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(bytes)) => Err(StoreError::TooLarge { path: path.to_owned(), bytes }),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(e) => Err(e),
         }
-        Ok(Some(found.bytes().await.map_err(backend)?))
+    }
+
+    /// Bytes `range` of an object; fewer if it ends before. Not verified: for looking, never for data.
+    pub async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
+        let (objects, key, range) = (&self.objects, &key(path)?, &range);
+        self.patience.keep("read", path, move || objects.get_range(key, range.clone())).await
+    }
+
+    /// The size of an object, None if there is none of that name.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        let (objects, key) = (&self.objects, &key(path)?);
+        match self.patience.keep("look at", path, move || async move { Ok(objects.head(key).await?.size) }).await {
+            Ok(size) => Ok(Some(size)),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The bytes of a recorded object, verified.
@@ -97,21 +181,19 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Creates an object; [`StoreError::AlreadyExists`] if the name is taken, whoever took it.
+    /// Creates an object; [`StoreError::AlreadyExists`] if the name is taken, whoever took it, an earlier try of ours included.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&key(path)?, bytes.into(), options).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(StoreError::AlreadyExists(path.to_owned())),
-            Err(source) => Err(StoreError::Backend { verb: "create", path: path.to_owned(), source }),
-        }
+        let (objects, key, bytes) = (&self.objects, &key(path)?, &bytes);
+        let options = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let create = move || objects.put_opts(key, bytes.clone().into(), options());
+        self.patience.keep("create", path, create).await.map(drop)
     }
 
     /// Writes an object whole, also over an older one of that name.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<ObjectRef, StoreError> {
         let object = ObjectRef { path: path.to_owned(), bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
-        let written = self.objects.put(&key(path)?, bytes.into()).await;
-        written.map_err(|source| StoreError::Backend { verb: "write", path: path.to_owned(), source })?;
+        let (objects, key, bytes) = (&self.objects, &key(path)?, &bytes);
+        self.patience.keep("write", path, move || objects.put(key, bytes.clone().into())).await?;
         Ok(object)
     }
 
@@ -126,13 +208,20 @@ impl Store {
     }
 
     async fn adopt(&self, file: &Path, path: &str, known: Option<(u64, Digest)>) -> Result<ObjectRef, StoreError> {
-        let (file, to, path) = (file.to_owned(), self.root.join(key(path)?.as_ref()), path.to_owned());
+        let key = key(path)?;
+        let Place::Folder(root) = &self.place else { return remote::upload(self, file, &key, known).await };
+        let (file, to, path) = (file.to_owned(), root.join(key.as_ref()), path.to_owned());
         blocking_io("store", path.clone(), move || local::adopt(&file, &to, path, known)).await
     }
 
     /// A local file with the object's verified bytes. Read-only: it may be the object itself.
     pub async fn fetch(&self, object: &ObjectRef) -> Result<PathBuf, StoreError> {
-        let file = self.root.join(key(&object.path)?.as_ref());
+        let key = key(&object.path)?;
+        let root = match &self.place {
+            Place::Folder(root) => root,
+            Place::Scratch(scratch) => return remote::download(self, scratch, object, &key).await,
+        };
+        let file = root.join(key.as_ref());
         let (for_digest, path) = (file.clone(), object.path.clone());
         if !file.is_file() {
             return Err(StoreError::Missing { path });
@@ -144,17 +233,29 @@ impl Store {
 
     /// Names below a prefix, sorted.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let found = self.objects.list(Some(&key(prefix)?)).map_ok(|m| m.location.to_string()).try_collect::<Vec<_>>().await;
-        let mut names = found.map_err(|source| StoreError::Backend { verb: "list", path: prefix.to_owned(), source })?;
+        let (objects, key) = (&self.objects, &key(prefix)?);
+        let list = move || objects.list(Some(key)).map_ok(|m| m.location.to_string()).try_collect::<Vec<_>>();
+        let mut names = self.patience.keep("list", prefix, list).await?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The names of what lies directly below a prefix and has objects below it, sorted: the runs of a store, without their objects.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (objects, key) = (&self.objects, &key(prefix)?);
+        let list = move || async move { Ok(objects.list_with_delimiter(Some(key)).await?.common_prefixes) };
+        let found = self.patience.keep("list", prefix, list).await?;
+        let mut names: Vec<String> = found.iter().filter_map(|p| Some(p.as_ref().rsplit('/').next()?.to_owned())).collect();
         names.sort();
         Ok(names)
     }
 
     /// Deletes an object; one that is gone already is fine.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        match self.objects.delete(&key(path)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(StoreError::Backend { verb: "delete", path: path.to_owned(), source }),
+        let (objects, key) = (&self.objects, &key(path)?);
+        match self.patience.keep("delete", path, move || objects.delete(key)).await {
+            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
+            Err(e) => Err(e),
         }
     }
 }

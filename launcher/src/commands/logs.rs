@@ -8,8 +8,6 @@ use osler_core::ids::RunName;
 use osler_core::paths;
 use osler_runtime::store::Store;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(300);
@@ -54,7 +52,7 @@ pub async fn run(args: &Args) -> Outcome {
         let logs = find(&store, args).await?;
         for log in logs {
             let from = read.entry(log.path.clone()).or_insert(0);
-            *from = say(&store, &log, *from, args.follow && live)?;
+            *from = say(&store, &log, *from, args.follow && live).await?;
         }
         if !args.follow || !live {
             break;
@@ -115,13 +113,12 @@ fn under(key: &str, wanted: &str) -> bool {
 }
 
 /// Shows a log from a byte on; gives back where to go on. A line without its end is left for later if there will be a later.
-fn say(store: &Store, log: &Log, mut from: u64, more_to_come: bool) -> Outcome<u64> {
-    let mut file = File::open(store.local_root().join(&log.path)).map_err(|e| failed(format!("read {}: {e}", log.path)))?;
+async fn say(store: &Store, log: &Log, mut from: u64, more_to_come: bool) -> Outcome<u64> {
     let prefix = format!("[{} g{}/r{}] ", log.job, log.generation, log.rank);
     loop {
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = vec![];
-        file.by_ref().take(CHUNK).read_to_end(&mut bytes)?;
+        let size = store.size(&log.path).await?.ok_or_else(|| failed(format!("{} is gone", log.path)))?;
+        let end = from.saturating_add(CHUNK).min(size);
+        let bytes = if from < end { store.get_range(&log.path, from..end).await? } else { Default::default() };
         let last_chunk = (bytes.len() as u64) < CHUNK;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let cut =
@@ -161,14 +158,14 @@ mod tests {
         assert!(!under("train/domain", "train/dom") && !under("train/domain", "domain"));
     }
 
-    #[test]
-    fn a_line_that_is_still_being_written_waits() {
+    #[tokio::test]
+    async fn a_line_that_is_still_being_written_waits() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
         std::fs::write(folder.path().join("l"), "one\ntw").unwrap();
         let log = Log { generation: 1, job: "t".into(), rank: 0, path: "l".into() };
-        assert_eq!(say(&store, &log, 0, true).unwrap(), 4);
-        assert_eq!(say(&store, &log, 4, true).unwrap(), 4);
-        assert_eq!(say(&store, &log, 4, false).unwrap(), 6);
+        assert_eq!(say(&store, &log, 0, true).await.unwrap(), 4);
+        assert_eq!(say(&store, &log, 4, true).await.unwrap(), 4);
+        assert_eq!(say(&store, &log, 4, false).await.unwrap(), 6);
     }
 }

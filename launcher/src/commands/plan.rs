@@ -6,33 +6,34 @@ use crate::planning::{Basis, Machine, Plan, planned};
 use crate::run_file::RunFile;
 use crate::show::{self, Format, Grid};
 use crate::stored;
-use osler_runtime::store::Store;
+use osler_runtime::store::{Store, local_folder};
 use std::net::TcpListener;
-use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     file: RunFile,
     /// Where the run would be kept: its free disk counts.
-    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "DIR")]
-    store: PathBuf,
+    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
+    store: String,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 pub async fn run(args: &Args) -> Outcome {
     let resolved = args.file.resolve()?;
-    let earlier = match args.store.to_str().filter(|_| args.store.is_dir()) {
-        Some(store) => {
-            stored::record(&Store::open(store)?, &resolved.spec.name).await?.filter(|record| record.spec_digest == resolved.spec.digest())
-        }
-        None => None,
+    // Of a remote store only what this machine keeps beside it lies here.
+    let folder = local_folder(&args.store)?;
+    let earlier = if args.store.contains("://") || folder.is_dir() {
+        let record = stored::record(&Store::open(&args.store)?, &resolved.spec.name).await?;
+        record.filter(|record| record.spec_digest == resolved.spec.digest())
+    } else {
+        None
     };
     let machine = Machine {
         cores: machine::cores(),
         available_memory: machine::available_memory(),
-        free_disk: machine::free_disk(&args.store),
+        free_disk: machine::free_disk(&folder),
         no_port: TcpListener::bind("127.0.0.1:0").err().map(|e| e.to_string()),
     };
     let plan = planned(&resolved, earlier.as_ref(), machine);

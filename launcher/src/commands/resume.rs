@@ -31,8 +31,8 @@ pub async fn run(args: Args) -> Outcome {
                 return Err(usage("--coordinator names one that is not there: leave it out to start one here"));
             }
             let slots = args.slots.unwrap_or_else(|| seen.record.spec.resources.ranks.max(machine::cores()));
-            let folder = store.local_root().to_owned();
-            drive(&folder, slots, Goal::Resume(Box::new(seen.record))).await
+            let address = store.shown();
+            drive(&address, slots, Goal::Resume(Box::new(seen.record))).await
         }
     }
 }

@@ -15,7 +15,6 @@ use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunRecord, RunState};
 use osler_core::spec::RunSpec;
 use osler_runtime::store::Store;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -28,9 +27,9 @@ const OTHERS_STARTUP: Duration = Duration::from_secs(60);
 pub struct Args {
     #[command(flatten)]
     file: RunFile,
-    /// Where everything about the run is kept.
-    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "DIR")]
-    store: PathBuf,
+    /// Where everything about the run is kept: a folder, or s3://BUCKET/PREFIX.
+    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
+    store: String,
     /// Processes to run at once [default: the run's ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
@@ -62,14 +61,13 @@ impl Goal {
 pub async fn run(args: Args) -> Outcome {
     let spec = args.file.resolve_all()?.spec;
     let slots = args.slots.unwrap_or_else(|| spec.resources.ranks.max(machine::cores()));
-    let store = args.store.to_str().ok_or_else(|| usage("--store is not UTF-8: choose another folder"))?;
-    let store = Store::open(store)?;
+    let store = Store::open(&args.store)?;
     if let Some(record) = stored::record(&store, &spec.name).await? {
         if record.spec_digest != spec.digest() {
             return Err(usage(format!(
                 "run {} exists already in {} with another run file (sha256 {}, this one {}): choose another name, for example with --set name={0}-2, or another --store",
                 spec.name,
-                store.local_root().display(),
+                store.shown(),
                 record.spec_digest.short(),
                 spec.digest().short(),
             )));
@@ -79,11 +77,11 @@ pub async fn run(args: Args) -> Outcome {
             return report::print(&store, &record).await;
         }
     }
-    drive(store.local_root(), slots, Goal::Submit(Box::new(spec))).await
+    drive(&store.shown(), slots, Goal::Submit(Box::new(spec))).await
 }
 
 /// Brings a run to its end, or to a stop, with daemons of this machine.
-pub async fn drive(store: &Path, slots: u32, goal: Goal) -> Outcome {
+pub async fn drive(store: &str, slots: u32, goal: Goal) -> Outcome {
     if slots < goal.ranks() {
         return Err(usage(format!("the run has {} ranks and --slots is {slots}: a gang needs a slot for each rank", goal.ranks())));
     }
@@ -94,7 +92,7 @@ pub async fn drive(store: &Path, slots: u32, goal: Goal) -> Outcome {
     };
     let access = Access::local(store);
     if daemons.is_none() {
-        show::note(&format!("using the coordinator that runs on {} already", store.display()));
+        show::note(&format!("using the coordinator that runs on {store} already"));
     }
     let ended = match begin(&access, &goal).await {
         Ok(created) => Watch { access: &access, run: goal.run(), store, slots }.until_over(created, &mut daemons, &mut signals).await,
@@ -112,12 +110,11 @@ pub async fn drive(store: &Path, slots: u32, goal: Goal) -> Outcome {
     let record = ended?;
     if record.state == RunState::Stopped {
         return Err(Failure::Stopped(format!(
-            "run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {}`",
+            "run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {store}`",
             record.name(),
-            store.display()
         )));
     }
-    report::print(&Store::open(&store.display().to_string())?, &record).await?;
+    report::print(&Store::open(store)?, &record).await?;
     ending(&record)
 }
 
@@ -150,7 +147,7 @@ async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
 struct Watch<'a> {
     access: &'a Access,
     run: &'a RunName,
-    store: &'a Path,
+    store: &'a str,
     slots: u32,
 }
 
@@ -241,11 +238,8 @@ async fn leave(daemons: &mut Daemons, access: &Access, run: &RunName) {
     }
 }
 
-fn interrupted(run: &RunName, store: &Path) -> Failure {
-    Failure::Stopped(format!(
-        "ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {}`",
-        store.display()
-    ))
+fn interrupted(run: &RunName, store: &str) -> Failure {
+    Failure::Stopped(format!("ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {store}`"))
 }
 
 /// Grows with everything that is durable: published steps and finished jobs.

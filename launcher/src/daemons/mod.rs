@@ -9,6 +9,7 @@ use crate::binaries;
 use crate::client::{Access, Coordinator, Endpoint};
 use crate::failure::{Outcome, failed};
 use nix::fcntl::{Flock, FlockArg};
+use osler_runtime::store::local_folder;
 use process::{Process, Spawn};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -47,8 +48,10 @@ struct Known {
 }
 
 pub struct Daemons {
+    /// Where their files are; the store's own folder, if it is one.
+    home: PathBuf,
     folder: PathBuf,
-    store: PathBuf,
+    store: String,
     slots: u32,
     coordinator: Process,
     /// None when the coordinator already had workers that are not ours.
@@ -58,8 +61,9 @@ pub struct Daemons {
 
 impl Daemons {
     /// Starts or adopts the daemons of a store. None: somebody else runs a coordinator there, or another `osler up` does.
-    pub async fn own(store: &Path, slots: u32) -> Outcome<Option<Self>> {
-        let folder = store.join("coordinator");
+    pub async fn own(store: &str, slots: u32) -> Outcome<Option<Self>> {
+        let home = local_folder(store)?;
+        let folder = home.join("coordinator");
         fs::create_dir_all(&folder).map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
         let Some(lock) = lock(&folder.join("up.lock"))? else { return Ok(None) };
         let known: Known = fs::read(folder.join("up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -69,10 +73,10 @@ impl Daemons {
             (Some(ours), _) => ours,
             // Started by hand: it stays its starter's.
             (None, Some(_)) => return Ok(None),
-            (None, None) => start_coordinator(store, &folder).await?,
+            (None, None) => start_coordinator(store, &home).await?,
         };
         let mut daemons =
-            Self { folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
+            Self { home, folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
         daemons.remember()?;
         if let Err(failure) = daemons.ready(&access).await {
             daemons.kill();
@@ -99,7 +103,7 @@ impl Daemons {
     async fn answering(&mut self, access: &Access) -> Outcome<Coordinator> {
         let deadline = Instant::now() + STARTUP;
         loop {
-            let ours = Endpoint::read(&self.store).is_some_and(|endpoint| endpoint.pid == self.coordinator.pid());
+            let ours = Endpoint::read(&self.home).is_some_and(|endpoint| endpoint.pid == self.coordinator.pid());
             if let Some(coordinator) = if ours { access.coordinator().await? } else { None } {
                 return Ok(coordinator);
             }
@@ -140,7 +144,7 @@ impl Daemons {
     pub async fn restart(&mut self, which: Which) -> Outcome {
         match which {
             Which::Coordinator => {
-                self.coordinator = start_coordinator(&self.store, &self.folder).await?;
+                self.coordinator = start_coordinator(&self.store, &self.home).await?;
                 self.remember()?;
                 self.answering(&Access::local(&self.store)).await?;
             }
@@ -153,14 +157,14 @@ impl Daemons {
     }
 
     fn start_worker(&self) -> Outcome<Process> {
-        let scratch = self.store.join("scratch").join(WORKER);
+        let scratch = self.home.join("scratch").join(WORKER);
         // Left by a worker that was killed; its processes died with it.
         if scratch.exists() {
             fs::remove_dir_all(&scratch).map_err(|e| failed(format!("clear {}: {e}", scratch.display())))?;
         }
         let slots = self.slots.to_string();
         let spawn = Spawn::new(binaries::find(binaries::WORKER)?)
-            .path("--endpoint-file", &Endpoint::path(&self.store))
+            .path("--endpoint-file", &Endpoint::path(&self.home))
             .path("--token-file", &token_file(&self.folder))
             .path("--scratch", &scratch)
             .path("--rank-binary", &binaries::find(binaries::RANK)?)
@@ -196,12 +200,13 @@ impl Daemons {
     }
 }
 
-async fn start_coordinator(store: &Path, folder: &Path) -> Outcome<Process> {
+async fn start_coordinator(store: &str, home: &Path) -> Outcome<Process> {
+    let folder = home.join("coordinator");
     let spawn = Spawn::new(binaries::find(binaries::COORDINATOR)?)
-        .path("--store", store)
+        .text("--store", store)
         .text("--listen", "127.0.0.1:0")
-        .path("--token-file", &token_file(folder))
-        .path("--endpoint-file", &Endpoint::path(store));
+        .path("--token-file", &token_file(&folder))
+        .path("--endpoint-file", &Endpoint::path(home));
     spawn.start(&folder.join("coordinator.log"))
 }
 

@@ -1,13 +1,20 @@
-//! How long a checkpoint stops the training loop, for `make bench`: size small, with one process for each rank, as in a gang.
+//! What a checkpoint costs training, for `make bench`: size small, with one process for each rank, as in a gang.
 //!
 //!     checkpoint_stall REPEATS RANKS FOLDER
 //!
-//! A rank does what the train job does at a checkpoint: copies its slice of weights and moments, writes it and forces it to disk, hands it to a
-//! store in FOLDER. The stall is that of the slowest rank. Prints one line a repetition: figure, unit, seconds by wall clock, by CPU time.
+//! A rank does what the train job does: copies its slice of weights and moments, hands it to the writer, and goes on with its steps while
+//! that digests, writes and forces to disk. The stall is the copy; the slow-down is how much longer the steps beside the write took than
+//! the same steps without. Of the slowest rank. Prints one line a repetition: figure, unit, seconds by wall clock, by CPU time.
 #![forbid(unsafe_code)]
 
+#[path = "../src/writer.rs"]
+mod writer;
+
+use osler_core::accounting::Usage;
+use osler_core::checkpoint::PhaseSeconds;
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
+use osler_engine::checkpoint::Slice;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{Trainer, TrainerOptions};
 use osler_runtime::store::BlockingStore;
@@ -16,10 +23,14 @@ use std::io::{BufRead, BufReader, Lines, Write, stdin};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
+use writer::{Order, Writer};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const PHASES: [&str; 4] = ["copy", "write and fsync", "hand to the store", "whole stall"];
+const PHASES: [&str; 3] = ["stall of the loop", "slow-down of the steps beside the write", "steps without a write"];
+/// Long enough for the write to end beside them.
+const STEPS: usize = 5;
+const TOKENS: u32 = 128;
 
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -71,7 +82,9 @@ impl Rank {
     }
 
     fn answer(&mut self) -> Fallible<Vec<f64>> {
-        let line = self.answers.next().ok_or("a rank ended early")??;
+        // What begins with a brace is the writer's report to an agent.
+        let is_report = |line: &Result<String, _>| line.as_ref().is_ok_and(|line| line.starts_with('{'));
+        let line = self.answers.find(|line| !is_report(line)).ok_or("a rank ended early")??;
         Ok(line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
     }
 
@@ -85,26 +98,37 @@ impl Rank {
 fn save_when_told(rank: u32, ranks: u32, folder: &Path) -> Fallible<()> {
     osler_engine::set_threads(1)?;
     let mut trainer = Trainer::new(options(), None)?;
-    let tokens: Vec<u32> = (0..=64).collect();
-    trainer.step(&[&tokens], 0)?; // moments that are not all zero
+    let tokens: Vec<u32> = (0..=TOKENS).collect();
+    let steps = |trainer: &mut Trainer| (0..STEPS).try_for_each(|_| trainer.step(&[&tokens], 0).map(drop));
+    steps(&mut trainer)?; // moments that are not all zero
     let store = BlockingStore::open(&folder.join("store").to_string_lossy())?;
-    let file = folder.join(format!("part-{rank}.safetensors"));
-    let object = format!("parts/{rank}");
+    let scratch = folder.join(format!("scratch-{rank}"));
+    std::fs::create_dir_all(&scratch)?;
+    let mut writer = Writer::start(store, scratch, trainer.layout().slice(rank, ranks).len())?;
+    writer.check().map_err(|failed| failed.error)?;
     println!();
     for order in stdin().lines() {
         order?;
         let start = Mark::now();
-        let slice = trainer.slice(rank, ranks)?;
+        steps(&mut trainer)?;
+        let plain = Mark::now();
+        let room = writer.room().map_err(|failed| failed.error)?;
+        let slice = trainer.slice_into(room, rank, ranks)?;
         let copied = Mark::now();
-        slice.write(&file)?;
-        let written = Mark::now();
-        store.put_file(&file, &object)?;
-        let stored = Mark::now();
-        let phases = [start.until(&copied), copied.until(&written), written.until(&stored), start.until(&stored)];
+        writer.write(to_write(slice, rank, ranks)).map_err(|failed| failed.error)?;
+        steps(&mut trainer)?;
+        let beside = Mark::now();
+        let (without, with) = (start.until(&plain), copied.until(&beside));
+        let slower = [with[0] - without[0], with[1] - without[1]];
+        let phases = [plain.until(&copied), slower, without];
         println!("{}", phases.concat().iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
-        std::fs::remove_file(store.store().local_root().join(&object))?;
     }
-    Ok(())
+    writer.finish().map_err(|failed| failed.error.into())
+}
+
+fn to_write(slice: Slice, rank: u32, world_size: u32) -> Order {
+    let (seconds, usage) = (PhaseSeconds::default(), Usage::default());
+    Order { slice, path: format!("parts/{rank}"), rank, world_size, step: 1, ledger: vec![], seconds, usage, awaited: false }
 }
 
 struct Mark {
@@ -155,10 +179,10 @@ fn options() -> TrainerOptions {
         seed: 1,
         optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
-        total_steps: 1,
+        total_steps: 1_000_000,
         global_batch: 1,
         micro_batch: 1,
-        sequence_length: 64,
+        sequence_length: TOKENS,
         compute: ComputeSpec::default(),
         determinism: Determinism::Fast,
         zero: true,

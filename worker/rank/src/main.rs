@@ -7,6 +7,7 @@ mod gang;
 mod model;
 mod standalone;
 mod train;
+mod writer;
 
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};

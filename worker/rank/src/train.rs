@@ -1,25 +1,27 @@
 //! One rank of a train gang: join, begin, then fetch, step, record, checkpoint until the stage's last step.
 //!
-//! What must stay true: the samples of a step follow from the order alone; a part is reported only when its object is durable; all
-//! ranks checkpoint at the same steps, because the policy and the agreed control word are the same for all.
+//! What must stay true: the samples of a step follow from the order alone; all ranks checkpoint at the same steps, because the policy
+//! and the agreed control word are the same for all. A checkpoint stops the loop for a copy; `writer` does the rest.
 
 use crate::gang;
 use crate::model::{failure, stage_spec, vocabulary};
+use crate::writer::{Order, Writer};
 use anyhow::{Context as _, anyhow};
 use osler_core::accounting::Usage;
-use osler_core::checkpoint::{Manifest, Part, PhaseSeconds, StepRecord};
+use osler_core::checkpoint::{Manifest, PhaseSeconds, StepRecord};
 use osler_core::ids::StageName;
-use osler_core::job::{JobKind, JobResult, Summary};
+use osler_core::job::{FaultClass, JobKind, JobResult, Summary};
 use osler_core::order::{SampleOrder, SampleSum, rank_slots};
 use osler_core::paths;
-use osler_core::process::{Progress, Report};
+use osler_core::process::Progress;
 use osler_core::record::stage_order;
 use osler_core::spec::{Init, StageSpec};
 use osler_corpus::{Dataset, DatasetManifest, Verify};
 use osler_engine::checkpoint::SliceSet;
 use osler_engine::step::{StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, EngineError, hf};
-use osler_worker::harness::{Ended, Failure, Job, report, user};
+use osler_runtime::store::BlockingStore;
+use osler_worker::harness::{Ended, Failure, Job, user};
 use osler_worker::jobs::{DATASET, corpus_failure};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +38,14 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     let mut trainer = Trainer::new(options(job, &stage)?, group).map_err(failure)?;
     begin(job, &stage, &mut trainer)?;
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
-    Loop { segment: Segment::default(), samples, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
+    let writer = writer(job, &trainer)?;
+    Loop { segment: Segment::default(), samples, writer, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
+}
+
+fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
+    let assignment = &job.assignment;
+    let values = trainer.layout().slice(assignment.rank, assignment.world_size).len();
+    Writer::start(BlockingStore::open(&assignment.store)?, job.scratch.clone(), values)
 }
 
 fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
@@ -101,14 +110,31 @@ struct Segment {
 struct Loop {
     segment: Segment,
     samples: Samples,
+    writer: Writer,
     pace: Pace,
     last_loss: Option<f64>,
 }
 
 impl Loop {
     fn run(mut self, job: &mut Job, stage: &StageSpec, mut trainer: Trainer) -> Result<Ended, Failure> {
+        let ended = self.steps(job, stage, &mut trainer);
+        match &ended {
+            Ok(_) => self.writer.finish()?,
+            // All ranks see it at the same step, and what was saved before it should be published. Others need the process gone.
+            Err(Failure { class: FaultClass::User, .. }) => {
+                if let Err(Failure { error, .. }) = self.writer.finish() {
+                    tracing::error!("the checkpoint before this was not saved: {error:#}");
+                }
+            }
+            Err(_) => {}
+        }
+        ended
+    }
+
+    fn steps(&mut self, job: &mut Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<Ended, Failure> {
         let total = stage.steps();
         while trainer.steps_done() < total {
+            self.writer.check()?;
             let control = if job.stop_requested() { STOP } else { 0 };
             let fetching = Instant::now();
             let (sequences, sum) = self.samples.fetch(trainer.steps_done())?;
@@ -120,7 +146,7 @@ impl Loop {
             let (done, stopping) = (trainer.steps_done(), stats.control & STOP != 0);
             let due = done.is_multiple_of(job.assignment.spec.checkpoint.every_steps);
             if due || stopping || done == total {
-                self.checkpoint(job, &trainer)?;
+                self.checkpoint(job, trainer, stopping || done == total)?;
             }
             if stopping && done < total {
                 return Ok(Ended::Stopped { step: done });
@@ -157,19 +183,16 @@ impl Loop {
         }
     }
 
-    /// Makes this rank's part durable, then reports it. The next segment begins here.
-    fn checkpoint(&mut self, job: &Job, trainer: &Trainer) -> Result<(), Failure> {
+    /// Copies this rank's slice and leaves it to the writer. The next segment begins here.
+    fn checkpoint(&mut self, job: &Job, trainer: &Trainer, awaited: bool) -> Result<(), Failure> {
         let started = Instant::now();
         let assignment = &job.assignment;
         let (step, rank, world_size) = (trainer.steps_done(), assignment.rank, assignment.world_size);
-        let file = job.scratch.join("part.safetensors");
-        let written = trainer.save_slice(&file, rank, world_size).map_err(failure)?;
+        let slice = trainer.slice_into(self.writer.room()?, rank, world_size).map_err(failure)?;
         let path = paths::part(&assignment.id, assignment.generation, step, rank);
-        let object = job.store.put_digested(&file, &path, written.bytes, written.digest)?;
         let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
         seconds.checkpoint += started.elapsed().as_secs_f64();
-        report(&Report::Part(Part { rank, world_size, step, object, ledger, seconds, usage: Usage::default() }));
-        Ok(())
+        self.writer.write(Order { slice, path, rank, world_size, step, ledger, seconds, usage: Usage::default(), awaited })
     }
 }
 

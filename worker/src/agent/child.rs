@@ -47,7 +47,7 @@ impl Child {
         assignment: Assignment,
         events: mpsc::Sender<(ProcessId, ChildEvent)>,
     ) -> io::Result<Self> {
-        let log = log_file(&assignment, process, scratch)?;
+        let log = Log::new(&assignment, process, scratch)?;
         let folder = scratch.join(format!("{}-g{}-r{}", process.id.to_string().replace('/', "_"), process.generation, process.rank));
         std::fs::create_dir_all(&folder)?;
         let mut command = process::Command::new(binary);
@@ -65,10 +65,11 @@ impl Child {
         let id = process.clone();
         tokio::spawn(write_lines(stdin, outgoing));
         tokio::spawn(async move {
-            let work = read_all(stdout, stderr, log, &id, &events);
+            let work = read_all(stdout, stderr, log.file.clone(), &id, &events);
             let code = wait(child, killed, work).await;
             let _cleanup = tokio::fs::remove_dir_all(&folder).await;
             let _agent_gone = events.send((id, ChildEvent::Exited { code: code.0, log_tail: code.1 })).await;
+            log.keep().await;
         });
         Ok(running)
     }
@@ -92,14 +93,35 @@ impl Child {
     }
 }
 
-/// Where the log goes: into the run's folder, so that it outlives the node's scratch space.
-fn log_file(assignment: &Assignment, process: &ProcessId, scratch: &Path) -> io::Result<PathBuf> {
-    let root = Store::open(&assignment.store).map_or_else(|_| scratch.to_owned(), |store| store.local_root().to_owned());
-    let path = root.join(paths::log(&process.id, process.generation, process.rank));
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// Where the log goes: into the run's folder, so that it outlives the node's scratch space. A remote store cannot be appended to, so it
+/// gets the log when the process has ended.
+struct Log {
+    file: PathBuf,
+    /// The store that wants it afterwards, and its name there.
+    to: Option<(Store, String)>,
+}
+
+impl Log {
+    fn new(assignment: &Assignment, process: &ProcessId, scratch: &Path) -> io::Result<Self> {
+        let path = paths::log(&process.id, process.generation, process.rank);
+        let store = Store::open(&assignment.store).ok();
+        let root = store.as_ref().and_then(|store| store.local_root()).unwrap_or(scratch);
+        let file = root.join(&path);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let to = store.filter(|store| store.local_root().is_none()).map(|store| (store, path));
+        Ok(Self { file, to })
     }
-    Ok(path)
+
+    /// A log that cannot be kept is not worth a run.
+    async fn keep(self) {
+        if let Some((store, path)) = self.to
+            && let Err(error) = store.put_file(&self.file, &path).await
+        {
+            tracing::warn!(%error, "the log of a process stays in {}", self.file.display());
+        }
+    }
 }
 
 async fn write_lines(mut stdin: process::ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) {

@@ -23,6 +23,11 @@ impl BlockingStore {
         Ok(Self { store: Store::open(url)?, runtime })
     }
 
+    /// See [`Store::fetching_into`].
+    pub fn fetching_into(self, folder: PathBuf) -> Self {
+        Self { store: self.store.fetching_into(folder), runtime: self.runtime }
+    }
+
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }

@@ -1,11 +1,17 @@
 //! File work of the local store: digests, and moving a finished file to its name.
 
+use object_store::local::LocalFileSystem;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+
+/// The objects of a folder, each durable when a write returns.
+pub fn objects(root: &Path) -> object_store::Result<LocalFileSystem> {
+    Ok(LocalFileSystem::new_with_prefix(root)?.with_fsync(true))
+}
 
 /// Size and SHA-256 of a file, in bounded memory.
 pub fn digest(file: &Path) -> io::Result<(u64, Digest)> {

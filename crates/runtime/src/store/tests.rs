@@ -1,5 +1,8 @@
 //! What the store promises, on a real folder.
 
+mod flaky;
+mod remote;
+
 use super::*;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -67,10 +70,4 @@ async fn names_are_listed_in_order_and_stay_inside() {
     for bad in ["../x", "a/../../x", "/x", "a//b"] {
         assert!(store.put(bad, Bytes::new()).await.is_err(), "{bad} was accepted");
     }
-}
-
-#[test]
-fn other_schemes_are_refused_by_name() {
-    let error = Store::open("s3://bucket/prefix").unwrap_err().to_string();
-    assert!(error.contains("s3://bucket/prefix"), "{error}");
 }
