@@ -14,7 +14,7 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python bench lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 bench lint clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -33,7 +33,7 @@ quickstart: build
 build-tests:
 	$(with_torch) cargo build --release --locked --workspace --all-targets
 
-test: test-fast test-slow test-python
+test: test-fast test-slow test-python test-s3
 
 test-fast: build-tests
 	$(with_torch) $(run_tests) --release --locked --workspace $(fast)
@@ -44,6 +44,10 @@ test-slow: build-tests
 # Reads our files with transformers, gguf and PyTorch itself.
 test-python: build-tests
 	$(with_torch) tests/python/run $(bin)
+
+# The store's tests and a whole run on a real S3 server; fetches SeaweedFS and rclone once.
+test-s3: build-tests
+	$(with_torch) tests/s3/run $(bin) $(run_tests) --release --locked -p osler-runtime
 
 lint:
 	cargo fmt --all --check

@@ -3,7 +3,7 @@
 use crate::cluster::Refused;
 use crate::owner::{Handle, HandleError, Watcher};
 use futures::stream::{Stream, StreamExt};
-use osler_core::ids::RunName;
+use osler_core::ids::{RunName, StageName};
 use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use osler_proto::v1::control_server::{Control, ControlServer};
@@ -49,7 +49,7 @@ fn status(error: HandleError) -> Status {
         HandleError::Ended => Status::unavailable(message),
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
-            Refused::NoSuchRun(_) => Status::not_found(message),
+            Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } => Status::not_found(message),
             Refused::InvalidSpec(_) => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::StillEnding { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
@@ -101,6 +101,13 @@ impl Control for Door {
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {
         let state = self.handle.resume(run_name(request.into_inner().run)?).await.map_err(status)?;
         Ok(Response::new(v1::ResumeRunReply { state: state.to_string() }))
+    }
+
+    async fn pin_checkpoint(&self, request: Request<v1::PinCheckpointRequest>) -> Result<Response<v1::PinCheckpointReply>, Status> {
+        let v1::PinCheckpointRequest { run, stage, step, pinned } = request.into_inner();
+        let stage = StageName::new(stage).map_err(|e| Status::invalid_argument(format!("field stage: {e}")))?;
+        let state = self.handle.pin(run_name(run)?, stage, step, pinned).await.map_err(status)?;
+        Ok(Response::new(v1::PinCheckpointReply { state: state.to_string() }))
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Result<Response<v1::ListWorkersReply>, Status> {

@@ -229,6 +229,11 @@ impl Coordinator {
         Ok(answer(self.control.stop_run(v1::StopRunRequest { run: run.to_owned() })).await?.state)
     }
 
+    pub async fn pin(&mut self, run: &str, stage: &str, step: u64, pinned: bool) -> Outcome {
+        let request = v1::PinCheckpointRequest { run: run.to_owned(), stage: stage.to_owned(), step, pinned };
+        answer(self.control.pin_checkpoint(request)).await.map(drop)
+    }
+
     pub async fn resume(&mut self, run: &str) -> Outcome<String> {
         Ok(answer(self.control.resume_run(v1::ResumeRunRequest { run: run.to_owned() })).await?.state)
     }

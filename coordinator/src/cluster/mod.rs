@@ -39,6 +39,13 @@ pub enum Event {
     Submit(Box<RunSpec>),
     Stop(RunName),
     Resume(RunName),
+    /// Keep a checkpoint whatever the rules of retention say, or leave it to them again.
+    Pin {
+        run: RunName,
+        stage: StageName,
+        step: u64,
+        pinned: bool,
+    },
     Sync(Box<Observed>),
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
@@ -79,6 +86,10 @@ pub enum Refused {
     NoSuchRun(String),
     #[error("the run file cannot be used: {0}")]
     InvalidSpec(String),
+    #[error(
+        "run {run} has no checkpoint of stage {stage:?} at step {step} whose parts are still there: `osler ckpt list {run}` shows them"
+    )]
+    NoSuchCheckpoint { run: RunName, stage: StageName, step: u64 },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
@@ -119,6 +130,7 @@ impl Cluster {
             Event::Submit(spec) => self.submit(now, *spec),
             Event::Stop(run) => self.stop(now, &run).map(Answer::State),
             Event::Resume(run) => self.resume(now, &run).map(Answer::State),
+            Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, &mut effects).map(Answer::State),
             Event::Sync(observed) => self.sync(now, *observed, &mut effects).map(|()| Answer::Synced),
             Event::Tick => Ok(Answer::Ticked),
         };

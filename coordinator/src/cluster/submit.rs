@@ -1,9 +1,9 @@
-//! What people ask for: submit, stop, resume. Each is idempotent, so a lost reply is answered by asking again.
+//! What people ask for: submit, stop, resume, pin. Each is idempotent, so a lost reply is answered by asking again.
 
 use super::run::Run;
-use super::{Answer, Cluster, Refused};
-use osler_core::ids::{Generation, Millis, RunName};
-use osler_core::plan::{PlannedJob, plan};
+use super::{Answer, Cluster, Effects, Refused};
+use osler_core::ids::{Generation, Millis, RunName, StageName};
+use osler_core::plan::{PlannedJob, plan, train_key};
 use osler_core::record::{EventKind, JobRecord, JobState, RunRecord, RunState};
 use osler_core::spec::{RunSpec, check};
 use std::collections::BTreeMap;
@@ -71,6 +71,29 @@ impl Cluster {
                     run.happened(now, EventKind::Run, Some((&key, Some(next))), "tried again with a fresh budget");
                 }
             }
+        }
+        Ok(run.record.state.clone())
+    }
+
+    /// A checkpoint that no rule keeps any more goes at once: a run that is over has no later publication that would look at it.
+    pub(super) fn pin(
+        &mut self,
+        now: Millis,
+        name: &RunName,
+        stage: &StageName,
+        step: u64,
+        pinned: bool,
+        effects: &mut Effects,
+    ) -> Result<RunState, Refused> {
+        let run = self.run_mut(name)?;
+        let none = || Refused::NoSuchCheckpoint { run: name.clone(), stage: stage.clone(), step };
+        let published = run.record.checkpoints.get_mut(stage).ok_or_else(none)?;
+        let checkpoint = published.iter_mut().find(|c| c.step == step && !c.retired).ok_or_else(none)?;
+        if checkpoint.pinned != pinned {
+            checkpoint.pinned = pinned;
+            let verb = if pinned { "pinned" } else { "no longer pinned" };
+            run.happened(now, EventKind::Checkpoint, Some((&train_key(stage), None)), format!("step {step} is {verb}"));
+            run.retire(stage, effects);
         }
         Ok(run.record.state.clone())
     }

@@ -2,7 +2,7 @@
 
 use super::watch::Watcher;
 use crate::cluster::{Answer, Event, Refused};
-use osler_core::ids::RunName;
+use osler_core::ids::{RunName, StageName};
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
 use osler_core::sync::{Desired, Observed};
@@ -54,6 +54,10 @@ impl Handle {
 
     pub async fn resume(&self, run: RunName) -> Result<RunState, HandleError> {
         self.state(Event::Resume(run)).await
+    }
+
+    pub async fn pin(&self, run: RunName, stage: StageName, step: u64, pinned: bool) -> Result<RunState, HandleError> {
+        self.state(Event::Pin { run, stage, step, pinned }).await
     }
 
     /// An agent's call. Answered at once if there is something that `seen` (the number of the last answer) does not cover, else when

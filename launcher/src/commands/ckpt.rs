@@ -1,4 +1,5 @@
-//! `osler ckpt list|verify`: the published checkpoints of a run, and whether their bytes are still what was published.
+//! `osler ckpt list|verify|pin|unpin`: the published checkpoints of a run, why each is kept, and whether its bytes are still what was
+//! published.
 
 use crate::client::Access;
 use crate::failure::{Outcome, failed};
@@ -7,6 +8,7 @@ use crate::show::{self, Format, Grid};
 use crate::source::Source;
 use osler_core::ids::{Millis, RunName, StageName};
 use osler_core::record::{Published, RunRecord};
+use osler_core::retention::Reason;
 use osler_runtime::store::Store;
 use serde::Serialize;
 
@@ -16,6 +18,21 @@ pub enum Command {
     List(Args),
     /// Read every part of every kept checkpoint and check its size and digest.
     Verify(Args),
+    /// Keep one, whatever the run file's rules say.
+    Pin(PinArgs),
+    /// Leave one to the rules again; if none keeps it, its parts are deleted at once.
+    Unpin(PinArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PinArgs {
+    run: RunName,
+    #[arg(long)]
+    stage: StageName,
+    #[arg(long)]
+    step: u64,
+    #[command(flatten)]
+    access: Access,
 }
 
 #[derive(Debug, clap::Args)]
@@ -28,13 +45,23 @@ pub struct Args {
 }
 
 pub async fn run(command: &Command) -> Outcome {
-    let (Command::List(args) | Command::Verify(args)) = command;
-    let mut source = Source::find(&args.access).await?;
-    let record = source.run(&args.run).await?.record;
     match command {
-        Command::List(_) => list(args, &record),
-        Command::Verify(_) => verify(args, &record, &args.access.open_store()?).await,
+        Command::List(args) => list(args, &record(args).await?),
+        Command::Verify(args) => verify(args, &record(args).await?, &args.access.open_store()?).await,
+        Command::Pin(args) => pin(args, true).await,
+        Command::Unpin(args) => pin(args, false).await,
     }
+}
+
+async fn record(args: &Args) -> Outcome<RunRecord> {
+    Ok(Source::find(&args.access).await?.run(&args.run).await?.record)
+}
+
+/// Only the coordinator changes a record.
+async fn pin(args: &PinArgs, pinned: bool) -> Outcome {
+    args.access.need_coordinator().await?.pin(args.run.as_str(), args.stage.as_str(), args.step, pinned).await?;
+    let verb = if pinned { "kept until it is unpinned" } else { "kept as the run file says" };
+    show::out(&format!("{}: step {} of stage {} is {verb}\n", args.run, args.step, args.stage))
 }
 
 #[derive(Serialize)]
@@ -44,6 +71,9 @@ struct Line {
     generation: u64,
     published_at: Millis,
     retired: bool,
+    /// Why it is kept.
+    reasons: Vec<Reason>,
+    mean_loss: Option<f64>,
     manifest: String,
     digest: String,
 }
@@ -56,6 +86,8 @@ fn list(args: &Args, record: &RunRecord) -> Outcome {
             generation: c.generation.0,
             published_at: c.at,
             retired: c.retired,
+            reasons: record.kept(stage).remove(&c.step).filter(|_| !c.retired).unwrap_or_default().into_iter().collect(),
+            mean_loss: c.mean_loss,
             manifest: c.manifest.path.clone(),
             digest: c.manifest.digest.to_string(),
         })
@@ -66,15 +98,17 @@ fn list(args: &Args, record: &RunRecord) -> Outcome {
     if lines.is_empty() {
         return show::out("no checkpoint has been published yet\n");
     }
-    let mut grid = Grid::new(&["stage", ">step", ">generation", "published", "state", "manifest"]);
+    let mut grid = Grid::new(&["stage", ">step", ">generation", "published", ">mean loss", "state", "manifest"]);
     for line in lines {
-        let state = if line.retired { "retired" } else { "kept" };
+        let reasons: Vec<&str> = line.reasons.iter().map(|r| r.as_str()).collect();
+        let state = if line.retired { "retired".to_owned() } else { format!("kept: {}", reasons.join(", ")) };
         grid.row([
             line.stage.to_string(),
             line.step.to_string(),
             line.generation.to_string(),
             show::time(line.published_at),
-            state.into(),
+            line.mean_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}")),
+            state,
             line.manifest,
         ]);
     }

@@ -179,3 +179,22 @@ fn after_a_restart_silent_workers_get_the_lost_limit_and_no_longer() {
     let fault = world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault.clone().unwrap();
     assert!(fault.message.contains("worker b lost"), "{fault}");
 }
+
+#[test]
+fn a_pinned_checkpoint_stays_until_it_is_unpinned() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    let general = stage("general");
+    world.until("a checkpoint", |w| w.record(&run).published_steps(&general) == 4);
+    let pin = |step, pinned| Event::Pin { run: run.clone(), stage: general.clone(), step, pinned };
+    assert!(matches!(world.apply(pin(5, true)), Err(Refused::NoSuchCheckpoint { step: 5, .. })));
+    world.apply(pin(4, true)).unwrap();
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    let kept = |w: &World| w.record(&run).checkpoints[&general].iter().filter(|c| !c.retired).map(|c| c.step).collect::<Vec<_>>();
+    assert_eq!(kept(&world), [4, 10]);
+    assert!(matches!(world.apply(pin(8, true)), Err(Refused::NoSuchCheckpoint { step: 8, .. })), "its parts are gone");
+    world.deletes.clear();
+    world.apply(pin(4, false)).unwrap();
+    assert_eq!((kept(&world), world.deletes.len()), (vec![10], 2));
+    assert!(world.deletes.iter().all(|path| path.contains("general") && path.contains("step-00000004/")));
+}
