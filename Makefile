@@ -5,8 +5,15 @@ OSLER_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/osler
 export OSLER_CACHE
 
 # libtorch is fetched once into the cache; LIBTORCH=/folder uses another one.
-LIBTORCH_DIR = $(shell .ci/libtorch)
+LIBTORCH_DIR = $(shell CUDA=$(CUDA) .ci/libtorch)
 with_torch = LIBTORCH="$(LIBTORCH_DIR)" LD_LIBRARY_PATH="$(LIBTORCH_DIR)/lib:$$LD_LIBRARY_PATH"
+# CUDA=1 builds against a libtorch with CUDA, in a folder of its own: the two libtorches would rebuild each other's half of the tree.
+CUDA ?= 0
+export CUDA
+ifeq ($(CUDA),1)
+override CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)/cuda
+export CARGO_TARGET_DIR
+endif
 target = $(or $(CARGO_TARGET_DIR),target)
 bin = $(target)/release
 nextest := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -20,7 +27,7 @@ help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
 	@echo "make test         every test: fast lane, slow lane, and the comparisons with Python's libraries"
 	@echo "make bench        one table of this machine's figures"
-	@echo "make build        the binaries, in $(bin)"
+	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 
 build:
 	$(with_torch) cargo build --release --locked --workspace --bins

@@ -82,5 +82,9 @@ pub mod exit {
     pub const STOPPED: i32 = 75;
 }
 
+/// The environment variable that tells a rank the number of its GPU among those of its agent. No two processes of an agent that run at
+/// the same time have the same; two agents of one machine get different GPUs through CUDA_VISIBLE_DEVICES.
+pub const GPU_VARIABLE: &str = "OSLER_GPU";
+
 /// The longest line that either side accepts: an assignment of a run with thousands of inputs fits.
 pub const MAX_LINE_BYTES: usize = 64 << 20;

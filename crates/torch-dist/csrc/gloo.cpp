@@ -54,13 +54,16 @@ class GlooGroup final : public osler::Group {
 } // namespace
 
 extern "C" OslerOutcome osler_group_gloo(
-    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out) {
+    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t meet_ms, int64_t timeout_ms,
+    void** out) {
   return osler::guarded([&] {
-    const auto timeout = std::chrono::milliseconds(timeout_ms);
-    const auto scoped = osler::enter(store, prefix, rank, timeout);
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    const auto meet = std::chrono::milliseconds(meet_ms);
+    const auto scoped = osler::enter(store, prefix, rank, meet);
+    auto options = c10d::ProcessGroupGloo::Options::create(meet);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
-    osler::Group* group = new GlooGroup(c10::make_intrusive<c10d::ProcessGroupGloo>(scoped, rank, world, options));
+    auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(scoped, rank, world, options);
+    gloo->setTimeout(std::chrono::milliseconds(timeout_ms));
+    osler::Group* group = new GlooGroup(std::move(gloo));
     *out = group;
   });
 }

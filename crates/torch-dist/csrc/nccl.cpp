@@ -105,12 +105,12 @@ class NcclGroup final : public osler::Group {
 } // namespace
 
 extern "C" OslerOutcome osler_group_nccl(
-    void* store, const char* prefix, int32_t rank, int32_t world, int32_t device, int64_t timeout_ms, void** out) {
+    void* store, const char* prefix, int32_t rank, int32_t world, int32_t device, int64_t meet_ms, int64_t timeout_ms,
+    void** out) {
   return osler::guarded([&] {
-    const auto timeout = std::chrono::milliseconds(timeout_ms);
-    const auto scoped = osler::enter(store, prefix, rank, timeout);
+    const auto scoped = osler::enter(store, prefix, rank, std::chrono::milliseconds(meet_ms));
     auto options = c10d::ProcessGroupNCCL::Options::create();
-    options->timeout = timeout;
+    options->timeout = std::chrono::milliseconds(timeout_ms);
     const at::Device place(at::kCUDA, static_cast<c10::DeviceIndex>(device));
     osler::Group* group = new NcclGroup(c10::make_intrusive<Watched>(scoped, rank, world, options, place));
     *out = group;

@@ -45,10 +45,12 @@ OslerOutcome osler_store_connect(const char* host, uint16_t port, size_t world, 
 void osler_store_free(void* store);
 
 OslerOutcome osler_group_gloo(
-    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t timeout_ms, void** out);
+    void* store, const char* prefix, const char* address, int32_t rank, int32_t world, int64_t meet_ms, int64_t timeout_ms,
+    void** out);
 // Only in a build against a libtorch with CUDA.
 OslerOutcome osler_group_nccl(
-    void* store, const char* prefix, int32_t rank, int32_t world, int32_t device, int64_t timeout_ms, void** out);
+    void* store, const char* prefix, int32_t rank, int32_t world, int32_t device, int64_t meet_ms, int64_t timeout_ms,
+    void** out);
 OslerOutcome osler_group_abort(void* group);
 void osler_group_free(void* group);
 

@@ -20,16 +20,18 @@ pub struct GroupOptions {
     pub world_size: usize,
     /// The gang's number, which never repeats. Ranks meet only ranks of the same generation and world size.
     pub generation: u64,
-    /// Bounds the rendezvous and every single collective.
+    /// Bounds every single collective.
     pub timeout: Duration,
+    /// Bounds joining: how long the first rank waits for the last.
+    pub meet: Duration,
     /// The address of this machine at which the other ranks reach this one. NCCL finds its own way and does not use it.
     pub interface_address: IpAddr,
 }
 
 impl GroupOptions {
-    /// Ranks on this machine only (127.0.0.1).
+    /// Ranks on this machine only (127.0.0.1); `timeout` for collectives and for joining.
     pub fn new(rank: usize, world_size: usize, generation: u64, timeout: Duration) -> Self {
-        Self { rank, world_size, generation, timeout, interface_address: Ipv4Addr::LOCALHOST.into() }
+        Self { rank, world_size, generation, timeout, meet: timeout, interface_address: Ipv4Addr::LOCALHOST.into() }
     }
 }
 
@@ -117,13 +119,23 @@ impl ProcessGroup {
         let (rank, world) = numbers(&operation, &options)?;
         let prefix = text(&operation, &prefix(&options))?;
         let address = text(&operation, &options.interface_address.to_string())?;
-        let (shared, timeout) = (Arc::clone(&store.handle), options.timeout);
-        let handle = within(&operation.clone(), timeout, move || {
+        let (shared, meet, timeout) = (Arc::clone(&store.handle), options.meet, options.timeout);
+        let handle = within(&operation.clone(), meet, move || {
             Handle::create(sys::osler_group_free, |out| {
                 // SAFETY: the store handle and both texts outlive the call; `out` is a valid place.
-                let outcome =
-                    unsafe { sys::osler_group_gloo(shared.as_ptr(), prefix.as_ptr(), address.as_ptr(), rank, world, millis(timeout), out) };
-                outcome.check(|| operation, timeout)
+                let outcome = unsafe {
+                    sys::osler_group_gloo(
+                        shared.as_ptr(),
+                        prefix.as_ptr(),
+                        address.as_ptr(),
+                        rank,
+                        world,
+                        millis(meet),
+                        millis(timeout),
+                        out,
+                    )
+                };
+                outcome.check(|| operation, meet)
             })
         })?;
         Ok(Self::of(handle, options, Device::Cpu, store))
@@ -186,12 +198,14 @@ impl ProcessGroup {
 fn join_nccl(operation: String, store: &Store, options: &GroupOptions, who: (i32, i32), device_index: usize) -> Result<Handle, DistError> {
     let prefix = text(&operation, &prefix(options))?;
     let device = i32::try_from(device_index).map_err(|_| DistError::invalid(&operation, "the device index does not fit 31 bits"))?;
-    let (shared, timeout) = (Arc::clone(&store.handle), options.timeout);
-    within(&operation.clone(), timeout, move || {
+    let (shared, meet, timeout) = (Arc::clone(&store.handle), options.meet, options.timeout);
+    within(&operation.clone(), meet, move || {
         Handle::create(sys::osler_group_free, |out| {
             // SAFETY: the store handle and the text outlive the call; `out` is a valid place.
-            let outcome = unsafe { sys::osler_group_nccl(shared.as_ptr(), prefix.as_ptr(), who.0, who.1, device, millis(timeout), out) };
-            outcome.check(|| operation, timeout)
+            let outcome = unsafe {
+                sys::osler_group_nccl(shared.as_ptr(), prefix.as_ptr(), who.0, who.1, device, millis(meet), millis(timeout), out)
+            };
+            outcome.check(|| operation, meet)
         })
     })
 }

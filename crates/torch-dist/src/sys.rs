@@ -54,6 +54,7 @@ unsafe extern "C" {
         address: *const c_char,
         rank: i32,
         world: i32,
+        meet_ms: i64,
         timeout_ms: i64,
         out: *mut *mut c_void,
     ) -> Outcome;
@@ -64,6 +65,7 @@ unsafe extern "C" {
         rank: i32,
         world: i32,
         device: i32,
+        meet_ms: i64,
         timeout_ms: i64,
         out: *mut *mut c_void,
     ) -> Outcome;

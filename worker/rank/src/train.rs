@@ -34,8 +34,9 @@ const STOP: u32 = 1;
 pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     let stage = stage_spec(job, stage)?.clone();
     let samples = Samples::open(job, &stage)?;
-    let group = gang::join(job)?;
-    let mut trainer = Trainer::new(options(job, &stage)?, group).map_err(failure)?;
+    let device = gang::device(job)?;
+    let group = gang::join(job, device)?;
+    let mut trainer = Trainer::new(options(job, &stage, device)?, group).map_err(failure)?;
     begin(job, &stage, &mut trainer)?;
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
     let writer = writer(job, &trainer)?;
@@ -48,7 +49,7 @@ fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
     Writer::start(BlockingStore::open(&assignment.store)?, job.scratch.clone(), values)
 }
 
-fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
+fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOptions, Failure> {
     let spec = &job.assignment.spec;
     let vocabulary = vocabulary(job, stage)?;
     Ok(TrainerOptions {
@@ -65,7 +66,7 @@ fn options(job: &Job, stage: &StageSpec) -> Result<TrainerOptions, Failure> {
         determinism: spec.resources.determinism,
         zero: spec.resources.zero,
         end_of_text: vocabulary.special.eos,
-        device: Device::Cpu,
+        device,
         timeout: gang::STEP,
         bucket_bytes: osler_engine::reduce::BUCKET_BYTES,
     })

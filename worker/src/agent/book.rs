@@ -1,13 +1,16 @@
 //! What the agent knows: its processes and the reports that the coordinator has not acknowledged. Pure; says what to do, does nothing.
 
 use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::job::JobKind;
 use osler_core::process::{Assignment, Command, Report};
+use osler_core::spec::DeviceKind;
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
 pub enum Action {
-    Start(ProcessId, Box<Assignment>),
+    /// With the number of its GPU among those of this agent, if it needs one.
+    Start(ProcessId, Box<Assignment>, Option<u32>),
     Send(ProcessId, Command),
     Kill(ProcessId),
 }
@@ -15,6 +18,8 @@ pub enum Action {
 #[derive(Debug)]
 struct Entry {
     phase: ProcessPhase,
+    /// Held until the process has ended.
+    gpu: Option<u32>,
     rendezvous_sent: bool,
     stop_sent: bool,
     kill_sent: bool,
@@ -103,10 +108,11 @@ impl Book {
         for want in desired.wanted {
             if !self.processes.contains_key(&want.process) {
                 let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
-                let entry =
-                    Entry { phase: ProcessPhase::Running, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
+                let gpu = needs_gpu(&assignment).then(|| self.free_gpu());
+                let phase = ProcessPhase::Running;
+                let entry = Entry { phase, gpu, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
                 self.processes.insert(want.process.clone(), entry);
-                actions.push(Action::Start(want.process.clone(), Box::new(assignment)));
+                actions.push(Action::Start(want.process.clone(), Box::new(assignment), gpu));
             }
             let Some(entry) = self.processes.get_mut(&want.process) else { continue };
             if entry.phase != ProcessPhase::Running {
@@ -123,6 +129,19 @@ impl Book {
         }
         actions
     }
+}
+
+impl Book {
+    /// The lowest number that no running process holds. Whether there is such a GPU, only the process can tell.
+    fn free_gpu(&self) -> u32 {
+        let running = self.processes.values().filter(|entry| entry.phase == ProcessPhase::Running);
+        let held: BTreeSet<u32> = running.filter_map(|entry| entry.gpu).collect();
+        (0..=u32::MAX).find(|number| !held.contains(number)).unwrap_or(u32::MAX)
+    }
+}
+
+fn needs_gpu(assignment: &Assignment) -> bool {
+    matches!(assignment.kind, JobKind::Train { .. }) && assignment.spec.resources.device == DeviceKind::Cuda
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! process's end, so that a failure can be read where it is noticed.
 
 use osler_core::paths;
-use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Report};
+use osler_core::process::{Assignment, Command, GPU_VARIABLE, MAX_LINE_BYTES, Report};
 use osler_core::sync::ProcessId;
 use osler_runtime::store::Store;
 use std::collections::VecDeque;
@@ -45,6 +45,7 @@ impl Child {
         scratch: &Path,
         process: &ProcessId,
         assignment: Assignment,
+        gpu: Option<u32>,
         events: mpsc::Sender<(ProcessId, ChildEvent)>,
     ) -> io::Result<Self> {
         let log = Log::new(&assignment, process, scratch)?;
@@ -52,6 +53,9 @@ impl Child {
         std::fs::create_dir_all(&folder)?;
         let mut command = process::Command::new(binary);
         command.arg("job").arg(&folder).env("OMP_NUM_THREADS", assignment.spec.resources.threads_per_rank.to_string());
+        if let Some(gpu) = gpu {
+            command.env(GPU_VARIABLE, gpu.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         let (lines, outgoing) = mpsc::unbounded_channel();

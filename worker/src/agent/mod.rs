@@ -110,10 +110,10 @@ impl Agent {
     fn act(&mut self, desired: osler_core::sync::Desired) {
         for action in self.book.apply(desired) {
             match action {
-                Action::Start(process, assignment) => {
+                Action::Start(process, assignment, gpu) => {
                     let binary = if assignment.kind.needs_torch() { &self.options.rank_binary } else { &self.options.job_binary };
                     tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "starting process");
-                    match Child::start(binary, &self.options.scratch, &process, *assignment, self.events.clone()) {
+                    match Child::start(binary, &self.options.scratch, &process, *assignment, gpu, self.events.clone()) {
                         Ok(child) => drop(self.children.insert(process, child)),
                         Err(e) => {
                             tracing::error!(job = %process.id, error = %e, "cannot start process");

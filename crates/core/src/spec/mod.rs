@@ -527,6 +527,9 @@ fn is_zero(number: &u32) -> bool {
 pub struct ResourceSpec {
     /// Ranks of a train job: one process each.
     pub ranks: u32,
+    /// Where train jobs compute. Exports, exams and compression use the CPU.
+    #[serde(default)]
+    pub device: DeviceKind,
     /// Intra-op threads of a rank. Part of the result: bit-exactness holds for a fixed number.
     pub threads_per_rank: u32,
     #[serde(default)]
@@ -534,6 +537,16 @@ pub struct ResourceSpec {
     /// Each rank keeps and updates its share of the optimizer's moments only (ZeRO stage 1); without, each keeps all.
     #[serde(default = "yes")]
     pub zero: bool,
+}
+
+/// What a rank computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    #[default]
+    Cpu,
+    /// One NVIDIA GPU a rank.
+    Cuda,
 }
 
 fn yes() -> bool {

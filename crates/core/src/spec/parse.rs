@@ -12,7 +12,7 @@ pub use set::Override;
 
 use super::check::{self, Labels};
 use super::reader::{Node, Problems, Report, Section, Word};
-use super::{CheckpointSpec, Determinism, ResourceSpec, RunSpec};
+use super::{CheckpointSpec, Determinism, DeviceKind, ResourceSpec, RunSpec};
 use crate::ids::RunName;
 use std::collections::BTreeMap;
 
@@ -73,12 +73,17 @@ fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
     let mut section = root.section_or_default("resources");
     let spec = ResourceSpec {
         ranks: section.or("ranks", 1),
+        device: section.or("device", DeviceKind::default()),
         threads_per_rank: section.or("threads_per_rank", 1),
         determinism: section.or("determinism", Determinism::default()),
         zero: section.or("zero", true),
     };
     section.finish();
     spec
+}
+
+impl Word for DeviceKind {
+    const ALL: &'static [(&'static str, Self)] = &[("cpu", Self::Cpu), ("cuda", Self::Cuda)];
 }
 
 impl Word for Determinism {

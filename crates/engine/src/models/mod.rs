@@ -156,12 +156,18 @@ impl Model {
     }
 }
 
-/// Draws the initial values of `tensors`, parameter by parameter. The same bits for the same seed on every rank.
+/// Draws the initial values of `tensors`, parameter by parameter. The same bits for the same seed on every rank and device: a GPU's
+/// generator would draw others, so all are drawn on the CPU.
 pub(crate) fn initialise(expected: &[Param], tensors: &mut [Tensor], seed: u64, std: f64) {
     tch::manual_seed(seed as i64);
     let _guard = tch::no_grad_guard();
     for (param, tensor) in expected.iter().zip(tensors) {
         let _ = match param.begin {
+            Begin::Normal if tensor.device() != Device::Cpu => {
+                let mut drawn = Tensor::empty(tensor.size(), (tensor.kind(), Device::Cpu));
+                tensor.copy_(&drawn.normal_(0.0, std));
+                tensor.shallow_clone()
+            }
             Begin::Normal => tensor.normal_(0.0, std),
             Begin::Ones => tensor.fill_(1.0),
             Begin::Zeros => tensor.zero_(),

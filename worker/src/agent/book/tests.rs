@@ -38,7 +38,7 @@ fn wanted(generation: u64) -> Wanted {
 
 fn names(actions: &[Action]) -> Vec<String> {
     let name = |action: &Action| match action {
-        Action::Start(p, _) => format!("start {}", p.generation),
+        Action::Start(p, ..) => format!("start {}", p.generation),
         Action::Send(p, Command::Rendezvous { .. }) => format!("rendezvous {}", p.generation),
         Action::Send(p, Command::Stop) => format!("stop {}", p.generation),
         Action::Kill(p) => format!("kill {}", p.generation),
@@ -115,4 +115,29 @@ fn a_draining_agent_starts_nothing() {
     book.draining = true;
     assert_eq!(apply(&mut book, vec![wanted(1)]), [] as [&str; 0]);
     assert!(book.is_empty());
+}
+
+#[test]
+fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
+    let mut book = book();
+    let wanted = |rank: u32, device| {
+        let process = ProcessId { rank, ..process(1) };
+        let kind = JobKind::Train { stage: osler_core::ids::StageName::new("s").unwrap() };
+        let mut assignment = Assignment { kind, rank, world_size: 3, ..assignment(1) };
+        assignment.spec.resources.device = device;
+        Wanted { process, assignment: Some(assignment), rendezvous: None, stop: false }
+    };
+    let gpus = |actions: Vec<Action>| {
+        actions
+            .into_iter()
+            .filter_map(|action| if let Action::Start(p, _, gpu) = action { Some((p.rank, gpu)) } else { None })
+            .collect::<Vec<_>>()
+    };
+    let mut all = vec![wanted(0, DeviceKind::Cuda), wanted(1, DeviceKind::Cuda), wanted(2, DeviceKind::Cpu)];
+    let first = book.apply(Desired { wanted: all.clone(), acknowledged: 0 });
+    assert_eq!(gpus(first), [(0, Some(0)), (1, Some(1)), (2, None)]);
+    book.exited(&all[0].process, 0, vec![]);
+    all.push(wanted(3, DeviceKind::Cuda));
+    let second = book.apply(Desired { wanted: all, acknowledged: 0 });
+    assert_eq!(gpus(second), [(3, Some(0))], "number 0 is free again, 1 is not");
 }

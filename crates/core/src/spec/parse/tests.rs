@@ -139,7 +139,10 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!((gate.variant, gate.on_fail), (Variant::Quantized(Method::Int8), OnFail::Stop));
     assert_eq!(gate.stages, [stage("domain")], "a gate applies where its exam is held");
     assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200), keep_best: 0, pinned: vec![] });
-    assert_eq!(spec.resources, ResourceSpec { ranks: 2, threads_per_rank: 1, determinism: Determinism::Fast, zero: true });
+    assert_eq!(
+        spec.resources,
+        ResourceSpec { ranks: 2, device: DeviceKind::Cpu, threads_per_rank: 1, determinism: Determinism::Fast, zero: true }
+    );
 }
 
 #[test]
@@ -576,6 +579,7 @@ const FIELDS: &[&str] = &[
     "after_stage.export.shard_bytes",
     "resources.ranks",
     "resources.threads_per_rank",
+    "resources.device",
     "resources.determinism",
     "stage.general.recompute",
     "stage.domain.precision",
