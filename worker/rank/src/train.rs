@@ -146,6 +146,10 @@ impl Loop {
             self.report_progress(job, &stats, total);
             let (done, stopping) = (trainer.steps_done(), stats.control & STOP != 0);
             let due = done.is_multiple_of(job.assignment.spec.checkpoint.every_steps);
+            if stopping || done == total {
+                // Nobody leaves while others still wait for what it updated.
+                trainer.settle().map_err(step_failure)?;
+            }
             if due || stopping || done == total {
                 self.checkpoint(job, trainer, stopping || done == total)?;
             }
