@@ -25,7 +25,7 @@ slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
-	@echo "make test         every test: fast lane, slow lane, and the comparisons with Python's libraries"
+	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, and S3"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 
