@@ -2,7 +2,7 @@
 
 use crate::client::{Seen, Word};
 use crate::manifests::Manifests;
-use osler_core::accounting::Usage;
+use osler_core::accounting::{Basis, DeviceUse, Dtype, EnergyReading, Flops, Peak, Usage};
 use osler_core::checkpoint::{Manifest, ObjectRef, PhaseSeconds, StepRecord};
 use osler_core::digest::Digest;
 use osler_core::gate::GateOutcome;
@@ -219,7 +219,19 @@ pub fn finished() -> (RunRecord, Manifests) {
                     checkpoint: 1.0,
                     ..PhaseSeconds::default()
                 },
-                usage: Usage::default(),
+                usage: Usage {
+                    seconds: 17.0,
+                    flops_per_token: Some(Flops { model: 3e6, hardware: 4e6 }),
+                    devices: vec![DeviceUse {
+                        name: "processor <b>".into(),
+                        dtype: Dtype::Fp32,
+                        threads: 1,
+                        ranks: 2,
+                        peak: Some(Peak { flops: 4e7, basis: Basis::Measured }),
+                    }],
+                    energy: vec![EnergyReading::estimated("cpu", 12.0, 30.0)],
+                    peak_memory: 300 << 20,
+                },
                 published_at: Millis(1_795_410_030_000),
             };
             let published = Published {
@@ -249,6 +261,11 @@ pub fn finished() -> (RunRecord, Manifests) {
             ..job.past[0].clone()
         };
         job.past.insert(0, lost);
+    }
+    // The last attempts wrote the last checkpoints.
+    for (stage, generation) in [("general", 24), ("domain", 30)] {
+        let job = record.jobs.get_mut(&train_key(&StageName::new(stage).unwrap())).unwrap();
+        job.past.last_mut().unwrap().generation = Generation(generation);
     }
     record.gates.push(GateOutcome {
         stage: domain,

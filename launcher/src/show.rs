@@ -64,6 +64,12 @@ impl Grid {
         self
     }
 
+    /// A row of a table whose columns are known only when it is made.
+    pub fn cells(&mut self, cells: impl IntoIterator<Item = String>) -> &mut Self {
+        self.table.add_row(cells.into_iter().map(|text| Cell::new(clean(&text))));
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }

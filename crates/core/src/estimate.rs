@@ -6,6 +6,7 @@
 mod memory;
 mod warnings;
 
+use crate::accounting::Flops;
 use crate::ids::{CorpusName, StageName};
 use crate::spec::{BERT_TOKEN_TYPES, CheckpointSpec, Family, Method, ModelSpec, QuantizeSpec, RunSpec, StageSpec, TokenizerSpec};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub struct StageEstimate {
     pub name: StageName,
     pub steps: u64,
     pub tokens: u64,
-    /// Forward and backward: 6N + 12 x layers x (heads x head_dim) x sequence length.
+    /// Forward and backward, see [`Flops`]; nothing that is computed twice.
     pub flops_per_token: f64,
     pub flops: f64,
     pub memory_per_rank: Memory,
@@ -138,9 +139,7 @@ fn estimate_stage(
     let steps = stage.steps();
     let tokens = steps.saturating_mul(stage.tokens_per_step());
     let model = &spec.model;
-    let heads = f64::from(model.heads) * f64::from(model.head_dim());
-    let attention = 12.0 * f64::from(model.layers) * heads * f64::from(stage.sequence_length);
-    let flops_per_token = 6.0 * parameters.active as f64 + attention;
+    let flops_per_token = Flops::per_token(model, vocab, stage.sequence_length, stage.compute.recompute).model;
     let all_parts: f64 = stage.mixture.values().map(|parts| f64::from(*parts)).sum();
     let passes = |corpus: &CorpusName, parts: u32| {
         let size = corpus_tokens.get(corpus).filter(|size| **size > 0)?;

@@ -1,12 +1,18 @@
 //! The report of a run: computed from the record and the published manifests only, so that each number can be traced to an object.
 
+mod cost;
+mod time;
+
+pub use cost::{CostReport, EnergyBasis, EnergyReport, Utilisation};
+pub use time::TimeReport;
+
 use crate::audit::{Audit, audit_stage};
-use crate::checkpoint::{Manifest, PhaseSeconds};
+use crate::checkpoint::Manifest;
 use crate::gate::GateOutcome;
 use crate::ids::{CorpusName, Millis, RunName, StageName};
 use crate::job::{ExamSummary, JobKind, Summary};
 use crate::plan::train_key;
-use crate::record::{JobRecord, JobState, RunRecord};
+use crate::record::RunRecord;
 use crate::spec::StageSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,6 +49,7 @@ pub struct StageReport {
     pub epochs: BTreeMap<CorpusName, f64>,
     pub checkpoints: Vec<CheckpointReport>,
     pub time: Option<TimeReport>,
+    pub cost: Option<CostReport>,
     pub exams: Vec<ExamSummary>,
     pub audit: Audit,
 }
@@ -62,22 +69,6 @@ pub struct CheckpointReport {
     pub manifest: String,
     pub digest: String,
     pub retired: bool,
-}
-
-/// Wall seconds of a stage, by cause; the causes add up to `wall`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct TimeReport {
-    pub wall: f64,
-    pub data: f64,
-    /// Forward, backward and update.
-    pub compute: f64,
-    pub communication: f64,
-    pub checkpoint: f64,
-    /// Work that was not published before its attempt ended, and the time until the next attempt started.
-    pub lost_to_failures: f64,
-    /// Everything else: starting processes, waiting for slots, loading.
-    pub idle: f64,
-    pub tokens_per_second: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -168,6 +159,12 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         names.zip(order.epochs(steps)).collect()
     });
     let checkpoints = record.checkpoints.get(&stage.name).map(Vec::as_slice).unwrap_or_default();
+    let job = record.jobs.get(&train_key(&stage.name));
+    let time = job.and_then(|job| time::time(job, manifests, stage.tokens_per_step()));
+    let cost = job.zip(time).and_then(|(job, time)| {
+        let ended: Vec<&Manifest> = time::of_ended(job, manifests).collect();
+        cost::cost(&ended, &time, stage.tokens_per_step())
+    });
     StageReport {
         name: stage.name.clone(),
         state: record.stage_state(&stage.name),
@@ -187,7 +184,8 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
                 retired: c.retired,
             })
             .collect(),
-        time: record.jobs.get(&train_key(&stage.name)).and_then(|job| time(job, manifests, steps * stage.tokens_per_step())),
+        time,
+        cost,
         exams: exams(record, &stage.name),
         audit,
     }
@@ -200,39 +198,6 @@ fn exams(record: &RunRecord, stage: &StageName) -> Vec<ExamSummary> {
         _ => None,
     });
     summaries.collect()
-}
-
-/// Splits a train job's wall time. None until an attempt is over.
-fn time(job: &JobRecord, manifests: &[Manifest], tokens: u64) -> Option<TimeReport> {
-    let first = job.past.first()?.started_at;
-    let end = match job.status {
-        JobState::Succeeded { at, .. } => at,
-        _ => job.past.last()?.ended_at,
-    };
-    let seconds = |from: Millis, to: Millis| to.0.saturating_sub(from.0) as f64 / 1e3;
-    let mean = |m: &Manifest| m.seconds.scaled(1.0 / f64::from(m.world_size.max(1)));
-    let mut phases = PhaseSeconds::default();
-    manifests.iter().for_each(|m| phases.add(&mean(m)));
-    let mut lost = 0.0;
-    for (i, attempt) in job.past.iter().enumerate().filter(|(_, a)| a.fault.is_some()) {
-        let kept: f64 = manifests.iter().filter(|m| m.generation == attempt.generation).map(|m| mean(m).total()).sum();
-        let until = job.past.get(i + 1).map_or(attempt.ended_at, |next| next.started_at);
-        lost += (seconds(attempt.started_at, until) - kept).max(0.0);
-    }
-    let wall = seconds(first, end);
-    let compute = phases.forward + phases.backward + phases.update;
-    let idle = (wall - phases.total() - lost).max(0.0);
-    let per_second = if wall > 0.0 { tokens as f64 / wall } else { 0.0 };
-    Some(TimeReport {
-        wall,
-        data: phases.data,
-        compute,
-        communication: phases.communication,
-        checkpoint: phases.checkpoint,
-        lost_to_failures: lost,
-        idle,
-        tokens_per_second: per_second,
-    })
 }
 
 fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {
@@ -323,3 +288,6 @@ fn failures(record: &RunRecord) -> Vec<FailureReport> {
     found.sort_by_key(|f| (f.at, f.generation));
     found
 }
+
+#[cfg(test)]
+mod tests;

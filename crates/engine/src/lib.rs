@@ -8,6 +8,7 @@
 //! - [`checkpoint`]: a rank's slice of weights and moments as a file, read back at any world size;
 //! - [`hf`]: Hugging Face folders in and out;
 //! - [`score`]: log-likelihoods of token sequences, for exams and perplexity;
+//! - [`peak`]: how fast this machine multiplies matrices;
 //! - [`source`], [`safefile`]: where named tensors come from, and the one file format they are kept in.
 //!
 //! Randomness is drawn once, for the initial weights (there is no dropout), so a resumed run needs no generator state.
@@ -19,6 +20,7 @@ mod error;
 pub mod flat;
 pub mod hf;
 pub mod models;
+pub mod peak;
 pub mod reduce;
 pub mod safefile;
 pub mod score;

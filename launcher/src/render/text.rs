@@ -1,7 +1,7 @@
 //! The report for a terminal.
 
-use super::causes;
 use super::exams::verdict;
+use super::{causes, cost};
 use crate::show::{self, Grid, bytes, count, maybe, short};
 use osler_core::job::ExamSummary;
 use osler_core::report::{Report, StageReport};
@@ -11,6 +11,8 @@ pub fn render(report: &Report) -> String {
         head(report),
         stages(report),
         time(report),
+        efficiency(report),
+        energy(report),
         marks(report),
         held_out(report),
         gates(report),
@@ -54,11 +56,54 @@ fn stages(report: &Report) -> String {
     section(&grid)
 }
 
+/// Causes that took nothing in any stage are left out.
 fn time(report: &Report) -> String {
-    let mut grid = Grid::new(&["time", ">wall", ">data", ">compute", ">communication", ">checkpoint", ">lost to failures", ">idle"]);
-    for (stage, time) in report.stages.iter().filter_map(|s| Some((s, s.time?))) {
-        let [data, compute, communication, checkpoint, lost, idle] = causes(&time).map(|(_, seconds)| share(seconds, time.wall));
-        grid.row([stage.name.to_string(), show::duration(time.wall), data, compute, communication, checkpoint, lost, idle]);
+    let stages: Vec<_> = report.stages.iter().filter_map(|s| Some((s, s.time?))).collect();
+    let took = |cause: &str| stages.iter().any(|(_, time)| causes(time).iter().any(|(name, seconds)| *name == cause && *seconds > 0.0));
+    let shown: Vec<&str> = causes(&Default::default()).map(|(cause, _)| cause).into_iter().filter(|cause| took(cause)).collect();
+    let header: Vec<String> = shown.iter().map(|cause| format!(">{cause}")).collect();
+    let mut grid = Grid::new(&["time", ">wall"].into_iter().chain(header.iter().map(String::as_str)).collect::<Vec<_>>());
+    for (stage, time) in &stages {
+        let shares = causes(time).into_iter().filter(|(cause, _)| shown.contains(cause)).map(|(_, seconds)| share(seconds, time.wall));
+        grid.cells([stage.name.to_string(), show::duration(time.wall)].into_iter().chain(shares));
+    }
+    section(&grid)
+}
+
+fn efficiency(report: &Report) -> String {
+    let mut grid = Grid::new(&["efficiency", ">tok/s", ">mfu %", ">hfu %", ">stepping tok/s", ">mfu %", ">hfu %", ">memory a rank", "on"]);
+    let mut notes = String::new();
+    for (stage, time, cost) in report.stages.iter().filter_map(|s| Some((s, s.time?, s.cost.as_ref()?))) {
+        let [mfu, hfu, mfu_stepping, hfu_stepping] = cost::shares(cost);
+        grid.row([
+            stage.name.to_string(),
+            short(time.tokens_per_second),
+            mfu,
+            hfu,
+            short(time.tokens_per_second_stepping),
+            mfu_stepping,
+            hfu_stepping,
+            cost.peak_memory.map_or_else(|| "-".into(), bytes),
+            cost::devices(&cost.devices),
+        ]);
+        if let Some(why) = &cost.no_utilisation {
+            notes.push_str(&format!("{}: no MFU: {}\n", stage.name, show::clean(why)));
+        }
+    }
+    section(&grid) + &notes
+}
+
+fn energy(report: &Report) -> String {
+    let mut grid = Grid::new(&["energy", ">kWh", ">joules", ">joules a 1k tokens", ">of seconds", "basis"]);
+    for (stage, energy) in report.stages.iter().filter_map(|s| Some((s, s.cost.as_ref()?.energy.as_ref()?))) {
+        grid.row([
+            stage.name.to_string(),
+            format!("{:.6}", energy.kilowatt_hours),
+            count(energy.joules as u64),
+            format!("{:.2}", energy.joules_per_1k_tokens),
+            count(energy.covers_seconds as u64),
+            cost::energy_basis(energy),
+        ]);
     }
     section(&grid)
 }

@@ -4,10 +4,11 @@
 //! and the agreed control word are the same for all. A checkpoint stops the loop for a copy; `writer` does the rest.
 
 use crate::gang;
+use crate::meter::{self, Meter};
 use crate::model::{failure, stage_spec, vocabulary};
 use crate::writer::{Order, Writer};
 use anyhow::{Context as _, anyhow};
-use osler_core::accounting::Usage;
+use osler_core::accounting::{Dtype, Flops};
 use osler_core::checkpoint::{Manifest, PhaseSeconds, StepRecord};
 use osler_core::ids::StageName;
 use osler_core::job::{FaultClass, JobKind, JobResult, Summary};
@@ -15,7 +16,7 @@ use osler_core::order::{SampleOrder, SampleSum, rank_slots};
 use osler_core::paths;
 use osler_core::process::Progress;
 use osler_core::record::stage_order;
-use osler_core::spec::{Init, StageSpec};
+use osler_core::spec::{Init, Precision, StageSpec};
 use osler_corpus::{Dataset, DatasetManifest, Verify};
 use osler_engine::checkpoint::SliceSet;
 use osler_engine::step::{StepStats, Trainer, TrainerOptions};
@@ -32,15 +33,22 @@ use std::time::Instant;
 const STOP: u32 = 1;
 
 pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
+    let (mut meter, mut watch) = (Meter::begin(), Instant::now());
     let stage = stage_spec(job, stage)?.clone();
+    let mut seconds = PhaseSeconds { startup: meter::process_age(), ..PhaseSeconds::default() };
     let samples = Samples::open(job, &stage)?;
     let device = gang::device(job)?;
+    seconds.startup += lap(&mut watch);
     let group = gang::join(job, device)?;
+    seconds.rendezvous = lap(&mut watch);
     let mut trainer = Trainer::new(options(job, &stage, device)?, group).map_err(failure)?;
     begin(job, &stage, &mut trainer)?;
+    measure(&mut meter, job, &stage, &trainer);
+    seconds.load = lap(&mut watch);
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
     let writer = writer(job, &trainer)?;
-    Loop { segment: Segment::default(), samples, writer, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
+    let segment = Segment { ledger: vec![], seconds };
+    Loop { segment, samples, writer, meter, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
 }
 
 fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
@@ -70,6 +78,24 @@ fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOption
         timeout: gang::STEP,
         bucket_bytes: osler_engine::reduce::BUCKET_BYTES,
     })
+}
+
+/// Tells the meter what this rank computes and on what.
+fn measure(meter: &mut Meter, job: &Job, stage: &StageSpec, trainer: &Trainer) {
+    let TrainerOptions { model, vocab, device, .. } = trainer.options();
+    let vocab = u32::try_from(*vocab).unwrap_or(u32::MAX);
+    let flops = Flops::per_token(model, vocab, stage.sequence_length, stage.compute.recompute);
+    let dtype = match stage.compute.precision {
+        Precision::Fp32 => Dtype::Fp32,
+        Precision::Bf16 => Dtype::Bf16,
+    };
+    meter.computes(flops, *device, dtype, job.assignment.spec.resources.threads_per_rank);
+}
+
+fn lap(watch: &mut Instant) -> f64 {
+    let seconds = watch.elapsed().as_secs_f64();
+    *watch = Instant::now();
+    seconds
 }
 
 /// Puts the trainer where this attempt goes on: its own newest checkpoint, else where the stage begins.
@@ -112,6 +138,7 @@ struct Loop {
     segment: Segment,
     samples: Samples,
     writer: Writer,
+    meter: Meter,
     pace: Pace,
     last_loss: Option<f64>,
 }
@@ -172,6 +199,7 @@ impl Loop {
         self.segment.ledger.push(StepRecord { step, samples, loss, grad_norm, lr });
         self.segment.seconds.add(&stats.phases);
         self.last_loss = Some(loss);
+        self.meter.tick();
     }
 
     fn report_progress(&mut self, job: &mut Job, stats: &StepStats, total: u64) {
@@ -197,7 +225,7 @@ impl Loop {
         let path = paths::part(&assignment.id, assignment.generation, step, rank);
         let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
         seconds.checkpoint += started.elapsed().as_secs_f64();
-        self.writer.write(Order { slice, path, rank, world_size, step, ledger, seconds, usage: Usage::default(), awaited })
+        self.writer.write(Order { slice, path, rank, world_size, step, ledger, seconds, usage: self.meter.take(), awaited })
     }
 }
 

@@ -8,7 +8,7 @@
 //! in neither number.
 
 use crate::estimate::parameters_of;
-use crate::spec::ModelSpec;
+use crate::spec::{ModelSpec, Recompute};
 use serde::{Deserialize, Serialize};
 
 /// FLOPs of one token, forward and backward.
@@ -22,10 +22,20 @@ pub struct Flops {
 }
 
 impl Flops {
-    pub fn per_token(model: &ModelSpec, vocab: u32, sequence_length: u32) -> Self {
-        let needed = 6.0 * parameters_of(model, vocab).active as f64 + 12.0 * f64::from(model.layers) * scores(model, sequence_length);
-        Self { model: needed, hardware: needed }
+    pub fn per_token(model: &ModelSpec, vocab: u32, sequence_length: u32, recompute: Recompute) -> Self {
+        let scores = scores(model, sequence_length);
+        let needed = 6.0 * parameters_of(model, vocab).active as f64 + 12.0 * f64::from(model.layers) * scores;
+        // A third of a layer's work is its forward pass, and that is what is done again.
+        let again = f64::from(recompute.layers(model.layers)) * (2.0 * layer(model, vocab) + 4.0 * scores);
+        Self { model: needed, hardware: needed + again }
     }
+}
+
+/// Parameters of one layer.
+fn layer(model: &ModelSpec, vocab: u32) -> f64 {
+    let one_more = ModelSpec { layers: model.layers.saturating_add(1), ..model.clone() };
+    let parameters = |model| parameters_of(model, vocab).non_embedding;
+    parameters(&one_more).saturating_sub(parameters(model)) as f64
 }
 
 /// H Q T: one token's products with all keys of its sequence, in one layer.
@@ -59,7 +69,7 @@ mod tests {
     #[test]
     fn llama_2_7b_takes_what_the_formula_gives_by_hand() {
         // 6,738,415,616 parameters, 131,072,000 of them in the input table; 12 x 32 x 4096 x 4096 for attention.
-        let flops = Flops::per_token(&llama2_7b(), 32_000, 4096);
+        let flops = Flops::per_token(&llama2_7b(), 32_000, 4096, Recompute::None);
         assert_eq!(flops.model, 6.0 * 6_607_343_616.0 + 6_442_450_944.0);
         assert_eq!(flops.hardware, flops.model);
     }
@@ -67,14 +77,36 @@ mod tests {
     #[test]
     fn grouped_keys_change_the_parameters_and_not_the_attention() {
         let grouped = ModelSpec { kv_heads: 8, ..llama2_7b() };
-        let (full, fewer) = (Flops::per_token(&llama2_7b(), 32_000, 4096).model, Flops::per_token(&grouped, 32_000, 4096).model);
+        let (full, fewer) = (
+            Flops::per_token(&llama2_7b(), 32_000, 4096, Recompute::None).model,
+            Flops::per_token(&grouped, 32_000, 4096, Recompute::None).model,
+        );
         // k and v of 4096 x 4096 become 4096 x 1024, in 32 layers.
         assert_eq!(full - fewer, 6.0 * 32.0 * 2.0 * 4096.0 * 3072.0);
     }
 
     #[test]
+    fn heads_wider_than_their_share_of_the_model_count_as_they_are() {
+        let wide = ModelSpec { head_dim: Some(256), ..llama2_7b() };
+        let more = Flops::per_token(&wide, 32_000, 4096, Recompute::None).model
+            - Flops::per_token(&llama2_7b(), 32_000, 4096, Recompute::None).model;
+        // Four projections twice as wide, in 32 layers, and twice the attention.
+        assert_eq!(more, 32.0 * 6.0 * 4.0 * 4096.0 * 4096.0 + 6_442_450_944.0);
+    }
+
+    #[test]
     fn a_tied_head_works_as_much_as_one_of_its_own() {
         let tied = ModelSpec { tied: true, ..llama2_7b() };
-        assert_eq!(Flops::per_token(&tied, 32_000, 4096), Flops::per_token(&llama2_7b(), 32_000, 4096));
+        assert_eq!(Flops::per_token(&tied, 32_000, 4096, Recompute::None), Flops::per_token(&llama2_7b(), 32_000, 4096, Recompute::None));
+    }
+
+    #[test]
+    fn recomputed_layers_are_hardwares_work_and_not_the_models() {
+        let of = |recompute| Flops::per_token(&llama2_7b(), 32_000, 4096, recompute);
+        // A layer: 4 x 4096 x 4096 + 3 x 4096 x 11,008 + 2 x 4096 parameters, and 4 x 4096 x 4096 for attention.
+        let forward = 2.0 * 202_383_360.0 + 67_108_864.0;
+        assert_eq!(of(Recompute::First(3)).hardware - of(Recompute::None).hardware, 3.0 * forward);
+        assert_eq!(of(Recompute::All).hardware - of(Recompute::None).hardware, 32.0 * forward);
+        assert_eq!(of(Recompute::All).model, of(Recompute::None).model);
     }
 }

@@ -119,7 +119,7 @@ pub fn time(stage: &str, time: &TimeReport) -> Html {
     svg.push(format_args!("<title id=\"{}-t\">Time of stage {} by cause</title>\n", escape(&id), escape(stage)));
     let mut at = 0.0;
     let mut legend = Html::default();
-    for (i, (cause, seconds)) in causes.iter().enumerate() {
+    for (i, (cause, seconds)) in causes.iter().enumerate().filter(|(_, (_, seconds))| *seconds > 0.0) {
         let width = seconds.max(0.0) / whole * WIDTH;
         let share = show::percent(seconds / time.wall);
         svg.push(format_args!("<rect class=\"cause c{i}\" x=\"{at:.2}\" y=\"0\" width=\"{width:.2}\" height=\"{HEIGHT}\"><title>{cause}: {share}</title></rect>\n"));
@@ -128,8 +128,9 @@ pub fn time(stage: &str, time: &TimeReport) -> Html {
     }
     svg.push(format_args!("</svg>\n"));
     Html::of(format_args!(
-        "<figure>{svg}<ul class=\"legend\">{legend}</ul><figcaption>{} wall time, {} tokens a second</figcaption></figure>\n",
+        "<figure>{svg}<ul class=\"legend\">{legend}</ul><figcaption>{} wall time, {} tokens a second from the first step to the last, {} while stepping</figcaption></figure>\n",
         show::duration(time.wall),
-        show::short(time.tokens_per_second)
+        show::short(time.tokens_per_second),
+        show::short(time.tokens_per_second_stepping)
     ))
 }

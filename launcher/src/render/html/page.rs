@@ -2,10 +2,11 @@
 
 use super::markup::{Html, Table, escape};
 use super::{bars, loss};
+use crate::render::cost;
 use crate::render::exams::verdict;
 use crate::show::{self, bytes, count, maybe, short};
 use osler_core::job::ExamSummary;
-use osler_core::report::{Report, StageReport};
+use osler_core::report::{CostReport, Report, StageReport};
 use std::collections::BTreeMap;
 
 pub fn page(report: &Report) -> String {
@@ -179,6 +180,9 @@ fn stage_body(stage: &StageReport) -> Html {
     if let Some(time) = &stage.time {
         body.push(format_args!("{}", bars::time(stage.name.as_str(), time)));
     }
+    if let Some(cost) = &stage.cost {
+        body.push(format_args!("{}", stage_cost(cost)));
+    }
     let mut table = Table::new(&["checkpoint", ">generation", "state", "manifest", "sha256"]);
     for c in &stage.checkpoints {
         let state = if c.retired { "retired" } else { "kept" };
@@ -199,6 +203,32 @@ fn stage_body(stage: &StageReport) -> Html {
         ));
     }
     body
+}
+
+fn stage_cost(cost: &CostReport) -> Html {
+    let [mfu, hfu, mfu_stepping, hfu_stepping] = cost::shares(cost);
+    let mut table = Table::new(&["cost", ">value", "basis"]);
+    let on = cost::devices(&cost.devices);
+    match &cost.no_utilisation {
+        Some(why) => table.row([escape("MFU"), escape("-"), escape(why)]),
+        None => {
+            table.row([escape("MFU, HFU from the first step to the last"), escape(format!("{mfu} %, {hfu} %")), escape(&on)]);
+            table.row([escape("MFU, HFU while stepping"), escape(format!("{mfu_stepping} %, {hfu_stepping} %")), escape(&on)]);
+        }
+    }
+    if let Some(energy) = &cost.energy {
+        let value = format!(
+            "{:.6} kWh, {:.2} J a 1,000 tokens, over {}",
+            energy.kilowatt_hours,
+            energy.joules_per_1k_tokens,
+            show::duration(energy.covers_seconds)
+        );
+        table.row([escape("Energy"), escape(value), escape(cost::energy_basis(energy))]);
+    }
+    if let Some(memory) = cost.peak_memory {
+        table.row([escape("Memory of a rank at most"), escape(bytes(memory)), escape("the kernel's peak resident set")]);
+    }
+    table.html("Cost")
 }
 
 fn quantized(report: &Report) -> Html {

@@ -1,0 +1,142 @@
+//! Time that adds up, and shares of a peak reckoned by hand.
+
+use super::cost::{EnergyBasis, cost};
+use super::time::{of_ended, time};
+use crate::accounting::{Basis, DeviceUse, Dtype, EnergyReading, Flops, Peak, Usage};
+use crate::checkpoint::{Manifest, PhaseSeconds, StepRecord};
+use crate::digest::Digest;
+use crate::ids::{Generation, Millis, RunName, StageName};
+use crate::job::{Fault, FaultClass, JobKind};
+use crate::order::SampleSum;
+use crate::plan::PlannedJob;
+use crate::record::{JobRecord, JobState, PastAttempt};
+use std::collections::BTreeSet;
+
+const TOKENS: u64 = 100;
+
+/// Attempts as (generation, start, end in seconds, failed).
+fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
+    let at = |seconds: f64| Millis((seconds * 1e3) as u64);
+    let past = attempts.iter().map(|(generation, start, end, failed)| PastAttempt {
+        generation: Generation(*generation),
+        workers: BTreeSet::new(),
+        started_at: at(*start),
+        ended_at: at(*end),
+        fault: failed.then(|| Fault::new(FaultClass::Infrastructure, "killed")),
+        steps_published: 0,
+    });
+    let kind = JobKind::Train { stage: StageName::new("s").unwrap() };
+    let planned = PlannedJob { kind, needs: BTreeSet::new(), ranks: 2 };
+    JobRecord { planned, status: JobState::Blocked, past: past.collect() }
+}
+
+/// Ten steps by two ranks of 20 GFLOP/s each, whose phases take `each` seconds a rank.
+fn manifest(generation: u64, each: PhaseSeconds) -> Manifest {
+    let record = |step| StepRecord { step, samples: SampleSum::default(), loss: 1.0, grad_norm: 1.0, lr: 0.1 };
+    let peak = Some(Peak { flops: 4e10, basis: Basis::Measured });
+    Manifest {
+        format: Manifest::FORMAT,
+        run: RunName::new("r").unwrap(),
+        stage: StageName::new("s").unwrap(),
+        step: 10,
+        generation: Generation(generation),
+        world_size: 2,
+        spec: Digest::of(b""),
+        parent: None,
+        parts: vec![],
+        ledger: (0..10).map(record).collect(),
+        seconds: each.scaled(2.0),
+        usage: Usage {
+            seconds: 10.0,
+            flops_per_token: Some(Flops { model: 1e8, hardware: 1.2e8 }),
+            devices: vec![DeviceUse { name: "a processor".into(), dtype: Dtype::Fp32, threads: 1, ranks: 2, peak }],
+            energy: vec![EnergyReading { source: "rapl:n".into(), joules: 500.0, estimate: None }],
+            peak_memory: 1 << 20,
+        },
+        published_at: Millis(0),
+    }
+}
+
+fn phases() -> PhaseSeconds {
+    PhaseSeconds {
+        startup: 1.0,
+        load: 1.0,
+        data: 0.5,
+        forward: 1.5,
+        backward: 2.0,
+        update: 1.0,
+        checkpoint: 0.5,
+        ..PhaseSeconds::default()
+    }
+}
+
+#[test]
+fn every_second_of_the_wall_has_a_cause() {
+    // 10 s of which 7.5 are told, killed; 2 s until the next; 9 s that ended on request; 100 s stopped; 8 s to the end.
+    let job = job(&[(1, 0.0, 10.0, true), (2, 12.0, 21.0, false), (3, 121.0, 129.0, false)]);
+    let manifests = [manifest(1, phases()), manifest(2, phases()), manifest(3, phases())];
+    let time = time(&job, &manifests, TOKENS).unwrap();
+    assert_eq!((time.wall, time.lost_to_failures, time.stopped, time.idle), (129.0, 4.5, 100.0, 2.0));
+    assert_eq!(time.phases.total() + time.lost_to_failures + time.stopped + time.idle, time.wall);
+    // The first attempt's two seconds before its first step, and the stop, are not in the rate.
+    assert_eq!((time.end_to_end, time.tokens_per_second), (27.0, 3000.0 / 27.0));
+    assert_eq!(time.tokens_per_second_stepping, 3000.0 / 15.0);
+}
+
+#[test]
+fn phases_that_exceed_their_attempt_are_cut_to_it() {
+    let job = job(&[(1, 0.0, 5.0, false)]);
+    let time = time(&job, &[manifest(1, phases())], TOKENS).unwrap();
+    assert!((time.phases.total() - 5.0).abs() < 1e-9 && time.idle.abs() < 1e-9, "{time:?}");
+}
+
+#[test]
+fn work_of_an_attempt_that_goes_on_is_not_counted_against_the_time_of_those_that_ended() {
+    let job = job(&[(1, 0.0, 10.0, true)]);
+    let manifests = [manifest(1, phases()), manifest(2, phases())];
+    assert_eq!(time(&job, &manifests, TOKENS).unwrap().tokens_per_second, 1000.0 / 8.0);
+    assert_eq!(of_ended(&job, &manifests).count(), 1);
+    assert_eq!(time(&self::job(&[]), &manifests, TOKENS), None);
+}
+
+#[test]
+fn utilisation_is_work_by_peak_and_time() {
+    let job = job(&[(1, 0.0, 10.0, false)]);
+    let manifests = [manifest(1, phases())];
+    let time = time(&job, &manifests, TOKENS).unwrap();
+    let cost = cost(&manifests.iter().collect::<Vec<_>>(), &time, TOKENS).unwrap();
+    let used = cost.utilisation.unwrap();
+    // 1,000 tokens of 100 MFLOP in 8 s (5 s of them in steps) at 40 GFLOP/s.
+    assert_eq!((used.peak_flops, used.mfu, used.mfu_stepping), (4e10, 1e11 / (4e10 * 8.0), 0.5));
+    assert_eq!((used.hfu, used.hfu_stepping), (1.2e11 / (4e10 * 8.0), 0.6));
+    let energy = cost.energy.unwrap();
+    assert_eq!((energy.joules, energy.joules_per_1k_tokens, energy.basis), (500.0, 500.0, EnergyBasis::Measured));
+    assert_eq!((energy.kilowatt_hours, energy.covers_seconds), (500.0 / 3.6e6, 10.0));
+    assert_eq!(cost.peak_memory, Some(1 << 20));
+}
+
+#[test]
+fn an_unknown_peak_is_no_utilisation_and_says_why() {
+    let job = job(&[(1, 0.0, 10.0, false)]);
+    let mut manifests = [manifest(1, phases())];
+    manifests[0].usage.devices[0].peak = None;
+    let time = time(&job, &manifests, TOKENS).unwrap();
+    let of = |manifests: &[Manifest]| cost(&manifests.iter().collect::<Vec<_>>(), &time, TOKENS).unwrap();
+    assert_eq!(of(&manifests).no_utilisation.as_deref(), Some("no peak is known for a processor in fp32"));
+    assert_eq!(of(&manifests).utilisation, None);
+    manifests[0].usage = Usage::default();
+    let old = of(&manifests);
+    assert!(old.no_utilisation.unwrap().contains("older version") && old.energy.is_none() && old.peak_memory.is_none());
+}
+
+#[test]
+fn an_estimate_in_the_energy_is_told() {
+    let job = job(&[(1, 0.0, 10.0, false)]);
+    let mut manifests = [manifest(1, phases())];
+    manifests[0].usage.energy.push(EnergyReading::estimated("cpu", 12.0, 10.0));
+    let time = time(&job, &manifests, TOKENS).unwrap();
+    let basis = |manifests: &[Manifest]| cost(&manifests.iter().collect::<Vec<_>>(), &time, TOKENS).unwrap().energy.unwrap().basis;
+    assert_eq!(basis(&manifests), EnergyBasis::PartlyEstimated);
+    manifests[0].usage.energy.remove(0);
+    assert_eq!(basis(&manifests), EnergyBasis::Estimated);
+}
