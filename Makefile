@@ -21,11 +21,12 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 bench lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check bench lint clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
 	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, and S3"
+	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 
@@ -59,6 +60,12 @@ test-s3: build-tests
 lint:
 	cargo fmt --all --check
 	$(with_torch) cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# One file to carry to a machine with a GPU: it needs the driver and torch 2.11's libraries, found beside it or in LD_LIBRARY_PATH.
+gpu-check:
+	$(with_torch) cargo rustc --release --locked -p osler-engine --example gpu_check -- -C link-arg=-Wl,-rpath,'$$ORIGIN'
+	strip -o $(bin)/gpu-check $(bin)/examples/gpu_check
+	$(with_torch) $(bin)/gpu-check
 
 bench: build-tests
 	$(with_torch) .ci/bench $(bin)

@@ -45,13 +45,14 @@ fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head_vd: &Tensor, head_grad_
     let mut head_grad_vd = head_grad_vd.shallow_clone();
     let hidden_grad_nd = hidden_nd.f_empty_like()?;
     let minus_one = Tensor::from(-1f32).to_device(hidden_nd.device());
-    let mut loss = 0.0;
+    // Stays on the device: asking for each block's value would wait for it, and a GPU would run dry.
+    let mut loss = Tensor::f_zeros([1], (Kind::Double, hidden_nd.device()))?;
     for start in (0..rows).step_by(ROWS as usize) {
         let block = ROWS.min(rows - start);
         let h_rd = hidden_nd.narrow(0, start, block);
         let y_r1 = targets_n.narrow(0, start, block).unsqueeze(1);
         let mut p_rv = h_rd.f_mm(&head_vd.tr())?.f_log_softmax(-1, Kind::Float)?;
-        loss -= p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+        let _ = loss.f_sub_(&p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?)?;
         let _ = p_rv.f_exp_()?;
         let _ = p_rv.f_scatter_add_(1, &y_r1, &minus_one.expand([block, 1], false))?;
         let p_rv = p_rv.f_to_kind(kind)?;
@@ -64,5 +65,5 @@ fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head_vd: &Tensor, head_grad_
             let _ = head_grad_vd.f_add_(&p_rv.tr().f_mm(&weighted_rd)?)?;
         }
     }
-    Ok(HeadPass { loss: loss * weight, hidden_grad_nd })
+    Ok(HeadPass { loss: loss.f_double_value(&[0])? * weight, hidden_grad_nd })
 }
