@@ -6,7 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 5] = ["status.cpp", "group.cpp", "gloo.cpp", "autograd.cpp", "optim.cpp"];
+const SOURCES: [&str; 8] =
+    ["status.cpp", "group.cpp", "gloo.cpp", "autograd.cpp", "optim.cpp", "memory.cpp", "fused.cpp", "fused_linear.cpp"];
+/// Loops that the compiler turns into vector code. No flag here lets it change a result.
+const KERNELS: &str = "fused_kernels.cpp";
 const HEADER_THAT_MUST_EXIST: &str = "include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";
 
 const CUDA_LIBRARY: &str = "lib/libtorch_cuda.so";
@@ -64,6 +67,8 @@ fn build(root: &Path, nvidia: Option<&Path>) {
         .include("csrc/include")
         .flag_if_supported("-fvisibility=hidden")
         .flag_if_supported("-Wno-unused-parameter")
+        // libtorch's threads are OpenMP's; without this its loops would run on one.
+        .flag("-fopenmp")
         .files(SOURCES.map(|name| format!("csrc/{name}")));
     // The libraries' own headers are not ours to lint.
     let mut headers = vec![root.join("include"), root.join("include/torch/csrc/api/include")];
@@ -76,6 +81,7 @@ fn build(root: &Path, nvidia: Option<&Path>) {
         build.flag("-isystem").flag(folder.to_string_lossy().as_ref());
     }
     build.compile("osler_dist");
+    kernels();
     println!("cargo::rustc-link-search=native={}", root.join("lib").display());
     if nvidia.is_some() {
         println!("cargo::rustc-link-lib=dylib=torch_cuda");
@@ -83,4 +89,20 @@ fn build(root: &Path, nvidia: Option<&Path>) {
     }
     println!("cargo::rustc-link-lib=dylib=torch_cpu");
     println!("cargo::rustc-link-lib=dylib=c10");
+    // The soname that libtorch brings too, so there is one pool of threads.
+    println!("cargo::rustc-link-lib=dylib:+verbatim=libgomp.so.1");
+}
+
+/// After osler_dist, which calls them: a linker reads its libraries in order.
+fn kernels() {
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .pic(true)
+        .opt_level(3)
+        .flag_if_supported("-fvisibility=hidden")
+        .flag_if_supported("-fno-math-errno")
+        .flag_if_supported("-fno-trapping-math")
+        .file(format!("csrc/{KERNELS}"))
+        .compile("osler_kernels");
 }

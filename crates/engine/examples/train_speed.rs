@@ -8,7 +8,7 @@
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{StepStats, Trainer, TrainerOptions};
-use osler_engine::{Device, set_threads};
+use osler_engine::{Device, keep_pages, set_threads};
 use osler_torch_dist::{GroupOptions, ProcessGroup, Store};
 use std::error::Error;
 use std::process::Command;
@@ -45,6 +45,7 @@ fn main() -> Fallible<()> {
     let size = SIZES.iter().find(|s| s.name == name).ok_or("SIZE is micro, tiny or small")?;
     let (ranks, threads, steps) = (number(1, 1)?, number(2, 1)?, number(3, 8)?);
     set_threads(threads)?;
+    keep_pages()?;
     if let (Some(rank), Some(port)) = (arguments.get(4), arguments.get(5)) {
         let store = Store::connect("127.0.0.1", port.parse()?, ranks, LIMIT)?;
         return rank_of_gang(size, rank.parse()?, ranks, steps, &store).map(drop);

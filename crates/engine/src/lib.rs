@@ -28,5 +28,5 @@ pub mod source;
 pub mod step;
 
 pub use error::EngineError;
-pub use osler_torch_dist::set_threads;
+pub use osler_torch_dist::{keep_pages, set_threads};
 pub use tch::Device;

@@ -90,4 +90,15 @@ OslerOutcome osler_fused_adamw(
     const void* const* params, const void* const* grads, const void* const* exp_avgs, const void* const* exp_avg_sqs, size_t count,
     int64_t step, double lr, double beta1, double beta2, double eps, double weight_decay);
 
+// Fused operations with their gradients; `out` handles are new tensors, owned by the caller.
+OslerOutcome osler_swiglu(const void* gate, const void* up, void** out);
+OslerOutcome osler_add_norm(const void* x, const void* delta, const void* weight, double eps, void** sum, void** norm); // delta may be null
+OslerOutcome osler_rotate(const void* x, const void* cos, const void* sin, void** out);
+OslerOutcome osler_linears(const void* x, const void* const* weights, size_t count, void** outs);
+// Both checked by the caller: f32 [rows, vocab] and i64 [rows], contiguous, in CPU memory.
+OslerOutcome osler_cross_entropy(const void* logits, const void* targets, float weight, double* loss);
+// Replaces libtorch's allocator of CPU memory, see src/memory.rs.
+OslerOutcome osler_keep_pages();
+OslerOutcome osler_release_pages(int64_t* bytes);
+
 } // extern "C"

@@ -14,6 +14,8 @@
 //! | gradients and parameters in flat buffers | [`set_grad`], [`set_data`] |
 //! | backward from a gradient computed elsewhere | [`backward_with`] |
 //! | the optimizer | [`fused_adamw_step`]: PyTorch's `AdamW(fused=True)`, with moments that the caller owns and can save |
+//! | a layer's operations in fewer passes over memory | [`fused`] |
+//! | freed memory that stays with the process | [`keep_pages`] |
 //! | the same bits again | [`set_threads`], [`use_deterministic_algorithms`] |
 //!
 //! # Example: one rank of a data-parallel step
@@ -58,8 +60,10 @@ mod deadline;
 mod device;
 mod error;
 mod exchange;
+pub mod fused;
 mod group;
 mod hook;
+mod memory;
 mod numeric;
 mod optim;
 mod store;
@@ -71,6 +75,7 @@ pub use device::cuda_device;
 pub use error::DistError;
 pub use group::{GroupOptions, ProcessGroup};
 pub use hook::{GradHook, HookOutcome};
+pub use memory::{keep_pages, release_pages};
 pub use numeric::{set_threads, use_deterministic_algorithms};
 pub use optim::{AdamW, fused_adamw_step};
 pub use store::Store;

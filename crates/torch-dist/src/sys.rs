@@ -115,6 +115,21 @@ unsafe extern "C" {
         eps: f64,
         weight_decay: f64,
     ) -> Outcome;
+
+    pub(crate) fn osler_swiglu(gate: TensorPtr, up: TensorPtr, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_add_norm(
+        x: TensorPtr,
+        delta: TensorPtr,
+        weight: TensorPtr,
+        eps: f64,
+        sum: *mut *mut c_void,
+        norm: *mut *mut c_void,
+    ) -> Outcome;
+    pub(crate) fn osler_rotate(x: TensorPtr, cos: TensorPtr, sin: TensorPtr, out: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_linears(x: TensorPtr, weights: *const TensorPtr, count: usize, outs: *mut *mut c_void) -> Outcome;
+    pub(crate) fn osler_cross_entropy(logits: TensorPtr, targets: TensorPtr, weight: f32, loss: *mut f64) -> Outcome;
+    pub(crate) fn osler_keep_pages() -> Outcome;
+    pub(crate) fn osler_release_pages(bytes: *mut i64) -> Outcome;
 }
 
 /// tch's pointer to the C++ tensor: valid while `tensor` lives.

@@ -48,6 +48,7 @@ fn main() {
 fn run(job: &mut Job) -> Result<Ended, Failure> {
     let threads = job.assignment.spec.resources.threads_per_rank;
     osler_engine::set_threads(threads as usize)?;
+    osler_engine::keep_pages()?;
     match job.assignment.kind.clone() {
         JobKind::Train { stage } => train::run(job, &stage),
         JobKind::Export { stage } => export::run(job, &stage).map(Ended::Done),

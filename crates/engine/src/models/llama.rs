@@ -1,6 +1,6 @@
 //! The Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, gated feed-forward. Its relatives differ in what [`Style`] says.
 
-use super::ops::{Pass, attend, embed, gelu_gate, linear, rms_norm, swiglu};
+use super::ops::{Pass, add_norm, attend, embed, gelu_gate, linear, linears, rms_norm, stream_norm, swiglu};
 use super::parts::Linear;
 use super::rope::Rope;
 use osler_core::spec::{Family, ModelSpec};
@@ -85,7 +85,7 @@ impl Llama {
     }
 
     pub fn finish(&self, x_btd: &Tensor) -> Tensor {
-        self.style.norm(x_btd, &self.norm)
+        rms_norm(x_btd, &self.style.gain(&self.norm), self.style.eps)
     }
 
     pub fn head(&self) -> &Tensor {
@@ -94,8 +94,9 @@ impl Llama {
 }
 
 impl Style {
-    fn norm(self, x: &Tensor, weight: &Tensor) -> Tensor {
-        if self.gemma { rms_norm(x, &(weight + 1.0), self.eps) } else { rms_norm(x, weight, self.eps) }
+    /// Gemma's gain is 1 + w.
+    fn gain(self, weight: &Tensor) -> Tensor {
+        if self.gemma { weight + 1.0 } else { weight.shallow_clone() }
     }
 
     fn gated(self, gate: &Tensor, up: &Tensor) -> Tensor {
@@ -105,17 +106,20 @@ impl Style {
 
 impl Layer {
     fn forward(&self, x_btd: &Tensor, rope: &Rope, style: Style, pass: &Pass) -> Tensor {
-        let x_btd = x_btd + self.attention(&style.norm(x_btd, &self.attn_norm), rope, style, pass);
-        let h_btd = style.norm(&x_btd, &self.ffn_norm);
-        x_btd + linear(&style.gated(&linear(&h_btd, &self.gate), &linear(&h_btd, &self.up)), &self.down)
+        let (x_btd, h_btd) = stream_norm(x_btd, &style.gain(&self.attn_norm), style.eps);
+        let attended_btd = self.attention(&h_btd, rope, style, pass);
+        let (x_btd, h_btd) = add_norm(&x_btd, &attended_btd, &style.gain(&self.ffn_norm), style.eps);
+        let [gate, up] = linears(&h_btd, [&self.gate, &self.up]);
+        x_btd + linear(&style.gated(&gate, &up), &self.down)
     }
 
     fn attention(&self, h_btd: &Tensor, rope: &Rope, style: Style, pass: &Pass) -> Tensor {
         let (batch, time, _) = h_btd.size3().unwrap_or_default();
         let split = |x: Tensor, heads: i64| x.view([batch, time, heads, style.head_dim]).transpose(1, 2);
-        let q = rope.turn(&split(self.wq.apply(h_btd), style.heads));
-        let k = rope.turn(&split(self.wk.apply(h_btd), style.kv_heads));
-        let v = split(self.wv.apply(h_btd), style.kv_heads);
+        let [q, k, v] = Linear::apply_all([&self.wq, &self.wk, &self.wv], h_btd);
+        let q = rope.turn(&split(q, style.heads));
+        let k = rope.turn(&split(k, style.kv_heads));
+        let v = split(v, style.kv_heads);
         linear(&attend(&q, &k, &v, pass), &self.wo)
     }
 }

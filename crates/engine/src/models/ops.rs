@@ -2,6 +2,7 @@
 //! so that autograd brings their gradients back in f32.
 
 use crate::EngineError;
+use osler_torch_dist::{DistError, fused};
 use tch::{Kind, Tensor};
 
 /// What all layers of one forward pass share.
@@ -22,14 +23,31 @@ fn like(weight: &Tensor, x: &Tensor) -> Tensor {
     weight.to_kind(x.kind())
 }
 
-/// `weight_oi` is `[out, in]`.
+/// As tch's own operations do when there is no memory: shapes were checked where they came in.
+fn settled<T>(outcome: Result<T, DistError>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `weight_oi` is `[out, in]`. In backward its gradient goes straight into the leaf's own.
 pub(super) fn linear(x: &Tensor, weight_oi: &Tensor) -> Tensor {
-    x.linear::<&Tensor>(&like(weight_oi, x), None)
+    let [y] = linears(x, [weight_oi]);
+    y
+}
+
+/// Several products of the same input, as [`linear`]; in one go where the weights are neighbours in memory.
+pub(super) fn linears<const N: usize>(x: &Tensor, weights_oi: [&Tensor; N]) -> [Tensor; N] {
+    let weights = weights_oi.map(|weight| like(weight, x));
+    let mut outs = settled(fused::linears(x, &weights.each_ref())).into_iter();
+    std::array::from_fn(|_| outs.next().unwrap_or_default())
 }
 
 /// `weight_oi` is `[out, in]`.
 pub(super) fn affine(x: &Tensor, weight_oi: &Tensor, bias: &Tensor) -> Tensor {
     x.linear(&like(weight_oi, x), Some(&like(bias, x)))
+}
+
+pub(super) fn shift(x: &Tensor, bias: &Tensor) -> Tensor {
+    x + like(bias, x)
 }
 
 /// `weight_io` is `[in, out]`.
@@ -40,7 +58,22 @@ pub(super) fn projection(x_btd: &Tensor, weight_io: &Tensor, bias: &Tensor) -> T
 }
 
 pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
-    x.rms_norm(weight.size(), Some(&like(weight, x)), eps)
+    stream_norm(x, weight, eps).1
+}
+
+/// The stream and its RMSNorm. Go on with the stream that is returned: its gradient and the norm's then meet in one pass over memory.
+pub(super) fn stream_norm(x: &Tensor, weight: &Tensor, eps: f64) -> (Tensor, Tensor) {
+    settled(fused::add_rms_norm(x, None, &like(weight, x), eps))
+}
+
+/// The stream with `delta` added, and its RMSNorm.
+pub(super) fn add_norm(x: &Tensor, delta: &Tensor, weight: &Tensor, eps: f64) -> (Tensor, Tensor) {
+    settled(fused::add_rms_norm(x, Some(delta), &like(weight, x), eps))
+}
+
+/// `[batch, heads, time, head_dim]` turned by its positions, see [`fused::rotate`].
+pub(super) fn rotate(x_bhtd: &Tensor, cos_td: &Tensor, sin_td: &Tensor) -> Tensor {
+    settled(fused::rotate(x_bhtd, cos_td, sin_td))
 }
 
 pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
@@ -49,7 +82,7 @@ pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
 
 /// silu(gate) times up.
 pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
-    gate.silu() * up
+    settled(fused::swiglu(gate, up))
 }
 
 /// gelu(gate), by its tanh approximation, times up.

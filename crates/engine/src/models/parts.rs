@@ -1,6 +1,6 @@
 //! Parameters that belong together, with the operation that uses them.
 
-use super::ops::{affine, layer_norm, linear};
+use super::ops::{affine, layer_norm, linear, linears, shift};
 use tch::Tensor;
 
 /// LayerNorm with gain and shift.
@@ -36,5 +36,15 @@ impl Linear {
             Some(bias) => affine(x, &self.weight, bias),
             None => linear(x, &self.weight),
         }
+    }
+    /// Several of the same input, multiplied together.
+    pub fn apply_all<const N: usize>(all: [&Self; N], x: &Tensor) -> [Tensor; N] {
+        let mut outs = linears(x, all.map(|one| &one.weight));
+        for (out, one) in outs.iter_mut().zip(all) {
+            if let Some(bias) = &one.bias {
+                *out = shift(out, bias);
+            }
+        }
+        outs
     }
 }

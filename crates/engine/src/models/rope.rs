@@ -1,5 +1,6 @@
 //! Rotary positions in the rotate-half layout that Hugging Face's Llama uses.
 
+use super::ops::rotate;
 use osler_core::spec::{ModelSpec, RopeScaling};
 use std::f64::consts::TAU;
 use tch::{Device, Kind, Tensor};
@@ -28,11 +29,7 @@ impl Rope {
 
     /// Turns `[batch, heads, time, head_dim]` by its positions, which begin at 0.
     pub fn turn(&self, x_bhtd: &Tensor) -> Tensor {
-        let (_, _, time, width) = x_bhtd.size4().unwrap_or_default();
-        let table = |table: &Tensor| table.narrow(0, 0, time).to_kind(x_bhtd.kind());
-        let (cos, sin) = (table(&self.cos_td), table(&self.sin_td));
-        // Backward of a roll is a roll; two narrow halves would each fill and add a whole tensor of zeros.
-        x_bhtd * cos + x_bhtd.roll([width / 2], [3]) * sin
+        rotate(x_bhtd, &self.cos_td, &self.sin_td)
     }
 }
 

@@ -5,8 +5,10 @@
 mod collectives;
 mod endings;
 mod faults;
+mod fused;
 mod gang;
 mod hooks;
+mod memory;
 mod numeric;
 mod optim;
 mod views;
