@@ -21,7 +21,7 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check bench lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check bench bench-peers lint clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -29,6 +29,7 @@ help:
 	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
+	@echo "make bench-peers  training and checkpoints beside PyTorch's own, in pairs"
 
 build:
 	$(with_torch) cargo build --release --locked --workspace --bins
@@ -69,6 +70,10 @@ gpu-check:
 
 bench: build-tests
 	$(with_torch) .ci/bench $(bin)
+
+# PyTorch DDP, eager and compiled, and ours in turn.
+bench-peers: build-tests
+	$(with_torch) tests/peers/run $(bin)
 
 clean-quickstart:
 	rm -rf osler-demo osler-store

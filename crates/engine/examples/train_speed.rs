@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p osler-engine --example train_speed -- [SIZE] [RANKS] [THREADS] [STEPS]`, by default `tiny 1 1 8`. Prints one JSON
 //! line. With more than one rank the program starts itself once per rank. Losses are printed too: with the peers' seed and tokens they
-//! must be the peers' losses.
+//! must be the peers' losses. With `OSLER_BENCH_PIN=1`, rank r runs on the cores from r times THREADS on (and rank 0's product on its own only).
 #![forbid(unsafe_code)]
 
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
@@ -46,6 +46,7 @@ fn main() -> Fallible<()> {
     let (ranks, threads, steps) = (number(1, 1)?, number(2, 1)?, number(3, 8)?);
     set_threads(threads)?;
     keep_pages()?;
+    let pinned = std::env::var_os("OSLER_BENCH_PIN").is_some();
     if let (Some(rank), Some(port)) = (arguments.get(4), arguments.get(5)) {
         let store = Store::connect("127.0.0.1", port.parse()?, ranks, LIMIT)?;
         return rank_of_gang(size, rank.parse()?, ranks, steps, &store).map(drop);
@@ -54,7 +55,13 @@ fn main() -> Fallible<()> {
     set_threads(threads)?;
     let store = Store::host([127, 0, 0, 1].into(), 0, ranks, LIMIT)?;
     let others = (1..ranks).map(|rank| {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = if pinned {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &format!("{}-{}", rank * threads, (rank + 1) * threads - 1)]).arg(std::env::current_exe()?);
+            command
+        } else {
+            Command::new(std::env::current_exe()?)
+        };
         command.args([
             name.to_owned(),
             ranks.to_string(),
@@ -157,6 +164,13 @@ fn cpu_seconds() -> f64 {
     tasks.filter_map(spent).sum::<f64>() / 1e9
 }
 
+/// The most memory that this process has had.
+fn peak_rss_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+}
+
 /// Speed of an f32 2048 x 2048 x 2048 product, by wall clock and by CPU time of one core; medians.
 fn matrix_gflops(threads: usize) -> Fallible<(f64, f64)> {
     const N: i64 = 2048;
@@ -191,6 +205,7 @@ fn report(size: &Size, ranks: usize, threads: usize, (peak, peak_by_cpu): (f64, 
         // Rank 0's own CPU time against the product's: what the share would be on a machine without other work.
         "cpu_s": round(cpu), "share_of_sgemm_by_cpu": round(gflop / ranks as f64 / cpu / peak_by_cpu),
         "forward_s": round(middle(|t| t.stats.phases.forward)), "backward_s": round(middle(|t| t.stats.phases.backward)),
+        "peak_rss_mib": peak_rss_mib().round(),
         "communication_s": round(middle(|t| t.stats.phases.communication)), "update_s": round(middle(|t| t.stats.phases.update)),
         "losses": all.iter().map(|t| (t.stats.loss * 1e6).round() / 1e6).collect::<Vec<_>>(),
     });
