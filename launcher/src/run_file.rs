@@ -3,7 +3,7 @@
 use crate::failure::{Outcome, usage};
 use crate::resolve::{Resolved, resolve};
 use clap::Args;
-use osler_core::spec::{Override, RunSpec, parse};
+use osler_core::spec::{Override, RunSpec, parse_tier};
 use std::path::{Path, PathBuf};
 
 /// Far more than any run file has.
@@ -17,6 +17,9 @@ pub struct RunFile {
     /// Replaces one value: --set model.dim=512, --set stage.domain.steps=100. May be repeated.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     set: Vec<String>,
+    /// Applies one of the file's [tier.NAME] tables, before --set: --tier smoke runs the shipped files in minutes.
+    #[arg(long, value_name = "NAME")]
+    tier: Option<String>,
 }
 
 impl RunFile {
@@ -32,7 +35,7 @@ impl RunFile {
                 Err(problem) => bad.push(problem.to_string()),
             }
         }
-        match parse(&text, &shown, &overrides) {
+        match parse_tier(&text, &shown, self.tier.as_deref(), &overrides) {
             Ok(spec) if bad.is_empty() => Ok(spec),
             Ok(_) => Err(usage(bad.join("\n"))),
             Err(problems) => Err(usage(bad.into_iter().chain(problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n"))),

@@ -8,7 +8,7 @@ mod reader;
 
 pub use check::check;
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
-pub use parse::{Override, parse};
+pub use parse::{Override, parse, parse_tier};
 pub use reader::{Problem, Problems};
 
 use crate::digest::Digest;

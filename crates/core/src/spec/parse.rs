@@ -7,6 +7,7 @@ mod corpus;
 mod model;
 mod set;
 mod stage;
+mod tier;
 
 pub use set::Override;
 
@@ -20,10 +21,16 @@ use std::collections::BTreeMap;
 ///
 /// Errors: every problem at once, in file order.
 pub fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<RunSpec, Problems> {
+    parse_tier(text, file, None, overrides)
+}
+
+/// As [`parse`], with one of the file's `[tier.NAME]` tables applied before the overrides.
+pub fn parse_tier(text: &str, file: &str, tier: Option<&str>, overrides: &[Override]) -> Result<RunSpec, Problems> {
     let report = Report::new(file);
     let Some(mut document) = Node::document(text, &report) else {
         return report.finish(None);
     };
+    tier::apply(&mut document, tier, &report);
     for change in overrides {
         change.apply(&mut document, &report);
     }
@@ -113,5 +120,7 @@ fn named_entries<N: Ord + std::str::FromStr<Err: std::fmt::Display>, T>(
     out
 }
 
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 mod tests;

@@ -122,11 +122,16 @@ impl<'r> Section<'r> {
                 None
             }
             (Some(x), Some(y)) => {
-                let set = |node: &Node| matches!(node.origin, Origin::Set(_));
-                let (keep, drop) = match (set(x), set(y)) {
-                    (true, false) => (Some(a), vec![b]),
-                    (false, true) => (Some(b), vec![a]),
-                    _ => (None, vec![a, b]),
+                // What a tier or --set says replaces what was there before it.
+                let rank = |node: &Node| match node.origin {
+                    Origin::Set(_) => 2,
+                    Origin::Tier(_) => 1,
+                    _ => 0,
+                };
+                let (keep, drop) = match rank(x).cmp(&rank(y)) {
+                    std::cmp::Ordering::Greater => (Some(a), vec![b]),
+                    std::cmp::Ordering::Less => (Some(b), vec![a]),
+                    std::cmp::Ordering::Equal => (None, vec![a, b]),
                 };
                 if keep.is_none() {
                     let origin = x.origin.clone();

@@ -40,6 +40,15 @@ impl FromStr for Override {
 }
 
 impl Override {
+    /// An entry of a tier.
+    pub(super) fn of_tier(path: &str, node: Node) -> Result<Self, String> {
+        let origin = match node.origin {
+            Origin::Line(line) => Origin::Tier(line),
+            other => other,
+        };
+        Ok(Self { path: segments(path)?, node: Node { value: node.value, origin } })
+    }
+
     /// Puts the value into the document, or reports why its place does not exist.
     pub(super) fn apply(&self, document: &mut Node, report: &Report) {
         if let Err(message) = put(document, &self.path, &self.node) {

@@ -81,6 +81,8 @@ pub(in crate::spec) enum Origin {
     Line(usize),
     /// A line and a column in characters, both counted from 1.
     Character(usize, usize),
+    /// A line of a tier's table, whose value replaced the file's own.
+    Tier(usize),
     /// An override, by its path.
     Set(Arc<str>),
 }
@@ -124,7 +126,7 @@ impl Report {
     pub fn problem_at(&self, origin: Origin, field: &str, message: impl Into<String>) {
         let place = match &origin {
             Origin::File => self.file.clone(),
-            Origin::Line(line) => format!("{}:{line}", self.file),
+            Origin::Line(line) | Origin::Tier(line) => format!("{}:{line}", self.file),
             Origin::Character(line, column) => format!("{}:{line}:{column}", self.file),
             Origin::Set(path) => format!("--set {path}"),
         };
