@@ -5,7 +5,7 @@ use crate::setup::{Fallible, Machine, options, rows};
 use osler_core::accounting::peaks::datasheet;
 use osler_core::accounting::{Dtype, Flops};
 use osler_core::estimate::parameters_of;
-use osler_core::spec::{Family, ModelSpec, Precision};
+use osler_core::spec::{Family, ModelSpec, Precision, Recompute};
 use osler_engine::step::Trainer;
 use osler_torch_dist::cuda_device;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ pub fn measure(name: &str) -> Fallible<Value> {
     counted.sort_by(f64::total_cmp);
     let seconds = counted.get(counted.len() / 2).copied().ok_or("no steps")?;
     let tokens_per_second = f64::from(batch.0 * shape.length) / seconds;
-    let flops = tokens_per_second * Flops::per_token(&shape.model(), shape.vocab, shape.length).model;
+    let flops = tokens_per_second * Flops::per_token(&shape.model(), shape.vocab, shape.length, Recompute::None).model;
     let peak = Machine::look().name.and_then(|gpu| datasheet(&gpu, Dtype::Bf16));
     let mfu = peak.map(|peak| flops / peak);
     Ok(json!({ "tokens_per_second": tokens_per_second.round(), "tflops": flops / 1e12, "mfu": mfu, "loss": last }))
