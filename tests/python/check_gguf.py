@@ -48,10 +48,14 @@ def interleave(w, heads):
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
-def expected_values(name, hf, config, stored):
+def expected_values(name, hf, config, stored, arch):
     w = stored[hf] if hf in stored else stored[hf.removeprefix("transformer.")]
     if re.search(r"\.(c_attn|c_proj|c_fc)\.weight$", hf):
         w = w.T
+    if arch == "gemma" and name.endswith("norm.weight"):
+        w = w + np.float32(1)
+    if arch != "llama":
+        return np.ascontiguousarray(w)
     heads = config.get("num_attention_heads")
     if re.search(r"attn_q\.", name):
         w = interleave(w, heads)
@@ -65,7 +69,7 @@ def main(hf_dir, path):
     stored = weights(hf_dir)
     reader = gguf.GGUFReader(path)
     arch = reader.get_field("general.architecture").contents()
-    names = {"llama": LLAMA, "gpt2": GPT2}[arch]
+    names = {"llama": LLAMA, "qwen2": LLAMA, "gemma": LLAMA, "gpt2": GPT2}[arch]
     file_type = reader.get_field("general.file_type").contents()
     matrices = {0: gguf.GGMLQuantizationType.F32, 1: gguf.GGMLQuantizationType.F16, 7: gguf.GGMLQuantizationType.Q8_0}[file_type]
     problems, seen, counts = [], set(), {}
@@ -75,7 +79,7 @@ def main(hf_dir, path):
             problems.append(f"{tensor.name}: no such tensor in {arch}")
             continue
         seen.add(hf)
-        want = expected_values(tensor.name, hf, config, stored)
+        want = expected_values(tensor.name, hf, config, stored, arch)
         if tuple(reversed([int(d) for d in tensor.shape])) != want.shape:
             problems.append(f"{tensor.name}: shape {tensor.shape[::-1]}, expected {want.shape}")
             continue
@@ -90,9 +94,9 @@ def main(hf_dir, path):
         if tensor.data.tobytes() != bytes_want:
             problems.append(f"{tensor.name}: {kind.name} bytes differ from the reference quantizer")
         counts[kind.name] = counts.get(kind.name, 0) + 1
-    tied = config.get("tie_word_embeddings", arch == "gpt2")
+    tied = config.get("tie_word_embeddings", arch in ("gpt2", "gemma"))
     for name in stored:
-        hf = name if arch == "llama" or name.startswith(("transformer.", "lm_head")) else f"transformer.{name}"
+        hf = name if arch != "gpt2" or name.startswith(("transformer.", "lm_head")) else f"transformer.{name}"
         buffer = hf.endswith((".attn.bias", ".attn.masked_bias", ".inv_freq")) or (tied and hf == "lm_head.weight")
         if hf not in seen and not buffer:
             problems.append(f"{hf}: not in the file")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 
 def load(path: Path, full: Path, dtype=torch.float32):
@@ -14,5 +14,6 @@ def load(path: Path, full: Path, dtype=torch.float32):
         config = AutoConfig.from_pretrained(full)
         options |= {"gguf_file": path.name} | ({"config": config} if config.model_type == "gpt2" else {})
         path = path.parent
-    model, report = AutoModelForCausalLM.from_pretrained(path, **options)
+    kind = AutoModelForMaskedLM if AutoConfig.from_pretrained(full).model_type == "bert" else AutoModelForCausalLM
+    model, report = kind.from_pretrained(path, **options)
     return model.eval(), {key: value for key, value in report.items() if value}

@@ -21,6 +21,26 @@ pub fn llama_config(tied: bool) -> Value {
     })
 }
 
+/// As llama's, with biases that the config does not mention.
+pub fn qwen2_config() -> Value {
+    json!({
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 44,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 40, "max_position_embeddings": 16,
+        "rms_norm_eps": 1e-6, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "hidden_act": "silu",
+        "tie_word_embeddings": true, "eos_token_id": 2, "use_sliding_window": false,
+    })
+}
+
+/// Heads wider than their share.
+pub fn gemma_config() -> Value {
+    json!({
+        "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 40,
+        "max_position_embeddings": 16, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "gelu_pytorch_tanh",
+        "bos_token_id": 1, "eos_token_id": 2,
+    })
+}
+
 pub fn gpt2_config() -> Value {
     json!({
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16,

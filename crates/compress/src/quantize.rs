@@ -29,7 +29,7 @@ const COMPANIONS: [&str; 9] = [
     "vocab.json",
 ];
 
-/// Compresses the Hugging Face model folder `model_dir` (LLaMA or GPT-2; float32, float16 or bfloat16 safetensors) to `out`: a
+/// Compresses the Hugging Face model folder `model_dir` (LLaMA, Qwen2, Gemma or GPT-2; float32, float16 or bfloat16 safetensors) to `out`: a
 /// folder for [`Method::Int8`], else a `.gguf` file. `out` must not exist; it appears whole or not at all. The same input
 /// gives the same bytes.
 pub fn quantize(model_dir: &Path, method: Method, out: &Path) -> Result<QuantReport, CompressError> {

@@ -181,7 +181,7 @@ fn disk(
     let most: u64 = stages.iter().map(|stage| stage.checkpoints).sum();
     let for_a_while = u64::from(spec.checkpoint.keep_last) + 1;
     let checkpoints = for_good.saturating_add(for_a_while).min(most.saturating_add(1)).saturating_mul(checkpoint_bytes);
-    let model = parameters.total.saturating_mul(FP32);
+    let model = parameters.total.saturating_mul(spec.export.dtype.bytes());
     let models = stages.iter().map(|stage| {
         let made = |q: &&QuantizeSpec| q.stages.is_empty() || q.stages.contains(&stage.name);
         let quantized = spec.quantize.iter().filter(made).map(|q| quantized_bytes(q.method, parameters));

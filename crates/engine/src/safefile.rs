@@ -7,6 +7,7 @@
 use crate::EngineError;
 use half::{bf16, f16};
 use osler_core::digest::Digest;
+use osler_core::spec::FloatType;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest as _, Sha256};
@@ -105,9 +106,20 @@ pub fn write<D: AsRef<[u8]>>(
     path: &Path,
     metadata: &BTreeMap<String, String>,
     tensors: &[(String, Vec<usize>)],
+    data: impl FnMut(usize) -> Result<D, EngineError>,
+) -> Result<Written, EngineError> {
+    write_as(FloatType::Fp32, path, metadata, tensors, data)
+}
+
+/// The same for tensors of another type.
+pub fn write_as<D: AsRef<[u8]>>(
+    dtype: FloatType,
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[(String, Vec<usize>)],
     mut data: impl FnMut(usize) -> Result<D, EngineError>,
 ) -> Result<Written, EngineError> {
-    let (header, sizes) = header(path, metadata, tensors)?;
+    let (header, sizes) = header(dtype, path, metadata, tensors)?;
     replace(path, |out| {
         out.put(&(header.len() as u64).to_le_bytes())?;
         out.put(&header)?;
@@ -133,7 +145,30 @@ pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// Little-endian bytes of values rounded to `dtype`. Errors: a value that is finite and would not stay so.
+pub fn float_bytes(values: &[f32], dtype: FloatType) -> Result<Vec<u8>, f32> {
+    let lost = |v: &f32, rounded: f32| if v.is_finite() && !rounded.is_finite() { Err(*v) } else { Ok(()) };
+    let mut bytes = Vec::with_capacity(values.len() * dtype.bytes() as usize);
+    for v in values {
+        match dtype {
+            FloatType::Fp32 => bytes.extend(v.to_le_bytes()),
+            FloatType::Bf16 => {
+                let rounded = bf16::from_f32(*v);
+                lost(v, rounded.to_f32())?;
+                bytes.extend(rounded.to_le_bytes());
+            }
+            FloatType::Fp16 => {
+                let rounded = f16::from_f32(*v);
+                lost(v, rounded.to_f32())?;
+                bytes.extend(rounded.to_le_bytes());
+            }
+        }
+    }
+    Ok(bytes)
+}
+
 fn header(
+    dtype: FloatType,
     path: &Path,
     metadata: &BTreeMap<String, String>,
     tensors: &[(String, Vec<usize>)],
@@ -142,8 +177,13 @@ fn header(
     let mut fields = serde_json::Map::new();
     fields.insert("__metadata__".into(), serde_json::json!(metadata));
     for (name, shape) in tensors {
-        let size = shape.iter().product::<usize>() * 4;
-        fields.insert(name.clone(), serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [at, at + size] }));
+        let size = shape.iter().product::<usize>() * dtype.bytes() as usize;
+        let kind = match dtype {
+            FloatType::Fp32 => "F32",
+            FloatType::Bf16 => "BF16",
+            FloatType::Fp16 => "F16",
+        };
+        fields.insert(name.clone(), serde_json::json!({ "dtype": kind, "shape": shape, "data_offsets": [at, at + size] }));
         at += size;
         sizes.push(size);
     }

@@ -23,7 +23,7 @@ pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
     let layout = FlatLayout::of(&params);
     let mut weights = SliceSet::open(&parts(job, manifest)?, &layout).map_err(failure)?;
     let folder = job.scratch.join("model");
-    let options = ExportOptions { shard_bytes: spec.export.shard_bytes };
+    let options = ExportOptions { shard_bytes: spec.export.shard_bytes, dtype: spec.export.dtype };
     let written = hf::export(&folder, &spec.model, vocabulary.size, &mut weights, vocabulary.special, options).map_err(failure)?;
 
     let tokenizer = job.fetch(job.input(&JobKind::Tokenizer)?, TOKENIZER)?;

@@ -1,4 +1,4 @@
-//! The two model families: what their config means and which tensors follow from it, under both names and in which layout.
+//! The model families: what their config means and which tensors follow from it, under both names and in which layout.
 //! Everything else in this crate walks this list, so a tensor that it does not name is neither written nor believed.
 
 mod specs;
@@ -8,12 +8,23 @@ use crate::layout;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(crate) const SUPPORTED: &str = "LlamaForCausalLM, GPT2LMHeadModel";
+pub(crate) const SUPPORTED: &str = "LlamaForCausalLM, Qwen2ForCausalLM, GemmaForCausalLM, GPT2LMHeadModel";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     Llama,
+    /// As llama, with biases on queries, keys and values.
+    Qwen2,
+    /// As llama, with gains of 1 + w and GELU gates.
+    Gemma,
     Gpt2,
+}
+
+impl Family {
+    /// Reads positions into queries and keys.
+    pub fn rotary(self) -> bool {
+        self != Self::Gpt2
+    }
 }
 
 /// Sizes and constants of one model. All sizes are checked to be at least 1 and to multiply without overflow.
@@ -56,11 +67,13 @@ pub(crate) struct TensorSpec {
     rotary: Option<(usize, usize)>,
     /// Stored `[in, out]` by Hugging Face, `[out, in]` by everything else.
     conv1d: bool,
+    /// A norm's w whose gain is 1 + w: GGUF holds the gain.
+    gain: bool,
 }
 
 impl TensorSpec {
     fn new(hf: impl Into<String>, gguf: impl Into<String>, shape: &[usize], role: Role) -> Self {
-        Self { hf: hf.into(), gguf: gguf.into(), shape: shape.to_vec(), role, rotary: None, conv1d: false }
+        Self { hf: hf.into(), gguf: gguf.into(), shape: shape.to_vec(), role, rotary: None, conv1d: false, gain: false }
     }
 
     /// The shape with output channels first: that of GGUF tensors and int8 matrices.
@@ -95,6 +108,7 @@ impl TensorSpec {
         let data = self.hf_to_rows(data);
         match self.rotary {
             Some((heads, head_dim)) => layout::interleave_heads(&data, heads, head_dim),
+            None if self.gain => data.into_iter().map(|w| 1.0 + w).collect(),
             None => data,
         }
     }
@@ -102,6 +116,7 @@ impl TensorSpec {
     pub fn gguf_to_hf(&self, data: Vec<f32>) -> Vec<f32> {
         let data = match self.rotary {
             Some((heads, head_dim)) => layout::split_heads(&data, heads, head_dim),
+            None if self.gain => data.into_iter().map(|gain| gain - 1.0).collect(),
             None => data,
         };
         self.rows_to_hf(data)
@@ -120,7 +135,7 @@ impl Arch {
             return fail("kv heads", format!("{} heads cannot share {} key/value heads", self.heads, self.kv_heads));
         }
         match self.family {
-            Family::Llama if !self.head_dim.is_multiple_of(2) => {
+            family if family.rotary() && !self.head_dim.is_multiple_of(2) => {
                 return fail("head_dim", format!("{} is odd; rotary embeddings need pairs", self.head_dim));
             }
             Family::Gpt2 if self.heads.checked_mul(self.head_dim) != Some(self.hidden) || self.kv_heads != self.heads => {
@@ -143,9 +158,15 @@ impl Arch {
     /// The config.json from which a Hugging Face reader builds the same model.
     pub fn to_hf(&self) -> Value {
         match self.family {
-            Family::Llama => json!({
-                "architectures": ["LlamaForCausalLM"],
-                "model_type": "llama",
+            Family::Llama | Family::Qwen2 | Family::Gemma => {
+                let (architecture, model_type, act) = match self.family {
+                    Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2", "silu"),
+                    Family::Gemma => ("GemmaForCausalLM", "gemma", "gelu_pytorch_tanh"),
+                    _ => ("LlamaForCausalLM", "llama", "silu"),
+                };
+                json!({
+                "architectures": [architecture],
+                "model_type": model_type,
                 "hidden_size": self.hidden,
                 "intermediate_size": self.inner,
                 "num_hidden_layers": self.layers,
@@ -156,12 +177,14 @@ impl Arch {
                 "max_position_embeddings": self.context,
                 "rms_norm_eps": self.eps,
                 "rope_theta": self.rope_theta,
-                "hidden_act": "silu",
+                "hidden_act": act,
                 "tie_word_embeddings": self.tied,
-                "attention_bias": self.attention_bias,
+                // Qwen2's biases go without saying.
+                "attention_bias": self.attention_bias && self.family != Family::Qwen2,
                 "mlp_bias": self.mlp_bias,
                 "torch_dtype": "float32",
-            }),
+                })
+            }
             Family::Gpt2 => json!({
                 "architectures": ["GPT2LMHeadModel"],
                 "model_type": "gpt2",

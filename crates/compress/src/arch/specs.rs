@@ -6,7 +6,7 @@ impl Arch {
     /// Every tensor of the model, in its order. A tied head is not a tensor.
     pub fn specs(&self) -> Vec<TensorSpec> {
         let mut specs = match self.family {
-            Family::Llama => self.llama_specs(),
+            Family::Llama | Family::Qwen2 | Family::Gemma => self.llama_specs(),
             Family::Gpt2 => self.gpt2_specs(),
         };
         if !self.tied {
@@ -17,21 +17,24 @@ impl Arch {
 
     fn llama_specs(&self) -> Vec<TensorSpec> {
         let (d, q, kv) = (self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let norm = |hf: String, gguf: String| TensorSpec::new(hf, gguf, &[d], Role::Small);
+        let gain = self.family == Family::Gemma;
+        let norm = |hf: String, gguf: String| TensorSpec { gain, ..TensorSpec::new(hf, gguf, &[d], Role::Small) };
+        // Llama's readers turn neighbours, its relatives' turn halves.
+        let interleaved = |heads: usize| (self.family == Family::Llama).then_some((heads, self.head_dim));
+        let out_bias = self.attention_bias && self.family != Family::Qwen2;
         let mut specs = vec![TensorSpec::new("model.embed_tokens.weight", "token_embd.weight", &[self.vocab, d], Role::Vocabulary)];
         for n in 0..self.layers {
             let (hf, gguf) = (format!("model.layers.{n}"), format!("blk.{n}"));
             specs.push(norm(format!("{hf}.input_layernorm.weight"), format!("{gguf}.attn_norm.weight")));
-            for (module, name, out, inp, rotary_heads, bias) in [
-                ("self_attn.q_proj", "attn_q", q, d, Some(self.heads), self.attention_bias),
-                ("self_attn.k_proj", "attn_k", kv, d, Some(self.kv_heads), self.attention_bias),
+            for (module, name, out, inp, rotary, bias) in [
+                ("self_attn.q_proj", "attn_q", q, d, interleaved(self.heads), self.attention_bias),
+                ("self_attn.k_proj", "attn_k", kv, d, interleaved(self.kv_heads), self.attention_bias),
                 ("self_attn.v_proj", "attn_v", kv, d, None, self.attention_bias),
-                ("self_attn.o_proj", "attn_output", d, q, None, self.attention_bias),
+                ("self_attn.o_proj", "attn_output", d, q, None, out_bias),
                 ("mlp.gate_proj", "ffn_gate", self.inner, d, None, self.mlp_bias),
                 ("mlp.up_proj", "ffn_up", self.inner, d, None, self.mlp_bias),
                 ("mlp.down_proj", "ffn_down", d, self.inner, None, self.mlp_bias),
             ] {
-                let rotary = rotary_heads.map(|heads| (heads, self.head_dim));
                 let name_of = |kind: &str| (format!("{hf}.{module}.{kind}"), format!("{gguf}.{name}.{kind}"));
                 let (weight_hf, weight_gguf) = name_of("weight");
                 specs.push(TensorSpec { rotary, ..TensorSpec::new(weight_hf, weight_gguf, &[out, inp], Role::Linear) });
@@ -107,8 +110,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_tensor_comes_back_from_gguf_order(kv in 1usize..3, group in 1usize..3, half in 1usize..4, gpt2: bool, tied: bool) {
-            let family = if gpt2 { Family::Gpt2 } else { Family::Llama };
+        fn every_tensor_comes_back_from_gguf_order(kv in 1usize..3, group in 1usize..3, half in 1usize..4, family in 0usize..4, tied: bool) {
+            let family = [Family::Llama, Family::Qwen2, Family::Gemma, Family::Gpt2][family];
             let specs = arch(family, kv * group, kv, 2 * half, tied).specs();
             for names in [specs.iter().map(|s| &s.hf).collect::<BTreeSet<_>>(), specs.iter().map(|s| &s.gguf).collect()] {
                 prop_assert_eq!(names.len(), specs.len(), "names must not collide");

@@ -12,13 +12,15 @@ impl Family {
     fn gguf_name(self) -> &'static str {
         match self {
             Family::Llama => "llama",
+            Family::Qwen2 => "qwen2",
+            Family::Gemma => "gemma",
             Family::Gpt2 => "gpt2",
         }
     }
 
     fn epsilon_key(self) -> &'static str {
         match self {
-            Family::Llama => "attention.layer_norm_rms_epsilon",
+            Family::Llama | Family::Qwen2 | Family::Gemma => "attention.layer_norm_rms_epsilon",
             Family::Gpt2 => "attention.layer_norm_epsilon",
         }
     }
@@ -49,9 +51,9 @@ pub(crate) fn from_arch(path: &Path, arch: &Arch, ty: GgmlType) -> Result<Vec<(S
         ("attention.head_count", arch.heads),
         ("vocab_size", arch.vocab),
     ];
-    if arch.family == Family::Llama {
+    if arch.family.rotary() {
         sizes.extend([("attention.head_count_kv", arch.kv_heads), ("rope.dimension_count", arch.head_dim)]);
-        if arch.heads * arch.head_dim != arch.hidden {
+        if arch.family == Family::Gemma || arch.heads * arch.head_dim != arch.hidden {
             sizes.extend([("attention.key_length", arch.head_dim), ("attention.value_length", arch.head_dim)]);
         }
     }
@@ -60,7 +62,7 @@ pub(crate) fn from_arch(path: &Path, arch: &Arch, ty: GgmlType) -> Result<Vec<(S
         out.push((format!("{name}.{key}"), Value::U32(size)));
     }
     out.push((format!("{name}.{}", arch.family.epsilon_key()), Value::F32(arch.eps as f32)));
-    if arch.family == Family::Llama {
+    if arch.family.rotary() {
         out.push((format!("{name}.rope.freq_base"), Value::F32(arch.rope_theta as f32)));
     }
     Ok(out)
@@ -71,6 +73,8 @@ pub(crate) fn to_arch(file: &GgufFile) -> Result<Arch, CompressError> {
     let found = file.metadata().get("general.architecture").and_then(Value::as_str).unwrap_or("none");
     let family = match found {
         "llama" => Family::Llama,
+        "qwen2" => Family::Qwen2,
+        "gemma" => Family::Gemma,
         "gpt2" => Family::Gpt2,
         _ => {
             let found = found.to_owned();

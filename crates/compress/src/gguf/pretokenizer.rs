@@ -7,6 +7,8 @@ const GPT2_REGEX: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}
 const LLAMA3_REGEX: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+const QWEN2_REGEX: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// The steps of normalizer and pre-tokenizer, sequences unrolled.
 fn steps(json: &Json) -> Vec<&Json> {
     let mut out = Vec::new();
@@ -51,8 +53,15 @@ pub(super) fn pre_tokenizer_name(json: &Json) -> Option<&'static str> {
             match split.get("pattern").and_then(|p| p.get("Regex")).and_then(Json::as_str) {
                 Some(GPT2_REGEX) if isolated => Some("gpt-2"),
                 Some(LLAMA3_REGEX) if isolated => Some("llama-bpe"),
+                Some(QWEN2_REGEX) if isolated => Some("qwen2"),
                 _ => None,
             }
+        }
+        // Qwen's: readers know the name, and that texts come in Unicode's composed form.
+        (["NFC", "Split", "ByteLevel"], [_, split, bytes]) if !flag(bytes, "use_regex", true) && !flag(bytes, "add_prefix_space", true) => {
+            let pattern = split.get("pattern").and_then(|p| p.get("Regex")).and_then(Json::as_str);
+            let isolated = split.get("behavior").and_then(Json::as_str) == Some("Isolated") && !flag(split, "invert", false);
+            (isolated && pattern == Some(QWEN2_REGEX)).then_some("qwen2")
         }
         _ => None,
     }

@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
 pub(crate) fn arch_from_config(path: &Path, config: &Value) -> Result<Arch, CompressError> {
     let fields = Fields::new(path, config)?;
     match family(&fields)? {
-        Family::Llama => llama(&fields),
+        family @ (Family::Llama | Family::Qwen2 | Family::Gemma) => llama(family, &fields),
         Family::Gpt2 => gpt2(&fields),
     }
 }
@@ -72,16 +72,19 @@ fn family(fields: &Fields) -> Result<Family, CompressError> {
     };
     match found {
         "LlamaForCausalLM" | "llama" => Ok(Family::Llama),
+        "Qwen2ForCausalLM" | "qwen2" => Ok(Family::Qwen2),
+        "GemmaForCausalLM" | "gemma" => Ok(Family::Gemma),
         "GPT2LMHeadModel" | "gpt2" => Ok(Family::Gpt2),
         _ => Err(CompressError::UnknownArchitecture { path: fields.path.to_owned(), found: found.to_owned(), supported: SUPPORTED }),
     }
 }
 
-fn llama(fields: &Fields) -> Result<Arch, CompressError> {
+fn llama(family: Family, fields: &Fields) -> Result<Arch, CompressError> {
     let hidden = fields.size("hidden_size")?;
     let heads = fields.size("num_attention_heads")?;
     let head_dim = match fields.get("head_dim") {
         Some(_) => fields.size("head_dim")?,
+        None if family == Family::Gemma => 256,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             return Err(CompressError::field(fields.path, "num_attention_heads", format!("{heads} does not divide hidden_size {hidden}")));
@@ -93,7 +96,7 @@ fn llama(fields: &Fields) -> Result<Arch, CompressError> {
         None => fields.number_or("rope_theta", 10_000.0)?,
     };
     Ok(Arch {
-        family: Family::Llama,
+        family,
         layers: fields.size("num_hidden_layers")?,
         hidden,
         inner: fields.size("intermediate_size")?,
@@ -104,8 +107,8 @@ fn llama(fields: &Fields) -> Result<Arch, CompressError> {
         context: fields.size_or("max_position_embeddings", 2048)?,
         eps: fields.number_or("rms_norm_eps", 1e-6)?,
         rope_theta,
-        tied: fields.bool_or("tie_word_embeddings", false)?,
-        attention_bias: fields.bool_or("attention_bias", false)?,
+        tied: fields.bool_or("tie_word_embeddings", family == Family::Gemma)?,
+        attention_bias: family == Family::Qwen2 || fields.bool_or("attention_bias", false)?,
         mlp_bias: fields.bool_or("mlp_bias", false)?,
     })
 }
@@ -139,10 +142,19 @@ pub(crate) fn check_sayable_in_gguf(path: &Path, config: &Value, family: Family)
         Err(CompressError::field(path, key, reason))
     };
     match family {
-        Family::Llama => {
-            let act = fields.text("hidden_act")?.unwrap_or("silu");
-            if !matches!(act, "silu" | "swish") {
+        Family::Llama | Family::Qwen2 | Family::Gemma => {
+            let gemma = family == Family::Gemma;
+            let act = fields.text("hidden_act")?.unwrap_or(if gemma { "gelu_pytorch_tanh" } else { "silu" });
+            let tanh = matches!(act, "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast");
+            // Gemma's first configs said "gelu" and meant the approximation.
+            let right = if gemma { tanh || act == "gelu" } else { matches!(act, "silu" | "swish") };
+            if !right {
                 return refuse("hidden_act", act);
+            }
+            for key in ["use_sliding_window", "use_bidirectional_attention"] {
+                if fields.bool_or(key, false)? {
+                    return refuse(key, "true");
+                }
             }
             for key in ["rope_scaling", "rope_parameters"] {
                 let Some(inner) = fields.get(key) else {

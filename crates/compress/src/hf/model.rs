@@ -98,6 +98,6 @@ fn canonical(arch: &Arch, name: &str) -> String {
 
 fn carries_no_weights(arch: &Arch, canonical: &str) -> bool {
     let mask = arch.family == Family::Gpt2 && (canonical.ends_with(".attn.bias") || canonical.ends_with(".attn.masked_bias"));
-    let table = arch.family == Family::Llama && canonical.ends_with(".rotary_emb.inv_freq");
+    let table = arch.family.rotary() && canonical.ends_with(".rotary_emb.inv_freq");
     mask || table || (arch.tied && canonical == "lm_head.weight")
 }

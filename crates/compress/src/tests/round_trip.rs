@@ -46,8 +46,9 @@ fn check_round_trip(config: &Value, method: Method) -> QuantReport {
 }
 
 #[test]
-fn every_method_gives_back_every_tensor_of_both_families() {
-    for config in [fixtures::llama_config(true), fixtures::llama_config(false), fixtures::gpt2_config()] {
+fn every_method_gives_back_every_tensor_of_every_family() {
+    use fixtures::{gemma_config, gpt2_config, llama_config, qwen2_config};
+    for config in [llama_config(true), llama_config(false), qwen2_config(), gemma_config(), gpt2_config()] {
         for method in Method::ALL {
             let report = check_round_trip(&config, method);
             match method {

@@ -486,12 +486,32 @@ pub struct GateSpec {
 pub struct ExportSpec {
     /// A model of more bytes is written in shards of at most so many.
     pub shard_bytes: u64,
+    /// What the weights are rounded to; exams and quantization read the rounded ones.
+    pub dtype: FloatType,
+}
+
+/// How weights are stored in files. Training keeps them in fp32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FloatType {
+    Fp32,
+    Bf16,
+    Fp16,
+}
+
+impl FloatType {
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Fp32 => 4,
+            Self::Bf16 | Self::Fp16 => 2,
+        }
+    }
 }
 
 impl Default for ExportSpec {
     /// As transformers cuts models.
     fn default() -> Self {
-        Self { shard_bytes: 5_000_000_000 }
+        Self { shard_bytes: 5_000_000_000, dtype: FloatType::Fp32 }
     }
 }
 

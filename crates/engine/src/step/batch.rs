@@ -55,6 +55,10 @@ impl Batch<'_> {
         if self.rows() == 0 {
             return Err(EngineError::Batch("this rank has no sequences: use at most as many ranks as global_batch".into()));
         }
+        let family = options.model.family;
+        if matches!(self, Self::Next(_)) && !family.causal() {
+            return Err(EngineError::Batch(format!("a {family} model predicts masked tokens, not the next one")));
+        }
         let size = options.micro_batch as usize;
         (0..self.rows()).step_by(size).map(|start| self.micro(start..(start + size).min(self.rows()), options)).collect()
     }

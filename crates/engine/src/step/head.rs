@@ -6,6 +6,7 @@
 
 use super::batch::MicroBatch;
 use crate::EngineError;
+use osler_torch_dist::fused;
 use tch::{Kind, Tensor};
 
 /// Rows per block: enough for the matrix products to be efficient.
@@ -18,52 +19,71 @@ pub(super) struct HeadPass {
     pub hidden_grad_nd: Tensor,
 }
 
-/// Adds the head's gradient to `head_grad_vd`. `weight` is what one token's loss counts: one over the counted tokens of the global batch.
-pub(super) fn loss_and_gradients(
-    hidden_nd: &Tensor,
-    micro: &MicroBatch,
-    head_vd: &Tensor,
-    head_grad_vd: &Tensor,
-    weight: f64,
-) -> Result<HeadPass, EngineError> {
+/// What turns hidden states into logits, and where its gradients are added.
+pub(super) struct Head<'a> {
+    pub weight_vd: &'a Tensor,
+    pub weight_grad_vd: &'a Tensor,
+    /// Bias and its gradient, `[vocab]`.
+    pub bias_v: Option<(&'a Tensor, &'a Tensor)>,
+}
+
+/// Adds the head's gradients to its own. `weight` is what one token's loss counts: one over the counted tokens of the global batch.
+pub(super) fn loss_and_gradients(hidden_nd: &Tensor, micro: &MicroBatch, head: &Head<'_>, weight: f64) -> Result<HeadPass, EngineError> {
     let _guard = tch::no_grad_guard();
-    let head_vd = head_vd.detach().f_to_kind(hidden_nd.kind())?;
+    let cast_vd = head.weight_vd.detach().f_to_kind(hidden_nd.kind())?;
+    let head = Head { weight_vd: &cast_vd, ..*head };
     let Some(places) = &micro.counted_k else {
-        return over_all(hidden_nd, &micro.targets_n, &head_vd, head_grad_vd, weight);
+        return over_all(hidden_nd, &micro.targets_n, &head, weight);
     };
     let hidden_grad_nd = hidden_nd.f_zeros_like()?;
     if places.numel() == 0 {
         return Ok(HeadPass { loss: 0.0, hidden_grad_nd });
     }
-    let counted = over_all(&hidden_nd.f_index_select(0, places)?, &micro.targets_n, &head_vd, head_grad_vd, weight)?;
+    let counted = over_all(&hidden_nd.f_index_select(0, places)?, &micro.targets_n, &head, weight)?;
     Ok(HeadPass { loss: counted.loss, hidden_grad_nd: hidden_grad_nd.f_index_copy(0, places, &counted.hidden_grad_nd)? })
 }
 
-fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head_vd: &Tensor, head_grad_vd: &Tensor, weight: f64) -> Result<HeadPass, EngineError> {
+fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head: &Head<'_>, weight: f64) -> Result<HeadPass, EngineError> {
+    let head_vd = head.weight_vd;
     let (rows, _) = hidden_nd.size2()?;
     let kind = hidden_nd.kind();
-    let mut head_grad_vd = head_grad_vd.shallow_clone();
+    let mut head_grad_vd = head.weight_grad_vd.shallow_clone();
     let hidden_grad_nd = hidden_nd.f_empty_like()?;
-    let minus_one = Tensor::from(-1f32).to_device(hidden_nd.device());
-    // Stays on the device: asking for each block's value would wait for it, and a GPU would run dry.
-    let mut loss = Tensor::f_zeros([1], (Kind::Double, hidden_nd.device()))?;
+    let mut loss = 0.0;
     for start in (0..rows).step_by(ROWS as usize) {
         let block = ROWS.min(rows - start);
         let h_rd = hidden_nd.narrow(0, start, block);
-        let y_r1 = targets_n.narrow(0, start, block).unsqueeze(1);
-        let mut p_rv = h_rd.f_mm(&head_vd.tr())?.f_log_softmax(-1, Kind::Float)?;
-        let _ = loss.f_sub_(&p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?)?;
-        let _ = p_rv.f_exp_()?;
-        let _ = p_rv.f_scatter_add_(1, &y_r1, &minus_one.expand([block, 1], false))?;
+        let mut logits_rv = h_rd.f_mm(&head_vd.tr())?;
+        if let Some((bias_v, _)) = head.bias_v {
+            let _ = logits_rv.f_add_(&bias_v.f_to_kind(kind)?)?;
+        }
+        let (p_rv, sum) = softmax_gradient(logits_rv, &targets_n.narrow(0, start, block), weight)?;
+        loss += sum;
+        if let Some((_, bias_grad_v)) = head.bias_v {
+            let _ = bias_grad_v.shallow_clone().f_add_(&p_rv.f_sum_dim_intlist(0, false, Kind::Float)?)?;
+        }
         let p_rv = p_rv.f_to_kind(kind)?;
-        let mut into_rd = hidden_grad_nd.narrow(0, start, block);
-        into_rd.f_copy_(&(p_rv.f_mm(head_vd)? * weight))?;
-        let weighted_rd = &h_rd * weight;
+        let _ = p_rv.f_mm_out(&hidden_grad_nd.narrow(0, start, block), head_vd)?;
         if kind == Kind::Float {
-            let _ = head_grad_vd.f_addmm_(&p_rv.tr(), &weighted_rd)?;
+            let _ = head_grad_vd.f_addmm_(&p_rv.tr(), &h_rd)?;
         } else {
-            let _ = head_grad_vd.f_add_(&p_rv.tr().f_mm(&weighted_rd)?)?;
+            let _ = head_grad_vd.f_add_(&p_rv.tr().f_mm(&h_rd)?)?;
         }
     }
-    Ok(HeadPass { loss: loss.f_double_value(&[0])? * weight, hidden_grad_nd })
+    Ok(HeadPass { loss: loss * weight, hidden_grad_nd })
+}
+
+/// The gradient of `weight` times the cross-entropy of these logits, in f32, and the sum of negative log-likelihoods.
+fn softmax_gradient(mut logits_rv: Tensor, targets_r: &Tensor, weight: f64) -> Result<(Tensor, f64), EngineError> {
+    if fused::cross_entropy_fits(&logits_rv) {
+        let sum = fused::cross_entropy(&mut logits_rv, targets_r, weight)?;
+        return Ok((logits_rv, sum));
+    }
+    let y_r1 = targets_r.unsqueeze(1);
+    let mut p_rv = logits_rv.f_log_softmax(-1, Kind::Float)?;
+    let sum = -p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    let minus_one = y_r1.f_full_like(-1)?.f_to_kind(Kind::Float)?;
+    let _ = p_rv.f_exp_()?.f_scatter_add_(1, &y_r1, &minus_one)?;
+    let _ = p_rv.f_mul_scalar_(weight)?;
+    Ok((p_rv, sum))
 }

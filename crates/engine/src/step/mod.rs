@@ -25,6 +25,7 @@ use crate::reduce::{BucketPlan, Destination, Owners, Reducer};
 use agree::Agreed;
 use batch::MicroBatch;
 use gather::Gather;
+use head::Head;
 use osler_core::checkpoint::PhaseSeconds;
 use osler_core::digest::Digest;
 use osler_core::spec::{Determinism, Precision};
@@ -32,6 +33,9 @@ use osler_torch_dist::ProcessGroup;
 use std::sync::Arc;
 use std::time::Instant;
 use tch::{Kind, Tensor};
+
+/// The entry of a head's bias in the layout: it is the last parameter, and the layout is in reverse order.
+const HEAD_BIAS: usize = 0;
 
 /// One rank's model, gradients and optimizer. Tensors stay on the thread that owns this.
 pub struct Trainer {
@@ -108,8 +112,7 @@ impl Trainer {
             let pass = self.pass(micro);
             let forward = self.forward(micro, &pass)?;
             phases.forward += watch.lap();
-            let head_grad = &self.buffers.grad_views[self.head_entry];
-            let head = head::loss_and_gradients(&forward.hidden_nd, micro, self.model.head(), head_grad, 1.0 / counted as f64)?;
+            let head = head::loss_and_gradients(&forward.hidden_nd, micro, &self.head(), 1.0 / counted as f64)?;
             losses.push(head.loss);
             if i + 1 == micros.len() {
                 let own = Agreed { loss: losses.iter().sum(), sequences: batch.rows() as u64, control };
@@ -191,8 +194,17 @@ impl Trainer {
     fn begin_reduction(&self) -> Result<(), EngineError> {
         let Exchange::Overlapped { reducer, .. } = &self.exchange else { return Ok(()) };
         reducer.begin();
-        // An untied head is not part of what backward goes through; its gradient is complete already.
-        if self.options.model.tied { Ok(()) } else { reducer.ready(self.head_entry) }
+        // An untied head and a head's bias are not part of what backward goes through; their gradients are complete already.
+        if !self.options.model.tied {
+            reducer.ready(self.head_entry)?;
+        }
+        if self.model.head_bias().is_some() { reducer.ready(HEAD_BIAS) } else { Ok(()) }
+    }
+
+    fn head(&self) -> Head<'_> {
+        let grads = &self.buffers.grad_views;
+        let bias_v = self.model.head_bias().map(|bias| (bias, &grads[HEAD_BIAS]));
+        Head { weight_vd: self.model.head(), weight_grad_vd: &grads[self.head_entry], bias_v }
     }
 
     /// In a tree each micro-batch is a leaf of its own.

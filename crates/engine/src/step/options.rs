@@ -50,9 +50,6 @@ impl TrainerOptions {
         if self.sequence_length > self.model.max_positions {
             problems.push(format!("sequence_length {} is above model.max_positions {}", self.sequence_length, self.model.max_positions));
         }
-        if !self.model.family.causal() {
-            problems.push(format!("model.family is {}, and only decoders are trained", self.model.family));
-        }
         if !self.optimizer.clip.is_finite() || self.optimizer.clip < 0.0 {
             problems.push(format!("optimizer.clip is {}, must be 0 (off) or more", self.optimizer.clip));
         }

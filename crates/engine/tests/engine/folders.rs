@@ -1,7 +1,7 @@
 //! Hugging Face folders: out and in again, in every float type, sharded, and with everything wrong that can be.
 
 use crate::support::{Random, VOCAB, gemma, gpt2, llama, options, qwen2, run, shared, tokens, trainer};
-use osler_core::spec::ModelSpec;
+use osler_core::spec::{FloatType, ModelSpec};
 use osler_engine::hf::{ExportOptions, SpecialTokens, export, import};
 use osler_engine::models::Model;
 use osler_engine::models::params::parameters;
@@ -77,7 +77,7 @@ fn what_is_exported_is_imported_bit_for_bit() {
 fn a_large_model_is_exported_in_shards_that_hold_the_same_values() {
     for spec in models() {
         let folder = tempfile::tempdir().unwrap();
-        let options = ExportOptions { shard_bytes: 40_000 };
+        let options = ExportOptions { shard_bytes: 40_000, ..ExportOptions::default() };
         let written = export(folder.path(), &spec, VOCAB, &mut Random(11), SPECIAL, options).unwrap();
         assert!(written.files.len() > 2, "{} files", written.files.len());
         let count = written.files.len();
@@ -98,6 +98,30 @@ fn a_large_model_is_exported_in_shards_that_hold_the_same_values() {
         let error = export(folder.path(), &spec, VOCAB, &mut Random(11), SPECIAL, options).unwrap_err().to_string();
         assert!(error.contains("empty folder"), "{error}");
     }
+}
+
+#[test]
+fn an_export_in_halves_holds_the_rounded_values_in_half_the_bytes() {
+    for (dtype, round) in [
+        (FloatType::Bf16, (|v| half::bf16::from_f32(v).to_f32()) as fn(f32) -> f32),
+        (FloatType::Fp16, |v| half::f16::from_f32(v).to_f32()),
+    ] {
+        let (folder, spec) = (tempfile::tempdir().unwrap(), qwen2());
+        let options = ExportOptions { dtype, ..ExportOptions::default() };
+        let written = export(folder.path(), &spec, VOCAB, &mut Random(11), SPECIAL, options).unwrap();
+        let (mut found, mut random, mut values) = (import(folder.path()).unwrap(), Random(11), 0);
+        for param in parameters(&spec, VOCAB).unwrap() {
+            let expected: Vec<f32> = random.read(&param.name, &param.shape).unwrap().into_iter().map(round).collect();
+            assert_eq!(found.read(&param.name, &param.shape).unwrap(), expected, "{}", param.name);
+            values += expected.len() as u64;
+        }
+        assert!(written.bytes >= values * 2 && written.bytes < values * 2 + 20_000);
+    }
+    let mut large = osler_engine::source::Lookup(&mut |_| Ok((vec![512, 64], vec![1e6; 512 * 64])));
+    let options = ExportOptions { dtype: FloatType::Fp16, ..ExportOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let error = export(folder.path(), &qwen2(), VOCAB, &mut large, SPECIAL, options).unwrap_err().to_string();
+    assert!(error.contains("embed_tokens") && error.contains("float16"), "{error}");
 }
 
 #[test]

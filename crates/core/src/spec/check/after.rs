@@ -72,6 +72,10 @@ pub(super) fn check_quantize(rules: &Rules<'_>) {
         }
         if quantize.method == Method::GgufQ8_0 {
             check_blocks(rules, &label);
+            if rules.spec.model.rope_scaling.is_some() && rules.report.sound("model.rope_scaling") {
+                let message = "gguf-q8_0 is written without scaled rotary positions: use int8, or remove model.rope_scaling";
+                rules.report.problem(&label, message);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::ids::{ExamName, StageName};
 use crate::spec::check::{Labels, MAX_EXAMS, MAX_GATES, MAX_QUANTIZE};
 use crate::spec::reader::{Node, OneOrMany, Read, Report, Section, Value, Word};
-use crate::spec::{ExamFormat, ExamSpec, ExportSpec, GateSpec, Method, OnFail, Protocol, QuantizeSpec, StageSpec, Variant};
+use crate::spec::{ExamFormat, ExamSpec, ExportSpec, FloatType, GateSpec, Method, OnFail, Protocol, QuantizeSpec, StageSpec, Variant};
 
 impl Word for ExamFormat {
     const ALL: &'static [(&'static str, Self)] = &[
@@ -26,6 +26,10 @@ impl Word for Method {
 impl Word for Variant {
     const ALL: &'static [(&'static str, Self)] =
         &[("full", Self::Full), ("int8", Self::Quantized(Method::Int8)), ("gguf-q8_0", Self::Quantized(Method::GgufQ8_0))];
+}
+
+impl Word for FloatType {
+    const ALL: &'static [(&'static str, Self)] = &[("fp32", Self::Fp32), ("bf16", Self::Bf16), ("fp16", Self::Fp16)];
 }
 
 impl Word for OnFail {
@@ -66,7 +70,8 @@ pub(super) fn read_after_stage(root: &mut Section<'_>, stages: &[StageSpec], rep
 
 fn read_export(after_stage: &mut Section<'_>) -> ExportSpec {
     let mut section = after_stage.section_or_default("export");
-    let spec = ExportSpec { shard_bytes: section.or("shard_bytes", ExportSpec::default().shard_bytes) };
+    let ExportSpec { shard_bytes, dtype } = ExportSpec::default();
+    let spec = ExportSpec { shard_bytes: section.or("shard_bytes", shard_bytes), dtype: section.or("dtype", dtype) };
     section.finish();
     spec
 }

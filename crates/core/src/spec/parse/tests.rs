@@ -576,6 +576,7 @@ const FIELDS: &[&str] = &[
     "checkpoint.keep_every",
     "checkpoint.keep_best",
     "checkpoint.pinned",
+    "after_stage.export.dtype",
     "after_stage.export.shard_bytes",
     "resources.ranks",
     "resources.threads_per_rank",
