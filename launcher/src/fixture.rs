@@ -198,6 +198,7 @@ pub fn finished() -> (RunRecord, Manifests) {
                 loss: 6.0 / (s + 1) as f64,
                 grad_norm: 1.0,
                 lr: 1e-3,
+                skipped: None,
             });
             let manifest = Manifest {
                 format: Manifest::FORMAT,

@@ -85,7 +85,7 @@ pub fn part(work: &Assignment, from: u64, step: u64) -> Part {
     let record = |step| {
         let mut samples = SampleSum::default();
         slots.clone().for_each(|slot| samples.add(order.sample(step, slot)));
-        StepRecord { step, samples, loss: loss(step), grad_norm: 1.0, lr: 1e-3 }
+        StepRecord { step, samples, loss: loss(step), grad_norm: 1.0, lr: 1e-3, skipped: None }
     };
     let path = paths::part(&work.id, work.generation, step, work.rank);
     let seconds = PhaseSeconds { data: 0.1, forward: 0.2, backward: 0.3, ..PhaseSeconds::default() };

@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn manifest(steps: &[u64]) -> Manifest {
-        let record = |step: &u64| StepRecord { step: *step, samples: predicted(*step), loss: 1.0, grad_norm: 1.0, lr: 0.1 };
+        let record = |step: &u64| StepRecord { step: *step, samples: predicted(*step), loss: 1.0, grad_norm: 1.0, lr: 0.1, skipped: None };
         Manifest {
             format: Manifest::FORMAT,
             run: RunName::new("r").unwrap(),

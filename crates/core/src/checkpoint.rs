@@ -6,6 +6,7 @@
 
 use crate::accounting::Usage;
 use crate::digest::Digest;
+use crate::guard::Skipped;
 use crate::ids::{Generation, Millis, RunName, StageName};
 use crate::order::SampleSum;
 use serde::{Deserialize, Serialize};
@@ -27,9 +28,14 @@ pub struct StepRecord {
     /// What the ranks consumed for it. In a part: one rank's share; in a manifest: all of it.
     pub samples: SampleSum,
     /// Mean over the global batch, before the update.
+    #[serde(with = "crate::number")]
     pub loss: f64,
+    #[serde(with = "crate::number")]
     pub grad_norm: f64,
     pub lr: f64,
+    /// The guard did not apply the update: the samples are consumed, weights and moments are as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 /// Wall seconds of one rank since its last checkpoint, by cause.
@@ -221,7 +227,8 @@ mod tests {
     }
 
     fn part(rank: u32, steps: std::ops::Range<u64>) -> Part {
-        let record = |step| StepRecord { step, samples: sum(&[2 * step + u64::from(rank)]), loss: 1.5, grad_norm: 1.0, lr: 0.1 };
+        let record =
+            |step| StepRecord { step, samples: sum(&[2 * step + u64::from(rank)]), loss: 1.5, grad_norm: 1.0, lr: 0.1, skipped: None };
         let object = ObjectRef { path: format!("p{rank}"), bytes: 1, digest: Digest::of(b"x") };
         let (seconds, usage) = (PhaseSeconds::default(), Usage::default());
         Part { rank, world_size: 2, step: steps.end, object, ledger: steps.map(record).collect(), seconds, usage }

@@ -3,7 +3,7 @@
 //! `cargo run --release -p osler-engine --example export_random -- FOLDER`, then `tests/python/check_export.py FOLDER/*`.
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, FloatType, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, FloatType, GuardSpec, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::hf::{ExportOptions, SpecialTokens, export};
 use osler_engine::models::Model;
@@ -74,6 +74,7 @@ fn write(folder: &Path, model: ModelSpec, options: ExportOptions) -> Result<(), 
             seed: 5,
             optimizer: OptimizerSpec { lr: 0.02, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
             schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+            guard: GuardSpec::default(),
             total_steps: 5,
             global_batch: 1,
             micro_batch: 1,

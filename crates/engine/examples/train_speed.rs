@@ -5,7 +5,7 @@
 //! must be the peers' losses. With `OSLER_BENCH_PIN=1`, rank r runs on the cores from r times THREADS on (and rank 0's product on its own only).
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, GuardSpec, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, keep_pages, set_threads};
@@ -117,6 +117,7 @@ fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
         seed: 1,
         optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        guard: GuardSpec::default(),
         total_steps: steps as u64,
         global_batch: size.micro * ranks as u32,
         micro_batch: size.micro,

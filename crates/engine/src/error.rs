@@ -1,5 +1,6 @@
 //! What can go wrong in the engine. Messages name the file or field and what would make it right.
 
+use osler_core::guard::Skipped;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +21,11 @@ pub enum EngineError {
     Batch(String),
     #[error("scoring request {index}: {problem}")]
     Request { index: usize, problem: String },
-    /// Every rank returns this for the same step, before its update: the weights are those of the last good step.
-    #[error("step {step}: the {what} is not finite ({value}); lower the learning rate, or resume before this step with clipping on")]
-    NotFinite { step: u64, what: &'static str, value: f64 },
+    /// The guard's last word. Every rank returns this for the same step, before its update: the weights are those of the last good step.
+    #[error(
+        "step {step}: {why} (loss {loss}, gradient norm {grad_norm}), and the guard cannot skip it; lower the learning rate, or resume before this step with clipping on"
+    )]
+    Guard { step: u64, why: Skipped, loss: f64, grad_norm: f64 },
     #[error("the ranks disagree: {0}")]
     Disagreement(String),
     #[error("libtorch: {0}")]

@@ -12,7 +12,7 @@ mod writer;
 
 use osler_core::accounting::Usage;
 use osler_core::checkpoint::PhaseSeconds;
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, GuardSpec, ModelSpec, OptimizerSpec, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::checkpoint::Slice;
 use osler_engine::reduce::BUCKET_BYTES;
@@ -179,6 +179,7 @@ fn options() -> TrainerOptions {
         seed: 1,
         optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        guard: GuardSpec::default(),
         total_steps: 1_000_000,
         global_batch: 1,
         micro_batch: 1,

@@ -48,7 +48,7 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
     let writer = writer(job, &trainer)?;
     let segment = Segment { ledger: vec![], seconds };
-    Loop { segment, samples, writer, meter, pace: Pace::new(), last_loss: None }.run(job, &stage, trainer)
+    Loop { segment, samples, writer, meter, pace: Pace::new() }.run(job, &stage, trainer)
 }
 
 fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
@@ -66,6 +66,7 @@ fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOption
         seed: spec.seed,
         optimizer: stage.optimizer.clone(),
         schedule: stage.schedule.clone(),
+        guard: stage.guard.clone(),
         total_steps: stage.steps(),
         global_batch: stage.global_batch,
         micro_batch: stage.micro_batch,
@@ -140,7 +141,6 @@ struct Loop {
     writer: Writer,
     meter: Meter,
     pace: Pace,
-    last_loss: Option<f64>,
 }
 
 impl Loop {
@@ -184,21 +184,19 @@ impl Loop {
                 return Ok(Ended::Stopped { step: done });
             }
         }
-        let final_loss = match (self.last_loss, &job.assignment.checkpoint) {
-            (Some(loss), _) => loss,
-            // Every step was published by an attempt that ended before it could say so.
-            (None, Some(published)) => published.ledger.last().context("the last checkpoint has an empty ledger")?.loss,
-            (None, None) => return Err(user(anyhow!("stage {} has no steps", stage.name))),
-        };
+        let none = || user(anyhow!("no step of stage {} was applied: the guard skipped all of them", stage.name));
+        let final_loss = trainer.last_loss().ok_or_else(none)?;
         let summary = Summary::Train { steps: total, tokens: total * stage.tokens_per_step(), final_loss };
         Ok(Ended::Done(JobResult { outputs: BTreeMap::new(), summary }))
     }
 
     fn record(&mut self, stats: &StepStats, samples: SampleSum) {
-        let StepStats { step, loss, grad_norm, lr, .. } = *stats;
-        self.segment.ledger.push(StepRecord { step, samples, loss, grad_norm, lr });
+        let StepStats { step, loss, grad_norm, lr, skipped, .. } = *stats;
+        if let Some(why) = skipped {
+            tracing::warn!(step, loss, grad_norm, "skipped: {why}");
+        }
+        self.segment.ledger.push(StepRecord { step, samples, loss, grad_norm, lr, skipped });
         self.segment.seconds.add(&stats.phases);
-        self.last_loss = Some(loss);
         self.meter.tick();
     }
 
@@ -210,7 +208,7 @@ impl Loop {
                 done: stats.step + 1,
                 total,
                 unit: "steps".into(),
-                loss: Some(stats.loss),
+                loss: Some(stats.loss).filter(|loss| loss.is_finite()),
                 tokens_per_second,
             });
         }

@@ -32,7 +32,7 @@ fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
 
 /// Ten steps by two ranks of 20 GFLOP/s each, whose phases take `each` seconds a rank.
 fn manifest(generation: u64, each: PhaseSeconds) -> Manifest {
-    let record = |step| StepRecord { step, samples: SampleSum::default(), loss: 1.0, grad_norm: 1.0, lr: 0.1 };
+    let record = |step| StepRecord { step, samples: SampleSum::default(), loss: 1.0, grad_norm: 1.0, lr: 0.1, skipped: None };
     let peak = Some(Peak { flops: 4e10, basis: Basis::Measured });
     Manifest {
         format: Manifest::FORMAT,

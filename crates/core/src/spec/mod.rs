@@ -12,6 +12,7 @@ pub use parse::{Override, parse, parse_tier};
 pub use reader::{Problem, Problems};
 
 use crate::digest::Digest;
+pub use crate::guard::GuardSpec;
 use crate::ids::{CorpusName, ExamName, RunName, StageName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -253,6 +254,8 @@ pub struct StageSpec {
     pub micro_batch: u32,
     pub optimizer: OptimizerSpec,
     pub schedule: ScheduleSpec,
+    #[serde(default)]
+    pub guard: GuardSpec,
     #[serde(default)]
     pub compute: ComputeSpec,
 }

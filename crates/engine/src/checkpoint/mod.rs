@@ -1,7 +1,7 @@
 //! A rank's part of a checkpoint: its slice of weights and moments, as one safetensors file.
 //!
-//! A checkpoint is weights, both moments and the step. Nothing else is needed for the same bits: initial weights are the only thing
-//! drawn at random (their seed is kept for the record), the schedule is a function of the step, and so is the order of samples. Slices
+//! A checkpoint is weights, both moments, the step, AdamW's own count, and what the guard remembers. Nothing else is needed for the same
+//! bits: initial weights are the only thing drawn at random (their seed is kept for the record), the schedule is a function of the step, and so is the order of samples. Slices
 //! written at one world size are read at any other, because all of them cut the same buffer.
 
 mod read;
@@ -94,6 +94,8 @@ impl Trainer {
             ("start", range.start.to_string()),
             ("end", range.end.to_string()),
             ("step", self.step.to_string()),
+            ("updates", self.updates.to_string()),
+            ("guard", self.guard.to_text()),
             ("rank", rank.to_string()),
             ("world", world.to_string()),
             ("seed", self.options().seed.to_string()),
@@ -124,6 +126,8 @@ impl Trainer {
             })?;
         }
         self.step = set.step();
+        self.updates = set.updates();
+        self.guard = set.guard(self.options().guard.clone())?;
         self.agree_on_state()
     }
 }

@@ -5,6 +5,7 @@ use crate::EngineError;
 use crate::flat::FlatLayout;
 use crate::safefile::SafeFile;
 use crate::source::TensorSource;
+use osler_core::guard::{Guard, GuardSpec};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -14,6 +15,9 @@ const BLOCK: usize = 4 << 20;
 pub struct SliceSet {
     layout: FlatLayout,
     step: u64,
+    updates: u64,
+    /// Absent in slices of before there was a guard.
+    guard: Option<String>,
     /// Ascending, gapless from 0 to the layout's length.
     slices: Vec<(Range<usize>, SafeFile)>,
 }
@@ -22,7 +26,7 @@ impl SliceSet {
     /// Errors when a file is no slice, belongs to another model or step, or when the slices do not cover the buffer once.
     pub fn open(paths: &[PathBuf], layout: &FlatLayout) -> Result<Self, EngineError> {
         let mut slices = vec![];
-        let mut common: Option<[String; 3]> = None;
+        let mut common: Option<[String; 5]> = None;
         for path in paths {
             let file = SafeFile::open(path)?;
             let field = |key: &str| {
@@ -37,9 +41,12 @@ impl SliceSet {
             if field("layout")? != layout.digest().to_string() || number("total")? != layout.len() {
                 return Err(EngineError::file(path, "was written for a model of another shape or vocabulary"));
             }
-            let this = [field("step")?, field("world")?, field("seed")?];
+            // Slices of before there were skipped steps and forks: every step was an update of its own stage.
+            let updates = file.metadata("updates").map_or_else(|| field("step"), |updates| Ok(updates.to_owned()))?;
+            let guard = file.metadata("guard").unwrap_or_default().to_owned();
+            let this = [field("step")?, field("world")?, field("seed")?, updates, guard];
             if let Some(first) = common.as_ref().filter(|first| **first != this) {
-                let problem = format!("step, world size and seed are {this:?}, those of the first slice {first:?}");
+                let problem = format!("step, world size, seed, updates and guard are {this:?}, those of the first slice {first:?}");
                 return Err(EngineError::file(path, problem));
             }
             common = Some(this);
@@ -61,13 +68,28 @@ impl SliceSet {
         if at != layout.len() {
             return Err(EngineError::Checkpoint(format!("{} slices hold {at} of {} values: one is missing", paths.len(), layout.len())));
         }
-        let step = common.map(|[step, ..]| step.parse()).unwrap_or(Ok(0)).map_err(|e| EngineError::Checkpoint(format!("step: {e}")))?;
-        Ok(Self { layout: layout.clone(), step, slices })
+        let [step, _, _, updates, guard] = common.unwrap_or_default();
+        let number = |what: &str, text: &str| text.parse().map_err(|e| EngineError::Checkpoint(format!("{what} {text:?}: {e}")));
+        let (step, updates) = (number("step", &step)?, number("updates", &updates)?);
+        Ok(Self { layout: layout.clone(), step, updates, guard: Some(guard).filter(|text| !text.is_empty()), slices })
     }
 
-    /// Updates that the weights have seen.
+    /// Steps that the stage had done.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Updates that the moments have seen.
+    pub(super) fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// What the guard remembered.
+    pub(super) fn guard(&self, spec: GuardSpec) -> Result<Guard, EngineError> {
+        match &self.guard {
+            None => Ok(Guard::new(spec)),
+            Some(text) => Guard::from_text(spec, text).map_err(|e| EngineError::Checkpoint(e.to_string())),
+        }
     }
 
     /// Hands out the `wanted` values of one buffer in blocks, with the position of each block's first value. Nothing else is read.

@@ -28,6 +28,7 @@ use gather::Gather;
 use head::Head;
 use osler_core::checkpoint::PhaseSeconds;
 use osler_core::digest::Digest;
+use osler_core::guard::{Guard, Skipped, Verdict};
 use osler_core::spec::{Determinism, Precision};
 use osler_torch_dist::ProcessGroup;
 use std::sync::Arc;
@@ -49,8 +50,11 @@ pub struct Trainer {
     group: Option<Arc<ProcessGroup>>,
     exchange: Exchange,
     gather: Gather,
-    /// Updates that the weights have seen.
+    /// Steps of this stage that are done, skipped ones included; also the number of the next one.
     pub(crate) step: u64,
+    /// Updates that the moments have seen, in this stage and in those that it was forked from: AdamW's step count.
+    pub(crate) updates: u64,
+    pub(crate) guard: Guard,
 }
 
 /// How gradients become their sum, and weights everybody's.
@@ -81,7 +85,8 @@ impl Trainer {
         let segments = Segments::new(&buffers.layout, model.depth());
         let exchange = exchange(&options, group.as_ref(), &buffers, &leaves)?;
         let gather = Gather::default();
-        let trainer = Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, step: 0 };
+        let guard = Guard::new(options.guard.clone());
+        let trainer = Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, step: 0, updates: 0, guard };
         trainer.agree_on_state()?;
         Ok(trainer)
     }
@@ -94,10 +99,10 @@ impl Trainer {
         self.step_on(Batch::Next(sequences), control)
     }
 
-    /// Makes one update from this rank's share of the batch.
+    /// Makes one update from this rank's share of the batch, unless the guard skips it.
     ///
     /// # Errors
-    /// [`EngineError::NotFinite`] on every rank, before the update. Any other error may be this rank's alone: it must then end.
+    /// [`EngineError::Guard`] on every rank, before the update. Any other error may be this rank's alone: it must then end.
     pub fn step_on(&mut self, batch: Batch<'_>, control: u32) -> Result<StepStats, EngineError> {
         let mut watch = Stopwatch(Instant::now());
         let mut phases = PhaseSeconds::default();
@@ -136,16 +141,32 @@ impl Trainer {
         phases.communication += watch.lap();
 
         self.check_agreement(agreed)?;
-        let lr = self.update(grad_norm)?;
-        self.share_weights()?;
+        let loss = agreed.loss;
+        let skipped = self.judge(loss, grad_norm)?;
+        let lr = self.options.optimizer.lr * self.options.schedule.factor(self.step, self.options.total_steps);
+        if skipped.is_none() {
+            self.update(grad_norm, lr)?;
+            self.share_weights()?;
+        }
         phases.update += watch.lap();
         self.step += 1;
-        Ok(StepStats { step: self.step - 1, loss: agreed.loss, grad_norm, lr, tokens: counted, control: agreed.control, phases })
+        Ok(StepStats { step: self.step - 1, loss, grad_norm, lr, tokens: counted, control: agreed.control, skipped, phases })
     }
 
-    /// Updates that the weights have seen; also the number of the next step.
+    /// Steps of this stage that are done, skipped ones included; also the number of the next one.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// Loss of the newest step that was applied, before its update.
+    pub fn last_loss(&self) -> Option<f64> {
+        self.guard.last_loss()
+    }
+
+    /// Makes the state that was loaded the beginning of another stage: weights and moments stay, steps count from 0.
+    pub fn begin_stage(&mut self) {
+        self.step = 0;
+        self.guard = Guard::new(self.options.guard.clone());
     }
 
     pub fn options(&self) -> &TrainerOptions {
@@ -258,11 +279,16 @@ impl Trainer {
             let problem = format!("the ranks brought {} sequences, the global batch has {}", agreed.sequences, self.options.global_batch);
             return Err(EngineError::Disagreement(problem));
         }
-        self.finite("loss", agreed.loss).map(drop)
+        Ok(())
     }
 
-    fn finite(&self, what: &'static str, value: f64) -> Result<f64, EngineError> {
-        if value.is_finite() { Ok(value) } else { Err(EngineError::NotFinite { step: self.step, what, value }) }
+    /// Why this step is not applied, if it is not. All ranks ask with the same numbers, so all get the same answer.
+    fn judge(&mut self, loss: f64, grad_norm: f64) -> Result<Option<Skipped>, EngineError> {
+        match self.guard.judge(self.step, loss, grad_norm) {
+            Verdict::Apply => Ok(None),
+            Verdict::Skip(why) => Ok(Some(why)),
+            Verdict::Fail(why) => Err(EngineError::Guard { step: self.step, why, loss, grad_norm }),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::EngineError;
 use osler_core::checkpoint::PhaseSeconds;
+use osler_core::guard::{GuardSpec, Skipped};
 use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, OptimizerSpec, ScheduleSpec};
 use std::time::Duration;
 use tch::Device;
@@ -14,6 +15,8 @@ pub struct TrainerOptions {
     pub seed: u64,
     pub optimizer: OptimizerSpec,
     pub schedule: ScheduleSpec,
+    /// Which steps are skipped.
+    pub guard: GuardSpec,
     pub total_steps: u64,
     /// Sequences a step, over all ranks: what the loss is averaged over.
     pub global_batch: u32,
@@ -80,6 +83,8 @@ pub struct StepStats {
     pub tokens: u64,
     /// The ranks' control words, or-ed.
     pub control: u32,
+    /// The update was not applied.
+    pub skipped: Option<Skipped>,
     /// This rank's. The head's loss and gradient are one pass and count as backward; communication is what backward did not hide.
     pub phases: PhaseSeconds,
 }

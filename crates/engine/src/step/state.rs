@@ -23,11 +23,12 @@ impl Trainer {
             view(&self.buffers.params, entry)?.f_copy_(&values)?;
         }
         let _ = (self.buffers.exp_avg.f_zero_()?, self.buffers.exp_avg_sq.f_zero_()?);
-        self.step = 0;
+        self.updates = 0;
+        self.begin_stage();
         self.agree_on_state()
     }
 
-    /// SHA-256 over step, weights and the moments that this rank holds: equal for two trainers of the same rank and world size that will go
+    /// SHA-256 over step, updates, guard, weights and the moments that this rank holds: equal for two trainers of the same rank and world size that will go
     /// on with the same bits.
     pub fn state_digest(&mut self) -> Result<Digest, EngineError> {
         self.settle()?;
@@ -45,6 +46,8 @@ impl Trainer {
     fn digest_of(&self, flats: &[&Tensor]) -> Result<Digest, EngineError> {
         let mut sha = Sha256::new();
         sha.update(self.step.to_le_bytes());
+        sha.update(self.updates.to_le_bytes());
+        sha.update(self.guard.to_text());
         let mut bytes = vec![];
         for flat in flats {
             let len = flat.numel();

@@ -24,7 +24,7 @@ impl Trainer {
         if let (Some(group), false) = (&self.group, self.sums_are_whole()) {
             group.all_reduce_sum(&mut squares)?.wait(self.options.timeout)?;
         }
-        self.finite("gradient norm", squares.f_double_value(&[0])?.sqrt())
+        Ok(squares.f_double_value(&[0])?.sqrt())
     }
 
     fn sums_are_whole(&self) -> bool {
@@ -34,10 +34,9 @@ impl Trainer {
         }
     }
 
-    /// Clips and updates this rank's own values; returns the learning rate.
-    pub(super) fn update(&mut self, norm: f64) -> Result<f64, EngineError> {
-        let OptimizerSpec { lr, beta1, beta2, eps, weight_decay, decay, clip } = self.options.optimizer;
-        let lr = lr * self.options.schedule.factor(self.step, self.options.total_steps);
+    /// Clips and updates this rank's own values.
+    pub(super) fn update(&mut self, norm: f64, lr: f64) -> Result<(), EngineError> {
+        let OptimizerSpec { beta1, beta2, eps, weight_decay, decay, clip, .. } = self.options.optimizer;
         let own = self.buffers.own.clone();
         if clip > 0.0 && clip < norm + 1e-6 {
             let _ = narrow(&self.buffers.grads, &own)?.g_mul_scalar_(clip / (norm + 1e-6));
@@ -57,8 +56,9 @@ impl Trainer {
             }
             let hyper = AdamW { lr, beta1, beta2, eps, weight_decay: if decays { weight_decay } else { 0.0 } };
             let (params, grads) = (of(&self.buffers.params)?, of(&self.buffers.grads)?);
-            fused_adamw_step(&params, &grads, &exp_avgs, &exp_avg_sqs, self.step as i64 + 1, hyper)?;
+            fused_adamw_step(&params, &grads, &exp_avgs, &exp_avg_sqs, self.updates as i64 + 1, hyper)?;
         }
-        Ok(lr)
+        self.updates += 1;
+        Ok(())
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::ranks::{self, Job};
 use crate::support::{gpt2, llama, options, run, trainer};
-use osler_engine::EngineError;
 use osler_engine::reduce::BUCKET_BYTES;
 
 #[derive(serde::Deserialize)]
@@ -77,19 +76,4 @@ fn a_batch_that_is_not_the_global_batch_is_refused_by_all() {
     for outcome in ranks::run(&Job { global_batch: 5, ..job(2) }) {
         assert!(outcome.error.as_deref().is_some_and(|e| e.contains("4 sequences, the global batch has 5")), "{outcome:?}");
     }
-}
-
-#[test]
-fn a_loss_that_is_not_finite_ends_the_step_on_all_ranks_before_the_update() {
-    // Adam moves every weight by about the learning rate, so in the second step loss or gradient overflows.
-    for outcome in ranks::run(&Job { lr: 1e30, ..job(2) }) {
-        assert!(outcome.error.as_deref().is_some_and(|e| e.starts_with("step 1: ") && e.contains("is not finite")), "{outcome:?}");
-    }
-    let mut alone = trainer(options(llama(2, false), 2, 2, 1e30));
-    run(&mut alone, 1);
-    let before = alone.state_digest().unwrap();
-    let share = crate::support::share(1, 2, 0, 1);
-    let error = alone.step(&crate::support::rows(&share), 0).unwrap_err();
-    assert!(matches!(error, EngineError::NotFinite { step: 1, .. }), "{error}");
-    assert_eq!(alone.state_digest().unwrap(), before);
 }

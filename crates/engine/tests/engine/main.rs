@@ -6,6 +6,7 @@
 mod accumulation;
 mod elastic;
 mod folders;
+mod guard;
 mod losses;
 mod modes;
 mod ranks;

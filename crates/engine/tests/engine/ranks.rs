@@ -1,7 +1,7 @@
 //! Gangs of real processes: a test starts this test binary again, once per rank.
 
 use crate::support::{mask_row, options, rows, share, weights};
-use osler_core::spec::{ComputeSpec, Determinism, ModelSpec};
+use osler_core::spec::{ComputeSpec, Determinism, GuardSpec, ModelSpec};
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::step::{Batch, MaskedRow, Trainer};
 use osler_torch_dist::{GroupOptions, ProcessGroup, Store};
@@ -36,6 +36,7 @@ pub struct Job {
     pub zero: bool,
     /// Every other target of rank 0 and every third of the others counts.
     pub masked: bool,
+    pub guard: GuardSpec,
 }
 
 impl Job {
@@ -57,6 +58,7 @@ impl Job {
             determinism: Determinism::Fast,
             zero: true,
             masked: false,
+            guard: GuardSpec::default(),
         }
     }
 }
@@ -65,6 +67,8 @@ impl Job {
 pub struct Outcome {
     pub losses: Vec<f64>,
     pub controls: Vec<u32>,
+    /// Steps that the guard skipped.
+    pub skipped: Vec<u64>,
     /// Of step, weights, and the moments that the rank holds.
     pub digest: String,
     /// Of the weights, which all ranks share.
@@ -114,11 +118,13 @@ fn one_rank_of_a_gang() {
     let group = ProcessGroup::gloo(&store, GroupOptions::new(rank as usize, job.ranks as usize, 1, LIMIT)).unwrap();
     let mut options = options(job.model.clone(), job.global_batch, job.micro_batch, job.lr);
     options.bucket_bytes = job.bucket_bytes;
+    options.guard = job.guard.clone();
     (options.compute, options.determinism, options.zero) = (job.compute, job.determinism, job.zero);
     if job.poison == Some(rank) {
         options.seed += 1;
     }
-    let mut outcome = Outcome { losses: vec![], controls: vec![], digest: String::new(), weights: String::new(), error: None };
+    let mut outcome =
+        Outcome { losses: vec![], controls: vec![], skipped: vec![], digest: String::new(), weights: String::new(), error: None };
     if let Err(error) = go(&job, rank, options, group, &mut outcome) {
         outcome.error = Some(error.to_string());
     }
@@ -150,6 +156,7 @@ fn go(
         let stats = trainer.step_on(batch, control)?;
         outcome.losses.push(stats.loss);
         outcome.controls.push(stats.control);
+        outcome.skipped.extend(stats.skipped.map(|_| stats.step));
     }
     if let Some(folder) = &job.save {
         trainer.save_slice(&folder.join(format!("slice-{rank}")), rank, job.ranks)?;

@@ -1,7 +1,7 @@
 //! Small models, the peers' token stream, and shared data when there is some.
 
 use osler_core::digest::Digest;
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, GuardSpec, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::safefile::f32_bytes;
@@ -53,6 +53,7 @@ pub fn options(model: ModelSpec, global_batch: u32, micro_batch: u32, lr: f64) -
         seed: 1,
         optimizer: OptimizerSpec { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
         schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        guard: GuardSpec::default(),
         total_steps: 100,
         global_batch,
         micro_batch,

@@ -1,6 +1,7 @@
 //! Rules of `[[stage]]`.
 
 use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_multiples};
+use crate::guard::{MAX_WINDOW, MIN_SAMPLES};
 use crate::spec::reader::{join, suggest};
 use crate::spec::{Determinism, Init, Length, Recompute, ScheduleSpec, StageSpec};
 
@@ -19,6 +20,7 @@ pub(super) fn check_stages(rules: &Rules<'_>) {
         check.length();
         check.optimizer();
         check.schedule();
+        check.guard();
         check.compute();
     }
 }
@@ -152,6 +154,19 @@ impl Stage<'_> {
         self.rules.number(&field("eps"), optimizer.eps, 0.0, true, 0.1);
         self.rules.number(&field("weight_decay"), optimizer.weight_decay, 0.0, false, 100.0);
         self.rules.number(&field("clip"), optimizer.clip, 0.0, false, 1e6);
+    }
+
+    fn guard(&self) {
+        let guard = &self.stage.guard;
+        let field = |key: &str| format!("{}.guard.{key}", self.label);
+        self.rules.number(&field("sigmas"), guard.sigmas, 0.0, false, 1000.0);
+        self.rules.between(&field("window"), guard.window, MIN_SAMPLES as u32, MAX_WINDOW);
+        self.rules.between(&field("max_rewinds"), guard.max_rewinds, 0, 1000);
+        if self.sound(&["guard.window", "guard.rewind_after"]) && guard.rewind_after > guard.window {
+            let message =
+                format!("{} skipped steps do not fit into window = {}: use at most that, or 0 for never", guard.rewind_after, guard.window);
+            self.problem("guard.rewind_after", message);
+        }
     }
 
     fn compute(&self) {

@@ -4,7 +4,7 @@ use super::named_entries;
 use crate::ids::{CorpusName, StageName};
 use crate::spec::check::{Labels, MAX_STAGES};
 use crate::spec::reader::{Node, Read, Report, Section, Tokens, Value, Word, quoted};
-use crate::spec::{ComputeSpec, DecayOn, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec};
+use crate::spec::{ComputeSpec, DecayOn, GuardSpec, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec};
 use std::collections::BTreeMap;
 
 pub(super) fn read_stages(root: &mut Section<'_>, ranks: u32, report: &Report, labels: &mut Labels) -> Vec<StageSpec> {
@@ -40,8 +40,9 @@ fn read_stage(section: &mut Section<'_>, stand_in: StageName, before: Option<Sta
     let micro_batch = section.or("micro_batch", (global_batch / ranks.max(1)).max(1));
     let optimizer = read_optimizer(section.need_section("optimizer", "optimizer = { lr = 3e-4 }"));
     let schedule = read_schedule(section.need_section("schedule", "schedule = { kind = \"cosine\", warmup_steps = 100 }"));
+    let guard = read_guard(section.section_or_default("guard"));
     let compute = read_compute(section);
-    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule, compute }
+    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule, guard, compute }
 }
 
 fn read_mixture(section: &mut Section<'_>, report: &Report) -> BTreeMap<CorpusName, u32> {
@@ -95,6 +96,20 @@ fn read_optimizer(mut section: Section<'_>) -> OptimizerSpec {
         weight_decay: section.or("weight_decay", 0.1),
         decay: section.or("decay", DecayOn::default()),
         clip: section.or("clip", 1.0),
+    };
+    section.finish();
+    spec
+}
+
+fn read_guard(mut section: Section<'_>) -> GuardSpec {
+    let GuardSpec { enabled, sigmas, window, .. } = GuardSpec::default();
+    let spec = GuardSpec {
+        enabled: section.or("enabled", enabled),
+        sigmas: section.or("sigmas", sigmas),
+        window: section.or("window", window),
+        // Nobody acts on repeated spikes yet, so the file cannot ask for it.
+        rewind_after: 0,
+        max_rewinds: 0,
     };
     section.finish();
     spec
