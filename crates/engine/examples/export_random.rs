@@ -3,7 +3,9 @@
 //! `cargo run --release -p osler-engine --example export_random -- FOLDER`, then `tests/python/check_export.py FOLDER/*`.
 #![forbid(unsafe_code)]
 
-use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, FloatType, GuardSpec, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec};
+use osler_core::spec::{
+    ComputeSpec, DecayOn, Determinism, Family, FloatType, GuardSpec, ModelSpec, OptimizerSpec, RopeScaling, ScheduleSpec,
+};
 use osler_engine::Device;
 use osler_engine::hf::{ExportOptions, SpecialTokens, export};
 use osler_engine::models::Model;

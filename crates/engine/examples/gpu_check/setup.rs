@@ -1,5 +1,6 @@
 //! The machine, and trainers on it.
 
+use osler_core::guard::GuardSpec;
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, ModelSpec, OptimizerSpec, Precision, ScheduleSpec};
 use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
@@ -67,6 +68,7 @@ pub fn options(model: ModelSpec, vocab: usize, batch: (u32, u32), precision: Pre
         determinism: Determinism::Fast,
         zero: true,
         end_of_text: None,
+        guard: GuardSpec::default(),
         device,
         timeout: LIMIT,
         bucket_bytes: BUCKET_BYTES,
