@@ -45,7 +45,10 @@ fn inputs_that_are_wrong_are_refused_and_leave_nothing() {
     }
     const GATE: &str = "model.layers.1.mlp.gate_proj.weight";
     let cases: Vec<(Spoil, &str)> = vec![
-        (config(|c| c["architectures"] = json!(["MambaForCausalLM"])), "supported: LlamaForCausalLM, GPT2LMHeadModel"),
+        (
+            config(|c| c["architectures"] = json!(["MambaForCausalLM"])),
+            "supported: LlamaForCausalLM, Qwen2ForCausalLM, GemmaForCausalLM, GPT2LMHeadModel",
+        ),
         (config(|c| c["num_hidden_layers"] = json!(3)), "model.layers.2"),
         (config(|c| c["num_hidden_layers"] = json!(1)), "not part of this architecture"),
         (config(|c| c["num_hidden_layers"] = json!(u64::MAX)), "layers"),

@@ -50,6 +50,8 @@ fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head: &Head<'_>, weight: f64
     let mut head_grad_vd = head.weight_grad_vd.shallow_clone();
     let hidden_grad_nd = hidden_nd.f_empty_like()?;
     let mut loss = 0.0;
+    // Stays on the device: asking for each block's value would wait for it, and a GPU would run dry.
+    let mut loss_there = Tensor::f_zeros([1], (Kind::Double, hidden_nd.device()))?;
     for start in (0..rows).step_by(ROWS as usize) {
         let block = ROWS.min(rows - start);
         let h_rd = hidden_nd.narrow(0, start, block);
@@ -57,8 +59,13 @@ fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head: &Head<'_>, weight: f64
         if let Some((bias_v, _)) = head.bias_v {
             let _ = logits_rv.f_add_(&bias_v.f_to_kind(kind)?)?;
         }
-        let (p_rv, sum) = softmax_gradient(logits_rv, &targets_n.narrow(0, start, block), weight)?;
-        loss += sum;
+        let targets_r = targets_n.narrow(0, start, block);
+        let p_rv = if fused::cross_entropy_fits(&logits_rv) {
+            loss += fused::cross_entropy(&mut logits_rv, &targets_r, weight)?;
+            logits_rv
+        } else {
+            softmax_gradient(&logits_rv, &targets_r, weight, &mut loss_there)?
+        };
         if let Some((_, bias_grad_v)) = head.bias_v {
             let _ = bias_grad_v.shallow_clone().f_add_(&p_rv.f_sum_dim_intlist(0, false, Kind::Float)?)?;
         }
@@ -70,20 +77,16 @@ fn over_all(hidden_nd: &Tensor, targets_n: &Tensor, head: &Head<'_>, weight: f64
             let _ = head_grad_vd.f_add_(&p_rv.tr().f_mm(&h_rd)?)?;
         }
     }
-    Ok(HeadPass { loss: loss * weight, hidden_grad_nd })
+    Ok(HeadPass { loss: (loss + loss_there.f_double_value(&[0])?) * weight, hidden_grad_nd })
 }
 
-/// The gradient of `weight` times the cross-entropy of these logits, in f32, and the sum of negative log-likelihoods.
-fn softmax_gradient(mut logits_rv: Tensor, targets_r: &Tensor, weight: f64) -> Result<(Tensor, f64), EngineError> {
-    if fused::cross_entropy_fits(&logits_rv) {
-        let sum = fused::cross_entropy(&mut logits_rv, targets_r, weight)?;
-        return Ok((logits_rv, sum));
-    }
+/// The gradient of `weight` times the cross-entropy of these logits, in f32. Adds the negative log-likelihoods to `loss`.
+fn softmax_gradient(logits_rv: &Tensor, targets_r: &Tensor, weight: f64, loss: &mut Tensor) -> Result<Tensor, EngineError> {
     let y_r1 = targets_r.unsqueeze(1);
     let mut p_rv = logits_rv.f_log_softmax(-1, Kind::Float)?;
-    let sum = -p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    let _ = loss.f_sub_(&p_rv.f_gather(1, &y_r1, false)?.f_sum(Kind::Double)?)?;
     let minus_one = y_r1.f_full_like(-1)?.f_to_kind(Kind::Float)?;
     let _ = p_rv.f_exp_()?.f_scatter_add_(1, &y_r1, &minus_one)?;
     let _ = p_rv.f_mul_scalar_(weight)?;
-    Ok((p_rv, sum))
+    Ok(p_rv)
 }

@@ -4,6 +4,8 @@ use super::{Override, parse};
 use crate::spec::*;
 use proptest::prelude::*;
 
+mod model;
+
 /// A run file with one of everything. Line 1 is `name`.
 const FULL: &str = r#"name = "t"
 seed = 7
@@ -358,31 +360,6 @@ fn exactly_one_of_two_ways_is_wanted() {
             "run.toml:19: stage.general.mixture: neither mixture nor corpus is given: add one of them, for example mixture = { general = 1, domain = 3 }",
         ],
     );
-}
-
-#[test]
-fn each_family_has_its_papers_defaults() {
-    let model = |set: &[&str]| read(FULL, set).model;
-    let told = |m: &ModelSpec| (m.ffn / m.dim, m.tied, m.norm_eps, m.rope_theta);
-    let of = |family: &str| model(&[&format!("model.family={family}"), "model.dim=192", "model.ffn=1536", "model.tied=true"]).norm_eps;
-    assert_eq!(["llama", "gpt2", "qwen2", "gemma", "bert"].map(of), [1e-5, 1e-5, 1e-6, 1e-6, 1e-12]);
-    let gemma = model(&["model.family=gemma", "model.head_dim=256"]);
-    assert_eq!((told(&gemma), gemma.head_dim()), ((8, true, 1e-6, 1e4), 256));
-    assert_eq!(model(&["model.family=qwen2"]).rope_theta, 1e6);
-    let spec = model(&["model.rope_scaling={kind=\"llama3\", factor=8, original_max_positions=64}"]);
-    let llama3 = RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 64 };
-    assert_eq!(spec.rope_scaling, Some(llama3));
-    let even = spec.dim / spec.heads;
-    assert_eq!(model(&[&format!("model.head_dim={even}")]).head_dim, None, "the usual width is not written down");
-}
-
-/// Records of runs that were begun before there were other widths and scalings.
-#[test]
-fn a_model_without_newer_fields_reads_and_prints_as_before() {
-    let model = read(FULL, &[]).model;
-    let text = serde_json::to_string(&model).unwrap();
-    assert!(!text.contains("head_dim") && !text.contains("rope_scaling"), "{text}");
-    assert_eq!(serde_json::from_str::<ModelSpec>(&text).unwrap(), model);
 }
 
 #[test]
