@@ -1,3 +1,5 @@
+//! What the guard skips, what it lets through, and that its memory survives being written down.
+
 use super::*;
 
 /// A guard that has seen `n` steps around loss 2 and norm 1.
