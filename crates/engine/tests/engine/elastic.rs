@@ -3,7 +3,8 @@
 use crate::ranks::{self, Job, Outcome};
 use crate::support::{gpt2, llama, options, trainer};
 use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, Recompute};
-use osler_engine::step::TrainerOptions;
+use osler_engine::EngineError;
+use osler_engine::step::{Trainer, TrainerOptions};
 use std::path::{Path, PathBuf};
 
 /// Eight leaves a step: one sequence each.
@@ -80,7 +81,7 @@ fn elastic_and_fast_sum_the_same_gradients() {
 
 #[test]
 fn a_number_of_leaves_that_is_no_power_of_two_is_refused() {
-    for outcome in ranks::run(&Job { global_batch: 6, ..job(llama(2, false), 2) }) {
-        assert!(outcome.error.as_deref().is_some_and(|e| e.contains("needs a power of two")), "{outcome:?}");
-    }
+    let options = TrainerOptions { determinism: Determinism::Elastic, ..options(llama(2, false), 6, 1, 1e-3) };
+    let made = Trainer::new(options, None);
+    assert!(matches!(made, Err(EngineError::Model(problems)) if problems[0].contains("needs a power of two")));
 }
