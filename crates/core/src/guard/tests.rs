@@ -62,7 +62,7 @@ fn an_old_step_leaves_the_window() {
 
 #[test]
 fn repeated_spikes_ask_for_a_rewind_over_exactly_their_range() {
-    let mut guard = settled(GuardSpec::default(), 100);
+    let mut guard = settled(GuardSpec { rewind_after: 3, ..GuardSpec::default() }, 100);
     for (step, loss, expected) in [(100, 9.0, None), (101, 2.0, None), (102, 9.0, None), (103, 9.0, Some(100..104))] {
         guard.judge(step, loss, 1.0);
         assert_eq!(guard.rewind(), expected, "after step {step}");
@@ -71,7 +71,7 @@ fn repeated_spikes_ask_for_a_rewind_over_exactly_their_range() {
 
 #[test]
 fn spikes_further_apart_than_the_window_ask_for_nothing() {
-    let spec = GuardSpec { window: 16, ..GuardSpec::default() };
+    let spec = GuardSpec { window: 16, rewind_after: 3, ..GuardSpec::default() };
     let mut guard = settled(spec, 16);
     for step in 16..100 {
         guard.judge(step, if step % 8 == 0 { 9.0 } else { 2.0 }, 1.0);
@@ -88,7 +88,7 @@ fn a_guard_that_only_skips_ends_the_stage() {
 
 #[test]
 fn switched_off_it_lets_spikes_pass_and_fails_on_what_is_no_number() {
-    let mut off = settled(GuardSpec { enabled: false, ..GuardSpec::default() }, 64);
+    let mut off = settled(GuardSpec { enabled: false, rewind_after: 1, ..GuardSpec::default() }, 64);
     assert_eq!(off.judge(64, 1e6, 1e6), Verdict::Apply);
     assert_eq!(off.judge(65, 1.0, f64::NAN), Verdict::Fail(Skipped::GradNormNotFinite));
     assert_eq!(off.rewind(), None);

@@ -76,13 +76,21 @@ impl FlatLayout {
 }
 
 #[cfg(test)]
+impl FlatLayout {
+    /// Vectors of these sizes, in order of use.
+    pub(crate) fn of_sizes(sizes: &[usize]) -> Self {
+        let begin = crate::models::params::Begin::Normal;
+        let param = |(i, n): (usize, &usize)| Param { name: format!("p{i}"), shape: vec![*n], begin };
+        Self::of(&sizes.iter().enumerate().map(param).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::params::Begin;
 
     fn layout(sizes: &[usize]) -> FlatLayout {
-        let param = |(i, n): (usize, &usize)| Param { name: format!("p{i}"), shape: vec![*n], begin: Begin::Normal };
-        FlatLayout::of(&sizes.iter().enumerate().map(param).collect::<Vec<_>>())
+        FlatLayout::of_sizes(sizes)
     }
 
     #[test]

@@ -61,16 +61,10 @@ impl Owners {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::params::{Begin, Param};
-
-    fn layout(sizes: &[usize]) -> FlatLayout {
-        let param = |(i, n): (usize, &usize)| Param { name: format!("p{i}"), shape: vec![*n], begin: Begin::Normal };
-        FlatLayout::of(&sizes.iter().enumerate().map(param).collect::<Vec<_>>())
-    }
 
     #[test]
     fn buckets_cover_the_gradient_once_and_close_at_the_given_size() {
-        let plan = |sizes: &[usize], bytes| BucketPlan::new(&layout(sizes), bytes);
+        let plan = |sizes: &[usize], bytes| BucketPlan::new(&FlatLayout::of_sizes(sizes), bytes);
         let ranges = |plan: &BucketPlan| plan.buckets.iter().map(|b| (b.values.clone(), b.entries)).collect::<Vec<_>>();
         assert_eq!(ranges(&plan(&[16, 16, 16, 16], 128)), [(0..32, 2), (32..64, 2)]);
         assert_eq!(ranges(&plan(&[16, 160, 16], 128)), [(0..176, 2), (176..192, 1)]);
@@ -81,7 +75,7 @@ mod tests {
 
     #[test]
     fn pieces_are_cut_where_owners_meet_and_cover_a_bucket_once() {
-        let owners = Owners::new(&layout(&[160]), 4);
+        let owners = Owners::new(&FlatLayout::of_sizes(&[160]), 4);
         assert_eq!(owners.pieces(&(0..160)), [(0..32, 0), (32..80, 1), (80..112, 2), (112..160, 3)]);
         assert_eq!(owners.pieces(&(40..48)), [(40..48, 1)]);
         assert_eq!(owners.pieces(&(64..96)), [(64..80, 1), (80..96, 2)]);

@@ -11,16 +11,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tch::Tensor;
 
-/// What is under way. Empty when every rank has all weights.
+/// What is under way.
 #[derive(Default)]
 pub(super) struct Gather {
     /// The first value of each piece, descending, and its work.
     works: VecDeque<(usize, Work)>,
+    /// All values from here on are there; 0 is all of them.
+    here: usize,
 }
 
 impl Gather {
     /// Every rank must come here at the same step with its own values updated.
     pub fn start(&mut self, group: &ProcessGroup, params: &Tensor, plan: &BucketPlan, owners: &Owners) -> Result<(), EngineError> {
+        self.here = params.numel();
         for bucket in plan.ranges().rev() {
             for (part, owner) in owners.pieces(bucket).into_iter().rev() {
                 let mut values = narrow(params, &part)?;
@@ -32,12 +35,10 @@ impl Gather {
 
     /// Returns when all values from `start` to the end of the buffer are there.
     pub fn wait(&mut self, start: usize, timeout: Duration) -> Result<(), EngineError> {
-        // The next piece begins where the last one ended, so it is needed exactly while the last one began after `start`.
-        while let Some((first, work)) = self.works.pop_front() {
+        while self.here > start {
+            let Some((first, work)) = self.works.pop_front() else { break };
             work.wait(timeout)?;
-            if first <= start {
-                break;
-            }
+            self.here = first;
         }
         Ok(())
     }

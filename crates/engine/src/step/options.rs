@@ -3,7 +3,7 @@
 use crate::EngineError;
 use osler_core::checkpoint::PhaseSeconds;
 use osler_core::guard::{GuardSpec, Skipped};
-use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, OptimizerSpec, ScheduleSpec};
+use osler_core::spec::{ComputeSpec, Determinism, ModelSpec, OptimizerSpec, Precision, ScheduleSpec};
 use std::time::Duration;
 use tch::Device;
 
@@ -58,6 +58,9 @@ impl TrainerOptions {
         }
         if self.compute.document_mask && self.end_of_text.is_none() {
             problems.push("document_mask needs to know the token that ends a document".to_owned());
+        }
+        if self.determinism == Determinism::Elastic && self.compute.reduce != Precision::Fp32 {
+            problems.push("an elastic run sums gradients in fp32 only".to_owned());
         }
         let leaves = self.global_batch / self.micro_batch.max(1);
         if self.determinism == Determinism::Elastic

@@ -3,7 +3,7 @@
 use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_multiples};
 use crate::guard::{MAX_WINDOW, MIN_SAMPLES};
 use crate::spec::reader::{join, suggest};
-use crate::spec::{Determinism, Init, Length, Recompute, ScheduleSpec, StageSpec};
+use crate::spec::{Determinism, Init, Length, Precision, Recompute, ScheduleSpec, StageSpec};
 
 const MAX_TOKENS: u64 = 1_000_000_000_000_000;
 const MAX_BATCH: u32 = 1 << 20;
@@ -161,7 +161,6 @@ impl Stage<'_> {
         let field = |key: &str| format!("{}.guard.{key}", self.label);
         self.rules.number(&field("sigmas"), guard.sigmas, 0.0, false, 1000.0);
         self.rules.between(&field("window"), guard.window, MIN_SAMPLES as u32, MAX_WINDOW);
-        self.rules.between(&field("max_rewinds"), guard.max_rewinds, 0, 1000);
         if self.sound(&["guard.window", "guard.rewind_after"]) && guard.rewind_after > guard.window {
             let message =
                 format!("{} skipped steps do not fit into window = {}: use at most that, or 0 for never", guard.rewind_after, guard.window);
@@ -177,6 +176,12 @@ impl Stage<'_> {
             && n > layers
         {
             self.problem("recompute", format!("{n} layers are more than model.layers = {layers}: use at most that, or \"all\""));
+        }
+        if self.rules.spec.resources.determinism == Determinism::Elastic
+            && self.stage.compute.reduce != Precision::Fp32
+            && self.sound(&["reduce"])
+        {
+            self.problem("reduce", "resources.determinism = \"elastic\" sums gradients in fp32 only: remove this".to_owned());
         }
         let leaves = self.stage.global_batch / self.stage.micro_batch.max(1);
         let (resources, elastic) = (&self.rules.spec.resources, self.rules.spec.resources.determinism == Determinism::Elastic);

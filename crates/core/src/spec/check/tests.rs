@@ -212,6 +212,15 @@ fn stages() {
         (&["stage.one.micro_batch=48"], "stage.one.micro_batch: 48 is more than a rank's share of 24 sequences a step: use at most that"),
         (&["stage.one.recompute=3"], "stage.one.recompute: 3 layers are more than model.layers = 1: use at most that, or \"all\""),
         (&["stage.one.recompute=some"], "stage.one.recompute: found the string \"some\", expected \"none\", \"all\" or a number of layers"),
+        (
+            &["resources.determinism=elastic", "stage.one.micro_batch=3", "stage.two.micro_batch=3", "stage.one.reduce=bf16"],
+            "stage.one.reduce: resources.determinism = \"elastic\" sums gradients in fp32 only: remove this",
+        ),
+        (&["stage.one.guard.window=15"], "stage.one.guard.window: found 15, expected 16 to 1024"),
+        (&["stage.one.guard.sigmas=-1"], "stage.one.guard.sigmas: found -1.0, expected at least 0.0 and at most 1000.0"),
+        (&["stage.one.guard.sigmas=nan"], "stage.one.guard.sigmas: found NaN, expected at least 0.0 and at most 1000.0"),
+        (&["stage.one.guard.enabled=1"], "stage.one.guard.enabled: found the number 1, expected true or false"),
+        (&["stage.one.guard.rewind_after=3"], "stage.one.guard.rewind_after: unknown key; known here: enabled, sigmas, window"),
         (&["stage.one.precision=fp16"], "stage.one.precision: found the string \"fp16\"; known here: bf16, fp32"),
         (&["stage.one.optimizer.decay=norms"], "stage.one.optimizer.decay: found the string \"norms\"; known here: all, matrices"),
         (
@@ -249,6 +258,7 @@ fn stages() {
         &["stage.two.from=hf:models/llama"],
         &["stage.one.schedule={kind=\"wsd\",warmup_steps=60,decay_steps=40}"],
         &["stage.one.optimizer.clip=0"],
+        &["stage.one.guard={enabled=false,sigmas=0,window=16}"],
         // The last micro-batch of a share may be smaller.
         &["stage.one.micro_batch=5"],
         &["stage.one.recompute=1", "stage.one.precision=bf16", "stage.one.document_mask=true", "stage.two.recompute=all"],

@@ -102,14 +102,12 @@ fn read_optimizer(mut section: Section<'_>) -> OptimizerSpec {
 }
 
 fn read_guard(mut section: Section<'_>) -> GuardSpec {
-    let GuardSpec { enabled, sigmas, window, .. } = GuardSpec::default();
+    let usual = GuardSpec::default();
     let spec = GuardSpec {
-        enabled: section.or("enabled", enabled),
-        sigmas: section.or("sigmas", sigmas),
-        window: section.or("window", window),
-        // Nobody acts on repeated spikes yet, so the file cannot ask for it.
-        rewind_after: 0,
-        max_rewinds: 0,
+        enabled: section.or("enabled", usual.enabled),
+        sigmas: section.or("sigmas", usual.sigmas),
+        window: section.or("window", usual.window),
+        rewind_after: usual.rewind_after,
     };
     section.finish();
     spec
