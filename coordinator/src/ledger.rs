@@ -5,8 +5,6 @@
 
 mod load;
 
-pub use load::LoadedRun;
-
 use bytes::Bytes;
 use osler_core::ids::{Epoch, Millis, RunName};
 use osler_core::paths;

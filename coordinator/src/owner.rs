@@ -195,8 +195,8 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     let mut tries = 0;
     loop {
         let mut cluster = Cluster::new(clock.now(), ledger.epoch(), url, limits);
-        for run in ledger.load().await? {
-            cluster.adopt(run.record, run.manifests);
+        for record in ledger.load().await? {
+            cluster.adopt(record);
         }
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;

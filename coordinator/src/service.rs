@@ -1,6 +1,6 @@
 //! The door: gRPC requests become events, answers become replies, refusals become status codes that say what to do.
 
-use crate::cluster::Refused;
+use crate::cluster::{Refused, RewindRequest};
 use crate::owner::{Handle, HandleError, Watcher};
 use futures::stream::{Stream, StreamExt};
 use osler_core::ids::{RunName, StageName};
@@ -50,9 +50,9 @@ fn status(error: HandleError) -> Status {
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } => Status::not_found(message),
-            Refused::InvalidSpec(_) => Status::invalid_argument(message),
+            Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
-            Refused::StillEnding { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
+            Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
         },
     }
 }
@@ -63,6 +63,10 @@ fn invalid(error: InvalidMessage) -> Status {
 
 fn run_name(name: String) -> Result<RunName, Status> {
     RunName::new(name).map_err(|e| Status::invalid_argument(format!("field run: {e}")))
+}
+
+fn stage_name(name: String) -> Result<StageName, Status> {
+    StageName::new(name).map_err(|e| Status::invalid_argument(format!("field stage: {e}")))
 }
 
 #[tonic::async_trait]
@@ -99,14 +103,22 @@ impl Control for Door {
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {
-        let state = self.handle.resume(run_name(request.into_inner().run)?).await.map_err(status)?;
+        let v1::ResumeRunRequest { run, ranks } = request.into_inner();
+        let ranks = Some(ranks).filter(|ranks| *ranks > 0);
+        let state = self.handle.resume(run_name(run)?, ranks).await.map_err(status)?;
         Ok(Response::new(v1::ResumeRunReply { state: state.to_string() }))
+    }
+
+    async fn rewind_stage(&self, request: Request<v1::RewindStageRequest>) -> Result<Response<v1::RewindStageReply>, Status> {
+        let v1::RewindStageRequest { run, stage, to, skip_from, skip_to } = request.into_inner();
+        let request = RewindRequest { run: run_name(run)?, stage: stage_name(stage)?, to, skip: skip_from..skip_to };
+        let state = self.handle.rewind(request).await.map_err(status)?;
+        Ok(Response::new(v1::RewindStageReply { state: state.to_string() }))
     }
 
     async fn pin_checkpoint(&self, request: Request<v1::PinCheckpointRequest>) -> Result<Response<v1::PinCheckpointReply>, Status> {
         let v1::PinCheckpointRequest { run, stage, step, pinned } = request.into_inner();
-        let stage = StageName::new(stage).map_err(|e| Status::invalid_argument(format!("field stage: {e}")))?;
-        let state = self.handle.pin(run_name(run)?, stage, step, pinned).await.map_err(status)?;
+        let state = self.handle.pin(run_name(run)?, stage_name(stage)?, step, pinned).await.map_err(status)?;
         Ok(Response::new(v1::PinCheckpointReply { state: state.to_string() }))
     }
 

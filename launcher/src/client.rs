@@ -12,6 +12,7 @@ use osler_proto::{MAX_MESSAGE_BYTES, v1};
 use osler_runtime::auth::{Token, WithToken};
 use osler_runtime::store::{Store, local_folder};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -234,8 +235,16 @@ impl Coordinator {
         answer(self.control.pin_checkpoint(request)).await.map(drop)
     }
 
-    pub async fn resume(&mut self, run: &str) -> Outcome<String> {
-        Ok(answer(self.control.resume_run(v1::ResumeRunRequest { run: run.to_owned() })).await?.state)
+    /// With another number of ranks, if one is given.
+    pub async fn resume(&mut self, run: &str, ranks: Option<u32>) -> Outcome<String> {
+        let request = v1::ResumeRunRequest { run: run.to_owned(), ranks: ranks.unwrap_or(0) };
+        Ok(answer(self.control.resume_run(request)).await?.state)
+    }
+
+    /// `skip`: steps whose data is left out from now on.
+    pub async fn rewind(&mut self, run: &str, stage: &str, to: u64, skip: Range<u64>) -> Outcome<String> {
+        let request = v1::RewindStageRequest { run: run.to_owned(), stage: stage.to_owned(), to, skip_from: skip.start, skip_to: skip.end };
+        Ok(answer(self.control.rewind_stage(request)).await?.state)
     }
 }
 

@@ -6,12 +6,14 @@ use osler_core::accounting::{Basis, DeviceUse, Dtype, EnergyReading, Flops, Peak
 use osler_core::checkpoint::{Manifest, ObjectRef, PhaseSeconds, StepRecord};
 use osler_core::digest::Digest;
 use osler_core::gate::GateOutcome;
+use osler_core::guard::Skipped;
 use osler_core::ids::*;
 use osler_core::job::*;
 use osler_core::order::Component;
 use osler_core::plan::{plan, train_key};
 use osler_core::process::Progress;
 use osler_core::record::*;
+use osler_core::rewind::Rewind;
 use osler_core::spec::{Method, OnFail, RunSpec, Variant, parse};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -164,6 +166,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         jobs: BTreeMap::new(),
         next_generation: Generation(30),
         checkpoints: BTreeMap::new(),
+        rewinds: BTreeMap::new(),
         gates: vec![],
         events: vec![],
         next_event: 4,
@@ -198,7 +201,7 @@ pub fn finished() -> (RunRecord, Manifests) {
                 loss: 6.0 / (s + 1) as f64,
                 grad_norm: 1.0,
                 lr: 1e-3,
-                skipped: None,
+                skipped: (s == 7).then_some(Skipped::GradNormSpike),
             });
             let manifest = Manifest {
                 format: Manifest::FORMAT,
@@ -244,6 +247,7 @@ pub fn finished() -> (RunRecord, Manifests) {
                 mean_loss: manifest.mean_loss(),
                 world_size: Some(2),
                 pinned: false,
+                skipped: manifest.skipped(),
             };
             record.checkpoints.entry(stage.name.clone()).or_default().push(published);
             manifests.entry(stage.name.clone()).or_default().push(manifest);
@@ -268,6 +272,16 @@ pub fn finished() -> (RunRecord, Manifests) {
         let job = record.jobs.get_mut(&train_key(&StageName::new(stage).unwrap())).unwrap();
         job.past.last_mut().unwrap().generation = Generation(generation);
     }
+    // Its data is far beyond what the planned steps read.
+    let rewind = Rewind {
+        at: Millis(1_795_410_015_000),
+        generation: Some(Generation(25)),
+        to: 5,
+        left_out: 1_000..1_002,
+        abandoned: vec![],
+        reason: "spikes <b>".into(),
+    };
+    record.rewinds.insert(domain.clone(), vec![rewind]);
     record.gates.push(GateOutcome {
         stage: domain,
         exam: "seen".into(),

@@ -37,6 +37,10 @@ pub struct StageLine {
     pub eta_seconds: Option<f64>,
     /// The newest published step.
     pub last_checkpoint: Option<u64>,
+    /// Published steps whose updates the guard did not apply.
+    pub skipped_steps: u64,
+    /// How often it went back to an earlier step.
+    pub rewinds: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -113,6 +117,8 @@ fn stage_line(seen: &Seen, stage: &StageSpec) -> StageLine {
         tokens_per_second: speed,
         eta_seconds: speed.map(|s| (planned - step) as f64 * stage.tokens_per_step() as f64 / s),
         last_checkpoint: Some(published).filter(|step| *step > 0),
+        skipped_steps: record.skipped_steps(&stage.name),
+        rewinds: record.rewinds.get(&stage.name).map_or(0, Vec::len),
     }
 }
 

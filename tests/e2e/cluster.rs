@@ -174,8 +174,20 @@ impl Cluster {
         self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into() }).await?.into_inner()))
     }
 
-    pub fn resume(&self, run: &str) -> Result<v1::ResumeRunReply, tonic::Status> {
-        self.call(async |mut client| Ok(client.resume_run(v1::ResumeRunRequest { run: run.into() }).await?.into_inner()))
+    /// `ranks`: another number of them; 0: as before.
+    pub fn resume(&self, run: &str, ranks: u32) -> Result<v1::ResumeRunReply, tonic::Status> {
+        self.call(async |mut client| Ok(client.resume_run(v1::ResumeRunRequest { run: run.into(), ranks }).await?.into_inner()))
+    }
+
+    pub fn rewind(&self, request: v1::RewindStageRequest) -> Result<v1::RewindStageReply, tonic::Status> {
+        self.call(async |mut client| Ok(client.rewind_stage(request).await?.into_inner()))
+    }
+
+    /// Stops a run whose stage is on its way, and waits until nothing of it runs.
+    pub fn stop_within(&self, run: &str, stage: &StageName, after: u64) -> RunRecord {
+        self.wait_until(run, "a checkpoint", |r| r.published_steps(stage) > after);
+        self.stop(run).unwrap();
+        self.wait_until(run, "the run has stopped", |r| r.state.as_str() == "stopped")
     }
 
     fn call<T>(&self, with: impl AsyncFnOnce(Client) -> Result<T, tonic::Status>) -> Result<T, tonic::Status> {

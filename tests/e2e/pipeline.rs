@@ -104,7 +104,7 @@ fn a_stopped_run_continues_where_it_was_and_ends_with_the_same_bits() {
     let stopped = cluster.wait_until("mini", "the run has stopped", |r| r.state.as_str() == "stopped");
     let step = stopped.published_steps(domain);
     assert!((91..400).contains(&step), "stopping should checkpoint where the ranks agreed, not at {step}\n{}", events(&stopped));
-    cluster.resume("mini").unwrap();
+    cluster.resume("mini", 0).unwrap();
     let record = cluster.wait_finished("mini");
     assert!(cluster.audit(&record).is_clean());
 

@@ -8,6 +8,7 @@ use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report,
 use osler_runtime::store::BlockingStore;
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -23,6 +24,10 @@ pub enum Ended {
     /// It checkpointed because it was asked to stop.
     Stopped {
         step: u64,
+    },
+    /// Train: see [`Report::Rewind`].
+    Rewind {
+        skipped: Range<u64>,
     },
 }
 
@@ -172,6 +177,10 @@ pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failur
         }
         Ok(Ok(Ended::Stopped { step })) => {
             report(&Report::Stopped { step });
+            exit::STOPPED
+        }
+        Ok(Ok(Ended::Rewind { skipped })) => {
+            report(&Report::Rewind { skipped });
             exit::STOPPED
         }
         Ok(Err(failure)) => fail(failure),

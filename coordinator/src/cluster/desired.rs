@@ -2,10 +2,9 @@
 
 use super::workers::Workers;
 use super::{Cluster, Run};
-use osler_core::checkpoint::Manifest;
-use osler_core::ids::WorkerName;
+use osler_core::ids::{StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
-use osler_core::process::Assignment;
+use osler_core::process::{Assignment, CheckpointRef};
 use osler_core::record::{Attempt, JobState, RunState};
 use osler_core::spec::Init;
 use osler_core::sync::{Desired, ProcessId, Wanted};
@@ -57,22 +56,29 @@ impl Run {
             inputs: self.record.inputs(key)?,
             checkpoint,
             initial,
+            batches: job.planned.kind.stage().map(|stage| self.record.batches(stage)).unwrap_or_default(),
         })
     }
 
-    /// The checkpoint to go on from (or to export), else the earlier stage's last one.
-    fn start_from(&self, kind: &JobKind) -> (Option<Manifest>, Option<Manifest>) {
+    /// The checkpoint to go on from (or to export), else the one of the earlier stage that this one builds on.
+    fn start_from(&self, kind: &JobKind) -> (Option<CheckpointRef>, Option<CheckpointRef>) {
         match kind {
-            JobKind::Export { stage } => (self.manifests.get(stage).cloned(), None),
+            JobKind::Export { stage } => (self.checkpoint(stage, None), None),
             JobKind::Train { stage } => {
-                let own = self.manifests.get(stage).cloned();
+                let own = self.checkpoint(stage, None);
                 let initial = match self.record.spec.stage(stage).map(|s| &s.from) {
-                    Some(Init::Stage(earlier)) if own.is_none() => self.manifests.get(earlier).cloned(),
+                    Some(Init::Stage(earlier)) if own.is_none() => self.checkpoint(earlier, None),
+                    Some(Init::Fork { stage: earlier, step }) if own.is_none() => self.checkpoint(earlier, *step),
                     _ => None,
                 };
                 (own, initial)
             }
             _ => (None, None),
         }
+    }
+
+    fn checkpoint(&self, stage: &StageName, step: Option<u64>) -> Option<CheckpointRef> {
+        let published = self.record.checkpoint(stage, step)?;
+        Some(CheckpointRef { step: published.step, manifest: published.manifest.clone() })
     }
 }

@@ -16,6 +16,8 @@ pub struct Limits {
     /// The wait before the second retry in a row; doubles with each one.
     pub first_backoff: u64,
     pub longest_backoff: u64,
+    /// So often a stage goes back by itself.
+    pub rewinds: usize,
     /// The newest events that a record keeps.
     pub events: usize,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             barren_attempts: 10,
             first_backoff: 250,
             longest_backoff: 10_000,
+            rewinds: 5,
             events: 2_000,
         }
     }

@@ -11,6 +11,7 @@ mod place;
 mod publish;
 mod recover;
 mod report;
+mod rewind;
 mod run;
 mod submit;
 mod sync;
@@ -20,11 +21,11 @@ mod workers;
 
 pub use limits::Limits;
 pub use publish::leftovers;
+pub use rewind::RewindRequest;
 pub use run::Run;
 pub use view::{RunLine, WorkerLine, reason};
 pub use workers::{Worker, WorkerState};
 
-use osler_core::checkpoint::Manifest;
 use osler_core::ids::{Epoch, Millis, RunName, StageName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{RunRecord, RunState};
@@ -38,7 +39,12 @@ use workers::Workers;
 pub enum Event {
     Submit(Box<RunSpec>),
     Stop(RunName),
-    Resume(RunName),
+    /// With another number of ranks, if one is given.
+    Resume {
+        run: RunName,
+        ranks: Option<u32>,
+    },
+    Rewind(RewindRequest),
     /// Keep a checkpoint whatever the rules of retention say, or leave it to them again.
     Pin {
         run: RunName,
@@ -90,6 +96,10 @@ pub enum Refused {
         "run {run} has no checkpoint of stage {stage:?} at step {step} whose parts are still there: `osler ckpt list {run}` shows them"
     )]
     NoSuchCheckpoint { run: RunName, stage: StageName, step: u64 },
+    #[error("stage {stage:?} of run {run} cannot go back: {why}")]
+    NotRewound { run: RunName, stage: StageName, why: String },
+    #[error("run {run} cannot go on with {ranks} ranks: {why}")]
+    UnfitRanks { run: RunName, ranks: u32, why: String },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
@@ -117,10 +127,10 @@ impl Cluster {
         Self { runs: BTreeMap::new(), workers, epoch, store: store.into(), last_event: now, fenced: 0 }
     }
 
-    /// Takes over a run that an earlier coordinator wrote. `manifests`: the newest published one of each stage.
-    pub fn adopt(&mut self, record: RunRecord, manifests: BTreeMap<StageName, Manifest>) {
+    /// Takes over a run that an earlier coordinator wrote.
+    pub fn adopt(&mut self, record: RunRecord) {
         let name = record.name().clone();
-        self.runs.insert(name, Run::new(record, manifests, self.workers.limits.events));
+        self.runs.insert(name, Run::new(record, self.workers.limits.events));
     }
 
     pub fn apply(&mut self, now: Millis, event: Event) -> Effects {
@@ -129,7 +139,8 @@ impl Cluster {
         effects.answer = match event {
             Event::Submit(spec) => self.submit(now, *spec),
             Event::Stop(run) => self.stop(now, &run).map(Answer::State),
-            Event::Resume(run) => self.resume(now, &run).map(Answer::State),
+            Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
+            Event::Rewind(request) => self.rewind(now, request, &mut effects).map(Answer::State),
             Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, &mut effects).map(Answer::State),
             Event::Sync(observed) => self.sync(now, *observed, &mut effects).map(|()| Answer::Synced),
             Event::Tick => Ok(Answer::Ticked),

@@ -3,7 +3,7 @@
 
 use super::Effects;
 use super::run::Run;
-use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, join_parts};
+use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, StepRecord, join_parts};
 use osler_core::digest::Digest;
 use osler_core::ids::{Millis, StageName};
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind};
@@ -95,6 +95,7 @@ impl Run {
             usage,
             published_at: now,
         };
+        let skipped = skipped_in_words(&manifest.ledger);
         let bytes = serde_json::to_vec(&manifest).map_err(|e| broken(format!("step {step}: {e}")))?;
         let path = paths::manifest(self.record.name(), stage, step, generation);
         let object = ObjectRef { path: path.clone(), bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
@@ -108,13 +109,17 @@ impl Run {
             mean_loss: manifest.mean_loss(),
             world_size: Some(world_size),
             pinned: false,
+            skipped: manifest.skipped(),
         });
-        self.manifests.insert(stage.clone(), manifest);
         if let Some(attempt) = self.active_mut(key) {
             attempt.published = step;
             attempt.parts.remove(&step);
         }
-        self.happened(now, EventKind::Checkpoint, Some((key, Some(generation))), format!("step {step} is published"));
+        let about = Some((key, Some(generation)));
+        if let Some(message) = skipped {
+            self.happened(now, EventKind::Skipped, about, message);
+        }
+        self.happened(now, EventKind::Checkpoint, about, format!("step {step} is published"));
         self.retire(stage, effects);
         Ok(())
     }
@@ -126,11 +131,12 @@ impl Run {
             return Ok(BTreeMap::new()); // `join_parts` says what is wrong
         }
         let spec = self.record.spec.stage(stage).cloned().ok_or_else(|| broken(format!("no stage {stage}")))?;
+        let batches = self.record.batches(stage);
         let order = self.order(&spec).map_err(|e| match e {
             NoOrder::Order(e) => Fault::new(FaultClass::User, e.to_string()),
             other => broken(other.to_string()),
         })?;
-        Ok(steps.map(|step| (step, order.expected(step))).collect())
+        Ok(steps.map(|step| (step, order.expected(batches.of(step)))).collect())
     }
 
     /// Deletes the parts of checkpoints that no rule keeps, after the record says so. The newest of a stage stays always: resumes, the
@@ -150,11 +156,21 @@ impl Run {
 }
 
 /// The names of a checkpoint's parts.
-fn parts_of(run: &Run, stage: &StageName, checkpoint: &Published) -> Vec<String> {
+pub(super) fn parts_of(run: &Run, stage: &StageName, checkpoint: &Published) -> Vec<String> {
     let key = osler_core::plan::train_key(stage);
     let id = run.record.id(&key);
     let ranks = checkpoint.world_size.or_else(|| run.job(&key).map(|job| job.planned.ranks)).unwrap_or(0);
     (0..ranks).map(|rank| paths::part(&id, checkpoint.generation, checkpoint.step, rank)).collect()
+}
+
+/// What the guard did not apply of the steps of one checkpoint.
+fn skipped_in_words(ledger: &[StepRecord]) -> Option<String> {
+    const SHOWN: usize = 8;
+    let skipped: Vec<String> = ledger.iter().filter_map(|r| Some(format!("{} ({})", r.step, r.skipped?))).collect();
+    let more = skipped.len().saturating_sub(SHOWN);
+    let shown = skipped.get(..SHOWN.min(skipped.len()))?.join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!skipped.is_empty()).then(|| format!("the updates of steps {shown}{more} were skipped"))
 }
 
 fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fault> {

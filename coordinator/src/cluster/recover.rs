@@ -27,7 +27,7 @@ fn backoff(row: &[Failure], limits: &Limits) -> Option<u64> {
     let barren = row.iter().filter(|f| !f.progressed).count();
     let alike = row.iter().filter(|f| f.class == this.class).count();
     let allowed = match this.class {
-        FaultClass::User => false,
+        FaultClass::User | FaultClass::Divergence => false,
         FaultClass::Internal | FaultClass::OutOfMemory => alike <= 1,
         FaultClass::Infrastructure => true,
     };
@@ -45,7 +45,8 @@ fn severity(class: FaultClass) -> u8 {
         FaultClass::Infrastructure => 0,
         FaultClass::OutOfMemory => 1,
         FaultClass::Internal => 2,
-        FaultClass::User => 3,
+        FaultClass::Divergence => 3,
+        FaultClass::User => 4,
     }
 }
 
@@ -97,11 +98,11 @@ impl Run {
     ///
     /// The mark is the resume's event (kind `Run`, with a job), so it is as durable as the record.
     fn forgiven_before(&self, key: &JobKey) -> Generation {
-        let resumed = |e: &&osler_core::record::Event| e.kind == EventKind::Run && e.job.as_ref() == Some(key);
+        let resumed = |e: &&osler_core::record::Event| e.kind == EventKind::Run && e.job.as_ref() == Some(key) && e.generation.is_some();
         self.record.events.iter().rev().find(resumed).and_then(|e| e.generation).unwrap_or_default()
     }
 
-    fn end(&mut self, now: Millis, key: &JobKey, next: Then, workers: &Workers) {
+    pub(super) fn end(&mut self, now: Millis, key: &JobKey, next: Then, workers: &Workers) {
         let Some(attempt) = self.active(key).cloned() else { return };
         let id = self.record.id(key);
         let generation = attempt.generation;
@@ -143,6 +144,12 @@ impl Run {
                 self.happened(now, EventKind::Failed, about, fault.to_string());
                 self.fail_run(now, format!("{key} failed: {fault}"));
                 (JobState::Failed { at: now, fault: fault.clone() }, Some(fault))
+            }
+            Then::Rewind { skipped } => {
+                self.past(now, key, attempt, Some(Self::divergence(&skipped)));
+                self.rewind_to_before(now, key, attempt, &skipped, effects);
+                self.set(key, JobState::Pending { since: now, not_before: now });
+                return;
             }
             Then::Requeue => (JobState::Pending { since: now, not_before: now }, None),
         };
@@ -215,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_gravest_fault_explains_an_attempt() {
-        use FaultClass::{Infrastructure, Internal, OutOfMemory, User};
-        assert!([Infrastructure, OutOfMemory, Internal, User].map(severity).is_sorted());
+        use FaultClass::{Divergence, Infrastructure, Internal, OutOfMemory, User};
+        assert!([Infrastructure, OutOfMemory, Internal, Divergence, User].map(severity).is_sorted());
     }
 }

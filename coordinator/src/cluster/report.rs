@@ -91,6 +91,13 @@ impl Run {
                 self.rank_stopped(now, key, rank, Some(step), workers);
                 None
             }
+            Report::Rewind { skipped } => match self.take_rewind(key, skipped, workers.limits.rewinds) {
+                Ok(then) => {
+                    self.end(now, key, then, workers);
+                    None
+                }
+                Err(fault) => Some(fault),
+            },
             Report::Failed { fault } => Some(fault),
         }
     }

@@ -1,6 +1,5 @@
 //! One run: its durable record, and what is remembered beside it only while this coordinator lives.
 
-use osler_core::checkpoint::Manifest;
 use osler_core::ids::{Epoch, Generation, Millis, StageName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
@@ -12,8 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone)]
 pub struct Run {
     pub record: RunRecord,
-    /// The newest published checkpoint of each stage, in full: what a gang resumes from.
-    pub manifests: BTreeMap<StageName, Manifest>,
     /// The latest word of each process, and when it came.
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
     /// Ranks of ending attempts whose processes are confirmed gone.
@@ -27,17 +24,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(record: RunRecord, manifests: BTreeMap<StageName, Manifest>, events_kept: usize) -> Self {
-        Self {
-            record,
-            manifests,
-            progress: BTreeMap::new(),
-            gone: BTreeMap::new(),
-            changed: true,
-            moved: false,
-            orders: BTreeMap::new(),
-            events_kept,
-        }
+    pub fn new(record: RunRecord, events_kept: usize) -> Self {
+        Self { record, progress: BTreeMap::new(), gone: BTreeMap::new(), changed: true, moved: false, orders: BTreeMap::new(), events_kept }
     }
 
     /// The next version of the record, as it will be written.

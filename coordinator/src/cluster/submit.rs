@@ -3,9 +3,10 @@
 use super::run::Run;
 use super::{Answer, Cluster, Effects, Refused};
 use osler_core::ids::{Generation, Millis, RunName, StageName};
+use osler_core::job::JobKind;
 use osler_core::plan::{PlannedJob, plan, train_key};
 use osler_core::record::{EventKind, JobRecord, JobState, RunRecord, RunState};
-use osler_core::spec::{RunSpec, check};
+use osler_core::spec::{Determinism, RunSpec, check};
 use std::collections::BTreeMap;
 
 impl Cluster {
@@ -16,7 +17,7 @@ impl Cluster {
                 return Err(Refused::AlreadyExists { run: spec.name, submitted: run.record.spec_digest.short(), given: digest.short() });
             }
             let stopped = matches!(run.record.state, RunState::Stopped | RunState::Failed(_));
-            let state = if stopped { self.resume(now, &spec.name)? } else { run.record.state.clone() };
+            let state = if stopped { self.resume(now, &spec.name, None)? } else { run.record.state.clone() };
             return Ok(Answer::Submitted { created: false, state });
         }
         check(&spec).map_err(|problems| Refused::InvalidSpec(problems.to_string()))?;
@@ -36,11 +37,12 @@ impl Cluster {
             jobs,
             next_generation: Generation(1),
             checkpoints: BTreeMap::new(),
+            rewinds: BTreeMap::new(),
             gates: vec![],
             events: vec![],
             next_event: 1,
         };
-        let mut run = Run::new(record, BTreeMap::new(), self.workers.limits.events);
+        let mut run = Run::new(record, self.workers.limits.events);
         run.happened(now, EventKind::Run, None, format!("submitted: {} jobs", run.record.jobs.len()));
         self.runs.insert(name, run);
         Ok(Answer::Submitted { created: true, state: RunState::Submitted })
@@ -55,8 +57,17 @@ impl Cluster {
         Ok(run.record.state.clone())
     }
 
-    pub(super) fn resume(&mut self, now: Millis, name: &RunName) -> Result<RunState, Refused> {
+    pub(super) fn resume(&mut self, now: Millis, name: &RunName, ranks: Option<u32>) -> Result<RunState, Refused> {
         let run = self.run_mut(name)?;
+        let idle = matches!(run.record.state, RunState::Stopped | RunState::Failed(_));
+        match ranks {
+            Some(ranks) if idle => run.set_ranks(now, ranks)?,
+            Some(ranks) if run.record.state.is_live() && run.train_ranks().any(|now| now != ranks) => {
+                let why = format!("it is {}, and only a stopped run changes its number: `osler stop {name}` first", run.record.state);
+                return Err(Refused::UnfitRanks { run: name.clone(), ranks, why });
+            }
+            _ => {}
+        }
         match &run.record.state {
             RunState::Stopping | RunState::Failing(_) => {
                 return Err(Refused::StillEnding { run: name.clone(), state: run.record.state.to_string() });
@@ -98,8 +109,38 @@ impl Cluster {
         Ok(run.record.state.clone())
     }
 
-    fn run_mut(&mut self, name: &RunName) -> Result<&mut Run, Refused> {
+    pub(super) fn run_mut(&mut self, name: &RunName) -> Result<&mut Run, Refused> {
         self.runs.get_mut(name).ok_or_else(|| Refused::NoSuchRun(name.to_string()))
+    }
+}
+
+impl Run {
+    /// The ranks of train jobs that are not done.
+    fn train_ranks(&self) -> impl Iterator<Item = u32> {
+        let open = |job: &&JobRecord| matches!(job.planned.kind, JobKind::Train { .. }) && job.status.result().is_none();
+        self.record.jobs.values().filter(open).map(|job| job.planned.ranks)
+    }
+
+    /// Gives the stages that are not done another number of ranks, or none of them if one cannot be shared by so many.
+    fn set_ranks(&mut self, now: Millis, ranks: u32) -> Result<(), Refused> {
+        let unfit = |why: String| Refused::UnfitRanks { run: self.record.name().clone(), ranks, why };
+        let open = |job: &JobRecord| matches!(job.planned.kind, JobKind::Train { .. }) && job.status.result().is_none();
+        let keys = self.keys(|job| open(job) && job.planned.ranks != ranks);
+        for key in &keys {
+            let stage = self.job(key).and_then(|job| self.record.spec.stage(job.planned.kind.stage()?));
+            let stage = stage.ok_or_else(|| unfit(format!("{key} has no stage")))?;
+            stage.shared_by(ranks, self.record.spec.resources.determinism).map_err(|why| unfit(format!("stage {}: {why}", stage.name)))?;
+        }
+        for key in keys {
+            let Some(job) = self.record.jobs.get_mut(&key) else { continue };
+            let before = std::mem::replace(&mut job.planned.ranks, ranks);
+            let bits = match self.record.spec.resources.determinism {
+                Determinism::Elastic => "the bits stay the same",
+                Determinism::Fast => "from here on its last bits differ from those that the other number would give",
+            };
+            self.happened(now, EventKind::Run, Some((&key, None)), format!("goes on with {ranks} ranks instead of {before}: {bits}"));
+        }
+        Ok(())
     }
 }
 

@@ -85,6 +85,7 @@ fn ending(attempt: &osler_core::record::Attempt, next: &Then) -> String {
     let why = match next {
         Then::Retry { fault, .. } | Then::Fail { fault } => format!(" after {fault}"),
         Then::Requeue => String::new(),
+        Then::Rewind { .. } => " to go back to an earlier step".to_owned(),
     };
     format!("the processes of generation {} on {on} are being ended{why}", attempt.generation)
 }

@@ -1,25 +1,16 @@
-//! Reading the ledger back: the highest version of each run and the manifests that it lives on, verified, or an error that names the file.
+//! Reading the ledger back: the highest version of each run, or an error that names the file.
 
 use super::{KEPT_VERSIONS, Ledger, LedgerError};
 use crate::document;
-use osler_core::checkpoint::Manifest;
-use osler_core::ids::{RunName, StageName};
+use osler_core::ids::RunName;
 use osler_core::paths;
-use osler_core::record::{Published, RunRecord, RunState};
+use osler_core::record::RunRecord;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// A run as an earlier coordinator left it.
-#[derive(Debug)]
-pub struct LoadedRun {
-    pub record: RunRecord,
-    /// The newest published checkpoint of each stage; none for finished runs.
-    pub manifests: BTreeMap<StageName, Manifest>,
-}
-
 impl Ledger {
     /// Every run of the store.
-    pub async fn load(&self) -> Result<Vec<LoadedRun>, LedgerError> {
+    pub async fn load(&self) -> Result<Vec<RunRecord>, LedgerError> {
         let mut versions: BTreeMap<RunName, Vec<u64>> = BTreeMap::new();
         for path in self.store.list(paths::RUNS).await? {
             if let Some((run, version)) = version_of(&path)? {
@@ -30,16 +21,10 @@ impl Ledger {
         for (run, versions) in versions {
             let newest = versions.iter().copied().max().unwrap_or(0);
             let record = self.record(&run, newest).await?;
-            let mut manifests = BTreeMap::new();
-            for stage in record.checkpoints.keys().filter(|_| record.state != RunState::Finished) {
-                if let Some(published) = record.newest_checkpoint(stage) {
-                    manifests.insert(stage.clone(), self.manifest(&record, stage, published).await?);
-                }
-            }
             for old in versions.into_iter().filter(|v| v + KEPT_VERSIONS <= newest) {
                 self.delete(&paths::state(&run, old)).await;
             }
-            runs.push(LoadedRun { record, manifests });
+            runs.push(record);
         }
         Ok(runs)
     }
@@ -61,18 +46,6 @@ impl Ledger {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
         }
         Ok(record)
-    }
-
-    async fn manifest(&self, record: &RunRecord, stage: &StageName, published: &Published) -> Result<Manifest, LedgerError> {
-        let path = &published.manifest.path;
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
-        let bytes = self.store.read(&published.manifest).await.map_err(|e| unreadable(e.to_string()))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        let same = manifest.run == *record.name() && manifest.stage == *stage && manifest.step == published.step;
-        if !same || manifest.generation != published.generation || manifest.format != Manifest::FORMAT {
-            return Err(unreadable(format!("it is not the manifest of {stage} at step {}", published.step)));
-        }
-        Ok(manifest)
     }
 }
 

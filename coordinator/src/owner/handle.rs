@@ -1,7 +1,7 @@
 //! How the rest of the process talks to the owner: methods that wait for a durable answer.
 
 use super::watch::Watcher;
-use crate::cluster::{Answer, Event, Refused};
+use crate::cluster::{Answer, Event, Refused, RewindRequest};
 use osler_core::ids::{RunName, StageName};
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
@@ -52,8 +52,12 @@ impl Handle {
         self.state(Event::Stop(run)).await
     }
 
-    pub async fn resume(&self, run: RunName) -> Result<RunState, HandleError> {
-        self.state(Event::Resume(run)).await
+    pub async fn resume(&self, run: RunName, ranks: Option<u32>) -> Result<RunState, HandleError> {
+        self.state(Event::Resume { run, ranks }).await
+    }
+
+    pub async fn rewind(&self, request: RewindRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Rewind(request)).await
     }
 
     pub async fn pin(&self, run: RunName, stage: StageName, step: u64, pinned: bool) -> Result<RunState, HandleError> {

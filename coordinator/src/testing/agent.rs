@@ -8,6 +8,7 @@ use osler_core::job::{Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Progress, Report, exit};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where each gang of ranks stands.
@@ -20,9 +21,18 @@ struct Gang {
     dead: BTreeSet<u32>,
     step: u64,
     stop_at: Option<u64>,
+    rewind: Option<Range<u64>>,
 }
 
 impl Gangs {
+    /// From its next step on, the gang of a process finds that its last steps were skipped too often.
+    pub fn spike(&mut self, process: &ProcessId) {
+        if let Some(gang) = self.0.get_mut(&(process.id.clone(), process.generation)).filter(|gang| gang.step > 1 && gang.stop_at.is_none())
+        {
+            gang.rewind = Some(gang.step - 2..gang.step);
+        }
+    }
+
     fn of(&mut self, work: &Assignment) -> &mut Gang {
         let start = work.checkpoint.as_ref().map_or(0, |m| m.step);
         self.0.entry((work.id.clone(), work.generation)).or_insert_with(|| Gang { step: start, ..Gang::default() })
@@ -116,6 +126,10 @@ impl Agent {
         started
     }
 
+    pub fn assignment(&self, id: &ProcessId) -> &Assignment {
+        &self.processes[id].work
+    }
+
     pub fn running(&self) -> impl Iterator<Item = &ProcessId> {
         self.processes.iter().filter(|(_, p)| p.exited.is_none()).map(|(id, _)| id)
     }
@@ -202,6 +216,11 @@ impl Agent {
             return;
         }
         if gang.met.len() < work.world_size as usize {
+            return;
+        }
+        if let Some(skipped) = gang.rewind.clone() {
+            self.report(id, Report::Rewind { skipped });
+            process.exited = Some(exit::STOPPED);
             return;
         }
         if process.stop && gang.stop_at.is_none() {

@@ -37,7 +37,7 @@ fn stage_spec(name: &str, from: Init, mixture: &[(&str, u32)], steps: u64) -> St
         global_batch: 4,
         micro_batch: 1,
         optimizer: OptimizerSpec { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
-        schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        schedule: ScheduleSpec::constant(),
         guard: GuardSpec::default(),
         compute: ComputeSpec::default(),
     }

@@ -84,7 +84,7 @@ pub fn part(work: &Assignment, from: u64, step: u64) -> Part {
     let slots = rank_slots(stage.global_batch, work.rank, work.world_size).unwrap();
     let record = |step| {
         let mut samples = SampleSum::default();
-        slots.clone().for_each(|slot| samples.add(order.sample(step, slot)));
+        slots.clone().for_each(|slot| samples.add(order.sample(work.batches.of(step), slot)));
         StepRecord { step, samples, loss: loss(step), grad_norm: 1.0, lr: 1e-3, skipped: None }
     };
     let path = paths::part(&work.id, work.generation, step, work.rank);

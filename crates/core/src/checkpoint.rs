@@ -135,6 +135,11 @@ pub struct Manifest {
 impl Manifest {
     pub const FORMAT: u32 = 1;
 
+    /// Steps whose update was not applied.
+    pub fn skipped(&self) -> u64 {
+        self.ledger.iter().filter(|record| record.skipped.is_some()).count() as u64
+    }
+
     /// Mean training loss of the steps since the checkpoint before: what retention calls a checkpoint's quality.
     pub fn mean_loss(&self) -> Option<f64> {
         let total: f64 = self.ledger.iter().map(|record| record.loss).sum();

@@ -26,7 +26,7 @@ pub struct GuardSpec {
     pub sigmas: f64,
     /// Applied steps that mean and deviation are taken over; also how long a skipped step is held against the stage.
     pub window: u32,
-    /// So many skipped steps within `window` are too many ([`Guard::rewind`]); 0: never. Nobody acts on it yet, so the run file has no key for it.
+    /// So many skipped steps within `window` are too many: the stage goes back ([`Guard::rewind`]); 0: never.
     pub rewind_after: u32,
 }
 

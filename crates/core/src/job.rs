@@ -184,6 +184,8 @@ pub struct PairedSummary {
 pub enum FaultClass {
     /// The run file or the data: the same inputs fail the same way, so it is never retried.
     User,
+    /// Training spiked again and again. The stage goes back and leaves the data out, a limited number of times.
+    Divergence,
     OutOfMemory,
     /// A process, node, link or store went away.
     Infrastructure,
@@ -195,6 +197,7 @@ impl fmt::Display for FaultClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::User => "user error",
+            Self::Divergence => "divergence",
             Self::OutOfMemory => "out of memory",
             Self::Infrastructure => "infrastructure",
             Self::Internal => "internal",

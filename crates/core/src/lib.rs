@@ -20,5 +20,6 @@ pub mod process;
 pub mod record;
 pub mod report;
 pub mod retention;
+pub mod rewind;
 pub mod spec;
 pub mod sync;

@@ -2,7 +2,7 @@
 
 use crate::ids::{CorpusName, ExamName, StageName};
 use crate::job::{JobKey, JobKind};
-use crate::spec::{Init, RunSpec, StageSpec, TokenizerSpec, Variant};
+use crate::spec::{RunSpec, StageSpec, TokenizerSpec, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ impl Jobs {
             let kind = JobKind::Pack { corpus: corpus.clone(), sequence_length: stage.sequence_length };
             needs.push(self.add(kind, [tokenizer.clone(), merge_key(corpus)]));
         }
-        if let Init::Stage(earlier) = &stage.from {
+        if let Some(earlier) = stage.from.earlier() {
             needs.push(train_key(earlier));
         }
         // Stages run in the file's order, also when one does not build on the other: they share the same slots.

@@ -4,12 +4,14 @@
 //! exits without publishing anything. Up (standard output): [`Report`]s. Standard error is the log. The coordinator gets the reports
 //! as they are, so this is also the vocabulary of the wire's payloads.
 
-use crate::checkpoint::{Manifest, Part};
+use crate::checkpoint::{ObjectRef, Part};
 use crate::ids::Generation;
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
+use crate::rewind::Batches;
 use crate::spec::RunSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// One process's work: self-contained, so that the process asks nobody anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,9 +28,20 @@ pub struct Assignment {
     /// The results of the jobs that this one depends on.
     pub inputs: BTreeMap<JobKey, JobResult>,
     /// Train: the published checkpoint to go on from. Export: the one to export.
-    pub checkpoint: Option<Manifest>,
-    /// Train with `from = "stage:…"` and no checkpoint of its own yet: the earlier stage's last one.
-    pub initial: Option<Manifest>,
+    pub checkpoint: Option<CheckpointRef>,
+    /// Train: which batches of the order its steps read.
+    #[serde(default, skip_serializing_if = "Batches::is_whole")]
+    pub batches: Batches,
+    /// Train with `from = "stage:…"` or `"fork:…"` and no checkpoint of its own yet: the earlier stage's.
+    pub initial: Option<CheckpointRef>,
+}
+
+/// A published checkpoint: its manifest is read, and verified by the digest, by who needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRef {
+    pub step: u64,
+    pub manifest: ObjectRef,
 }
 
 /// From the agent.
@@ -55,6 +68,9 @@ pub enum Report {
     Done { result: JobResult },
     /// The rank has checkpointed for [`Command::Stop`].
     Stopped { step: u64 },
+    /// Train: the guard skipped too many steps, first to last, and the stage should go back before them; the process exits with
+    /// [`exit::STOPPED`].
+    Rewind { skipped: Range<u64> },
     /// The process is about to exit because of this.
     Failed { fault: Fault },
 }

@@ -11,10 +11,12 @@ use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
 use crate::order::{Component, OrderError, SampleOrder};
 use crate::plan::{PlannedJob, train_key};
 use crate::retention::{self, Candidate, Reason};
-use crate::spec::{RunSpec, StageSpec};
+use crate::rewind::{Batches, Rewind};
+use crate::spec::{Init, RunSpec, StageSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 
 /// ```text
 /// Submitted -> Running -> Finished
@@ -108,6 +110,10 @@ pub enum Then {
     },
     /// Stopped on request: goes back to the queue, waits for a resume.
     Requeue,
+    /// Too many steps were skipped, first to last: the stage goes back and leaves their data out.
+    Rewind {
+        skipped: Range<u64>,
+    },
 }
 
 /// ```text
@@ -212,6 +218,9 @@ pub struct Published {
     /// Kept because a person said so.
     #[serde(default)]
     pub pinned: bool,
+    /// Updates since the checkpoint before that the guard did not apply.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,6 +232,10 @@ pub enum EventKind {
     Retry,
     Failed,
     Checkpoint,
+    /// Steps that the guard did not apply.
+    Skipped,
+    /// A stage went back.
+    Rewind,
     Gate,
     Worker,
 }
@@ -255,6 +268,9 @@ pub struct RunRecord {
     pub next_generation: Generation,
     /// Ascending by step.
     pub checkpoints: BTreeMap<StageName, Vec<Published>>,
+    /// Oldest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewinds: BTreeMap<StageName, Vec<Rewind>>,
     pub gates: Vec<GateOutcome>,
     pub events: Vec<Event>,
     pub next_event: u64,
@@ -310,6 +326,14 @@ impl RunRecord {
         self.checkpoints.get(stage)?.iter().rev().find(|c| !c.retired)
     }
 
+    /// A published checkpoint whose parts still exist; the newest one if no step is given.
+    pub fn checkpoint(&self, stage: &StageName, step: Option<u64>) -> Option<&Published> {
+        match step {
+            None => self.newest_checkpoint(stage),
+            Some(step) => self.checkpoints.get(stage)?.iter().find(|c| c.step == step && !c.retired),
+        }
+    }
+
     /// Updates of a stage that are safe: the newest published step.
     pub fn published_steps(&self, stage: &StageName) -> u64 {
         self.checkpoints.get(stage).and_then(|c| c.last()).map_or(0, |c| c.step)
@@ -320,7 +344,27 @@ impl RunRecord {
         let published = self.checkpoints.get(stage).map_or(&[][..], Vec::as_slice);
         let candidate = |c: &Published| Candidate { step: c.step, mean_loss: c.mean_loss, pinned: c.pinned };
         let candidates: Vec<Candidate> = published.iter().filter(|c| !c.retired).map(candidate).collect();
-        retention::kept(&self.spec.checkpoint, &candidates, &BTreeSet::new())
+        retention::kept(&self.spec.checkpoint, &candidates, &self.forked_at(stage))
+    }
+
+    /// Which batch of its order each step of a stage reads.
+    pub fn batches(&self, stage: &StageName) -> Batches {
+        let rewinds = self.rewinds.get(stage).map_or(&[][..], Vec::as_slice);
+        rewinds.iter().map(|rewind| rewind.left_out.clone()).collect::<Vec<_>>().into()
+    }
+
+    /// Published steps of a stage whose updates the guard did not apply.
+    pub fn skipped_steps(&self, stage: &StageName) -> u64 {
+        self.checkpoints.get(stage).map_or(0, |published| published.iter().map(|c| c.skipped).sum())
+    }
+
+    /// The steps of a stage that others are forked from.
+    fn forked_at(&self, of: &StageName) -> BTreeSet<u64> {
+        let point = |s: &StageSpec| match &s.from {
+            Init::Fork { stage, step } if stage == of => *step,
+            _ => None,
+        };
+        self.spec.stages.iter().filter_map(point).collect()
     }
 
     /// The results of the jobs that `job` needs, once all have succeeded.

@@ -13,6 +13,7 @@ use crate::ids::{CorpusName, Millis, RunName, StageName};
 use crate::job::{ExamSummary, JobKind, Summary};
 use crate::plan::train_key;
 use crate::record::RunRecord;
+use crate::rewind::Rewind;
 use crate::spec::StageSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,6 +43,9 @@ pub struct StageReport {
     pub steps: u64,
     pub planned_steps: u64,
     pub tokens: u64,
+    /// Of these, steps whose update the guard did not apply.
+    pub skipped_steps: u64,
+    pub rewinds: Vec<RewindReport>,
     /// Loss of the last published step, before its update.
     pub final_loss: Option<f64>,
     pub losses: Vec<LossPoint>,
@@ -52,6 +56,18 @@ pub struct StageReport {
     pub cost: Option<CostReport>,
     pub exams: Vec<ExamSummary>,
     pub audit: Audit,
+}
+
+/// A return of the stage to an earlier step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RewindReport {
+    pub at: Millis,
+    pub to: u64,
+    /// Published steps that were given up; their manifests are still there.
+    pub abandoned_steps: u64,
+    /// Sequences that were left out, in no step of the stage's line.
+    pub left_out_sequences: u64,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -153,10 +169,11 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         .collect();
     losses.sort_by_key(|p| p.step);
     let order = record.order(stage).ok();
-    let audit = order.as_ref().map(|order| audit_stage(manifests, steps, |step| order.expected(step))).unwrap_or_default();
+    let batches = record.batches(&stage.name);
+    let audit = order.as_ref().map(|order| audit_stage(manifests, steps, |step| order.expected(batches.of(step)))).unwrap_or_default();
     let epochs = order.map(|order| {
         let names = order.components().iter().map(|c| c.corpus.clone());
-        names.zip(order.epochs(steps)).collect()
+        names.zip(order.epochs(steps + batches.left_out_before(steps))).collect()
     });
     let checkpoints = record.checkpoints.get(&stage.name).map(Vec::as_slice).unwrap_or_default();
     let job = record.jobs.get(&train_key(&stage.name));
@@ -171,6 +188,8 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         steps,
         planned_steps: stage.steps(),
         tokens: steps * stage.tokens_per_step(),
+        skipped_steps: manifests.iter().map(Manifest::skipped).sum(),
+        rewinds: rewinds(record, stage),
         final_loss: losses.last().map(|p| p.loss),
         losses,
         epochs: epochs.unwrap_or_default(),
@@ -189,6 +208,18 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         exams: exams(record, &stage.name),
         audit,
     }
+}
+
+fn rewinds(record: &RunRecord, stage: &StageSpec) -> Vec<RewindReport> {
+    let all = record.rewinds.get(&stage.name).map_or(&[][..], Vec::as_slice);
+    let one = |rewind: &Rewind| RewindReport {
+        at: rewind.at,
+        to: rewind.to,
+        abandoned_steps: rewind.abandoned.last().map_or(0, |c| c.step - rewind.to),
+        left_out_sequences: (rewind.left_out.end - rewind.left_out.start) * u64::from(stage.global_batch),
+        reason: rewind.reason.clone(),
+    };
+    all.iter().map(one).collect()
 }
 
 fn exams(record: &RunRecord, stage: &StageName) -> Vec<ExamSummary> {

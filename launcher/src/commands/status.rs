@@ -92,6 +92,10 @@ fn text(record: &RunRecord, status: &Status) -> String {
         ]);
     }
     text.push_str(&format!("\n{}", grid.text()));
+    for stage in status.stages.iter().filter(|stage| stage.skipped_steps > 0 || stage.rewinds > 0) {
+        let (skipped, back) = (show::plural(stage.skipped_steps, "update"), show::plural(stage.rewinds as u64, "return"));
+        text.push_str(&format!("{}: {skipped} skipped, {back} to an earlier step: `osler events {}` tells why\n", stage.name, status.run));
+    }
     let jobs: Vec<String> = status.jobs.iter().map(|(state, n)| format!("{n} {state}")).collect();
     text.push_str(&format!("\njobs: {}\n", jobs.join(", ")));
     if !status.running.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::client::Access;
 use crate::commands::report;
+use crate::commands::resume::Changes;
 use crate::commands::status::ending;
 use crate::daemons::{Daemons, Which};
 use crate::failure::{Failure, Outcome, failed, usage};
@@ -35,25 +36,34 @@ pub struct Args {
     slots: Option<u32>,
 }
 
+/// The largest gang among the stages that are not done.
+pub fn open_ranks(record: &RunRecord) -> u32 {
+    let open = record.jobs.values().filter(|job| job.status.result().is_none());
+    open.map(|job| job.planned.ranks).max().unwrap_or(1)
+}
+
 #[derive(Debug)]
 pub enum Goal {
     Submit(Box<RunSpec>),
     /// A run of the store, whose file need not be there any more.
-    Resume(Box<RunRecord>),
+    Resume {
+        record: Box<RunRecord>,
+        changes: Changes,
+    },
 }
 
 impl Goal {
     fn run(&self) -> &RunName {
         match self {
             Self::Submit(spec) => &spec.name,
-            Self::Resume(record) => record.name(),
+            Self::Resume { record, .. } => record.name(),
         }
     }
 
     fn ranks(&self) -> u32 {
         match self {
             Self::Submit(spec) => spec.resources.ranks,
-            Self::Resume(record) => record.spec.resources.ranks,
+            Self::Resume { record, changes } => changes.ranks.unwrap_or_else(|| open_ranks(record)),
         }
     }
 }
@@ -137,8 +147,8 @@ async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
             }
             Ok(created)
         }
-        Goal::Resume(record) => {
-            coordinator.resume(record.name().as_str()).await?;
+        Goal::Resume { record, changes } => {
+            changes.resume(&mut coordinator, record.name()).await?;
             Ok(false)
         }
     }

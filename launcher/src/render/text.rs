@@ -10,6 +10,7 @@ pub fn render(report: &Report) -> String {
     let sections = [
         head(report),
         stages(report),
+        guarded(report),
         time(report),
         efficiency(report),
         energy(report),
@@ -52,6 +53,21 @@ fn stages(report: &Report) -> String {
             stage.time.map_or_else(|| "-".into(), |t| short(t.tokens_per_second)),
             epochs.join(", "),
         ]);
+    }
+    section(&grid)
+}
+
+/// What the guard kept from the weights: skipped updates, and returns to an earlier step.
+fn guarded(report: &Report) -> String {
+    let mut grid = Grid::new(&["guard", ">updates skipped", ">went back to step", ">steps given up", ">sequences left out", "why"]);
+    for stage in &report.stages {
+        if stage.skipped_steps > 0 {
+            grid.row([stage.name.to_string(), count(stage.skipped_steps), "-".into(), "-".into(), "-".into(), "osler events".into()]);
+        }
+        for rewind in &stage.rewinds {
+            let numbers = [rewind.to, rewind.abandoned_steps, rewind.left_out_sequences].map(count);
+            grid.cells([stage.name.to_string(), "-".into()].into_iter().chain(numbers).chain([show::clean(&rewind.reason)]));
+        }
     }
     section(&grid)
 }
@@ -262,6 +278,8 @@ mod tests {
             "seen  general  full     cloze     400       27.00      2.22       26.25        -          0  at chance\n",
             "seen  domain   int8     cloze     400       96.50      0.92       26.25    -0.25          0\n",
             "domain-text    domain   int8            60      12.500       1.3750  +0.12 %\n",
+            "domain                1                  -               -                   -  osler events\n",
+            "domain                -                  5               0                   8  spikes <b>\n",
             "seen  domain  full     passed   accuracy 96.50 %, at least 90 %\n",
             "audit: clean; 56 samples expected, 56 seen, 0 repeated, 0 skipped\n",
         ] {

@@ -21,6 +21,8 @@ pub fn kind(kind: EventKind) -> &'static str {
         EventKind::Retry => "retry",
         EventKind::Failed => "failed",
         EventKind::Checkpoint => "checkpoint",
+        EventKind::Skipped => "skipped",
+        EventKind::Rewind => "rewind",
         EventKind::Gate => "gate",
         EventKind::Worker => "worker",
     }

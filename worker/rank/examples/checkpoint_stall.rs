@@ -178,7 +178,7 @@ fn options() -> TrainerOptions {
         vocab: 16_384,
         seed: 1,
         optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
-        schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        schedule: ScheduleSpec::constant(),
         guard: GuardSpec::default(),
         total_steps: 1_000_000,
         global_batch: 1,

@@ -17,11 +17,11 @@ use std::fs;
 
 pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
     let spec = &job.assignment.spec;
-    let manifest = job.assignment.checkpoint.as_ref().context("the assignment lacks the stage's last checkpoint")?;
+    let checkpoint = job.assignment.checkpoint.as_ref().context("the assignment lacks the stage's last checkpoint")?;
     let vocabulary = vocabulary(job, stage_spec(job, stage)?)?;
     let params = models::params::parameters(&spec.model, vocabulary.size).map_err(failure)?;
     let layout = FlatLayout::of(&params);
-    let mut weights = SliceSet::open(&parts(job, manifest)?, &layout).map_err(failure)?;
+    let mut weights = SliceSet::open(&parts(job, checkpoint)?, &layout).map_err(failure)?;
     let folder = job.scratch.join("model");
     let options = ExportOptions { shard_bytes: spec.export.shard_bytes, dtype: spec.export.dtype };
     let written = hf::export(&folder, &spec.model, vocabulary.size, &mut weights, vocabulary.special, options).map_err(failure)?;
@@ -37,7 +37,7 @@ pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
         outputs.insert(name.clone(), job.publish(&entry.path(), &name)?);
     }
     let parameters = params.iter().map(|p| p.len() as u64).sum();
-    Ok(JobResult { outputs, summary: Summary::Export { step: manifest.step, parameters, bytes: written.bytes } })
+    Ok(JobResult { outputs, summary: Summary::Export { step: checkpoint.step, parameters, bytes: written.bytes } })
 }
 
 /// What `transformers` and our own exams need to know about the tokenizer: its class, its special token, no BOS of its own.

@@ -51,7 +51,9 @@ fn imported(spec: &RunSpec, stage: &StageSpec) -> Result<Option<HfFolder>, Failu
         match &stage.from {
             Init::Scratch => return Ok(None),
             Init::HuggingFace(path) => return hf::import(Path::new(path)).map(Some).map_err(failure),
-            Init::Stage(name) => stage = spec.stage(name).with_context(|| format!("the run file has no stage {name}"))?,
+            Init::Stage(name) | Init::Fork { stage: name, .. } => {
+                stage = spec.stage(name).with_context(|| format!("the run file has no stage {name}"))?
+            }
         }
     }
 }

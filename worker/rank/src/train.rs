@@ -14,8 +14,9 @@ use osler_core::ids::StageName;
 use osler_core::job::{FaultClass, JobKind, JobResult, Summary};
 use osler_core::order::{SampleOrder, SampleSum, rank_slots};
 use osler_core::paths;
-use osler_core::process::Progress;
+use osler_core::process::{CheckpointRef, Progress};
 use osler_core::record::stage_order;
+use osler_core::rewind::Batches;
 use osler_core::spec::{Init, Precision, StageSpec};
 use osler_corpus::{Dataset, DatasetManifest, Verify};
 use osler_engine::checkpoint::SliceSet;
@@ -69,7 +70,8 @@ fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOption
         guard: stage.guard.clone(),
         total_steps: stage.steps(),
         global_batch: stage.global_batch,
-        micro_batch: stage.micro_batch,
+        // A gang may have more ranks than the run file says, and then less to share.
+        micro_batch: stage.micro_batch.min(stage.global_batch / job.assignment.world_size.max(1)).max(1),
         sequence_length: stage.sequence_length,
         compute: stage.compute,
         determinism: spec.resources.determinism,
@@ -101,20 +103,20 @@ fn lap(watch: &mut Instant) -> f64 {
 
 /// Puts the trainer where this attempt goes on: its own newest checkpoint, else where the stage begins.
 fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Failure> {
-    if let Some(manifest) = &job.assignment.checkpoint {
-        trainer.load_slices(&parts(job, manifest)?).map_err(failure)?;
-        if trainer.steps_done() != manifest.step {
-            return Err(anyhow!("the checkpoint's slices are of step {}, its manifest of {}", trainer.steps_done(), manifest.step).into());
-        }
-        return Ok(());
+    if let Some(checkpoint) = &job.assignment.checkpoint {
+        return load(job, checkpoint, trainer);
     }
+    let initial = || job.assignment.initial.as_ref().context("the assignment lacks the checkpoint that the stage begins with");
     match &stage.from {
         Init::Scratch => Ok(()),
-        Init::Stage(earlier) => {
-            let manifest =
-                job.assignment.initial.as_ref().with_context(|| format!("the assignment lacks the last checkpoint of stage {earlier}"))?;
-            let mut weights = SliceSet::open(&parts(job, manifest)?, trainer.layout()).map_err(failure)?;
+        Init::Stage(_) => {
+            let mut weights = SliceSet::open(&parts(job, initial()?)?, trainer.layout()).map_err(failure)?;
             trainer.load_weights_only(&mut weights).map_err(failure)
+        }
+        Init::Fork { .. } => {
+            load(job, initial()?, trainer)?;
+            trainer.begin_stage();
+            Ok(())
         }
         Init::HuggingFace(folder) => {
             let mut weights = hf::import(Path::new(folder)).map_err(failure)?;
@@ -123,8 +125,25 @@ fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Fail
     }
 }
 
+/// Weights, moments and counts, all of them.
+fn load(job: &Job, checkpoint: &CheckpointRef, trainer: &mut Trainer) -> Result<(), Failure> {
+    trainer.load_slices(&parts(job, checkpoint)?).map_err(failure)?;
+    if trainer.steps_done() != checkpoint.step {
+        return Err(anyhow!("the checkpoint's slices are of step {}, its manifest of {}", trainer.steps_done(), checkpoint.step).into());
+    }
+    Ok(())
+}
+
 /// The verified slices of a published checkpoint.
-pub fn parts(job: &Job, manifest: &Manifest) -> anyhow::Result<Vec<PathBuf>> {
+pub fn parts(job: &Job, checkpoint: &CheckpointRef) -> anyhow::Result<Vec<PathBuf>> {
+    let path = &checkpoint.manifest.path;
+    let bytes = job.store.read(&checkpoint.manifest)?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).with_context(|| format!("read {path}"))?;
+    anyhow::ensure!(
+        manifest.format == Manifest::FORMAT && manifest.step == checkpoint.step,
+        "{path}: it is not the manifest of step {}",
+        checkpoint.step
+    );
     manifest.parts.iter().map(|part| Ok(job.store.fetch(part)?)).collect()
 }
 
@@ -171,6 +190,10 @@ impl Loop {
             let stats = trainer.step(&sequences, control).map_err(step_failure)?;
             self.record(&stats, sum);
             self.report_progress(job, &stats, total);
+            if let Some(skipped) = stats.skipped.and_then(|_| trainer.rewind()) {
+                trainer.settle().map_err(step_failure)?;
+                return Ok(Ended::Rewind { skipped });
+            }
             let (done, stopping) = (trainer.steps_done(), stats.control & STOP != 0);
             let due = done.is_multiple_of(job.assignment.spec.checkpoint.every_steps);
             if stopping || done == total {
@@ -238,6 +261,7 @@ fn step_failure(error: EngineError) -> Failure {
 /// This rank's sequences, by step.
 struct Samples {
     order: SampleOrder,
+    batches: Batches,
     /// By component.
     datasets: Vec<Dataset>,
     slots: Range<u32>,
@@ -259,15 +283,16 @@ impl Samples {
             datasets.push(Dataset::open(manifest, &folder, Verify::Sizes).map_err(corpus_failure)?);
         }
         let slots = rank_slots(stage.global_batch, assignment.rank, assignment.world_size).map_err(user)?;
-        Ok(Self { order, datasets, slots })
+        Ok(Self { order, batches: assignment.batches.clone(), datasets, slots })
     }
 
     /// The sequences of this rank's slots, and what they add up to.
     fn fetch(&self, step: u64) -> Result<(Vec<Vec<u32>>, SampleSum), Failure> {
         let mut sum = SampleSum::default();
         let mut sequences = vec![];
+        let batch = self.batches.of(step);
         for slot in self.slots.clone() {
-            let id = self.order.sample(step, slot);
+            let id = self.order.sample(batch, slot);
             let dataset = self.datasets.get(usize::from(id.component)).context("the order names a component that is not open")?;
             let mut tokens = vec![];
             dataset.sequence(id.sequence, &mut tokens).map_err(corpus_failure)?;

@@ -40,6 +40,7 @@ fn assignment(world: &World, run: &RunName, rank: u32) -> Assignment {
         inputs: record.inputs(&key).unwrap(),
         checkpoint: None,
         initial: None,
+        batches: Default::default(),
     }
 }
 
@@ -107,7 +108,7 @@ fn an_internal_fault_is_tried_again_once_and_a_resume_forgives() {
     fail(&mut world);
     world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
     assert_eq!(world.record(&run).jobs[&JobKey::from(job)].past.len(), 2);
-    world.apply(Event::Resume(run.clone())).unwrap();
+    world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
     fail(&mut world);
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
 }
@@ -179,10 +180,9 @@ fn a_call_that_was_overtaken_on_its_way_is_not_believed() {
 #[test]
 fn after_a_restart_the_records_still_know_the_newest_incarnation() {
     let (mut world, run) = training();
-    let old = world.cluster.run(&run).unwrap();
-    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    let record = world.record(&run).clone();
     world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
-    world.cluster.adopt(record, manifests);
+    world.cluster.adopt(record);
     let older = Agent::new("b", 0, 1).observe();
     assert!(matches!(world.apply(Event::Sync(Box::new(older))), Err(Refused::Superseded { .. })));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{spec, stage};
 use osler_core::audit::audit_stage;
+use osler_core::checkpoint::Manifest;
 use osler_core::ids::ExamName;
 use osler_core::spec::{GateSpec, OnFail, Variant};
 
@@ -66,7 +67,7 @@ fn a_stop_checkpoints_the_gang_and_a_resume_goes_on_from_there() {
     let run = world.submit(spec("r"));
     world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
     assert_eq!(world.apply(Event::Stop(run.clone())), Ok(Answer::State(RunState::Stopping)));
-    assert!(matches!(world.apply(Event::Resume(run.clone())), Err(Refused::StillEnding { .. })));
+    assert!(matches!(world.apply(Event::Resume { run: run.clone(), ranks: None }), Err(Refused::StillEnding { .. })));
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     let stopped_at = world.record(&run).published_steps(&stage("general"));
     assert!((5..=6).contains(&stopped_at), "{stopped_at}");
@@ -106,7 +107,7 @@ fn a_failed_gate_stops_the_run_and_a_resume_overrules_it() {
     let RunState::Failed(reason) = &world.record(&run).state else { unreachable!() };
     assert!(reason.contains("accuracy 62.50 %, at least 90 %"), "{reason}");
     assert_eq!(world.record(&run).gates.iter().map(|g| g.passed).collect::<Vec<_>>(), [false, true]);
-    world.apply(Event::Resume(run.clone())).unwrap();
+    world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
     world.until("over again", |w| !w.record(&run).state.is_live());
     assert_eq!(world.record(&run).gates.len(), 4, "each stage's gates are judged once");
 }
@@ -125,10 +126,9 @@ fn a_restarted_coordinator_readopts_a_live_gang() {
     let run = world.submit(spec("r"));
     world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
     let generation = world.state(&run, "train/general").attempt().unwrap().generation;
-    let old = world.cluster.run(&run).unwrap();
-    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    let record = world.record(&run).clone();
     world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
-    world.cluster.adopt(record, manifests);
+    world.cluster.adopt(record);
     world.until("succeeded", |w| w.is(&run, "train/general", "succeeded"));
     let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
     assert_eq!(past.iter().map(|p| (p.generation, p.fault.is_none())).collect::<Vec<_>>(), [(generation, true)]);
@@ -148,10 +148,9 @@ fn a_rank_that_has_ended_is_never_started_again() {
             break;
         }
     }
-    let old = world.cluster.run(&run).unwrap();
-    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    let record = world.record(&run).clone();
     world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
-    world.cluster.adopt(record, manifests);
+    world.cluster.adopt(record);
     let ended = *world.state(&run, "train/general").attempt().unwrap().ended.first_key_value().unwrap().0;
     let agent = (0..2)
         .find(|a| world.state(&run, "train/general").attempt().unwrap().places[ended as usize].worker == world.agents[*a].name)
@@ -168,10 +167,9 @@ fn after_a_restart_silent_workers_get_the_lost_limit_and_no_longer() {
     let mut world = World::new(&[1, 1]);
     let run = world.submit(spec("r"));
     world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
-    let old = world.cluster.run(&run).unwrap();
-    let (record, manifests) = (old.record.clone(), old.manifests.clone());
+    let record = world.record(&run).clone();
     world.cluster = Cluster::new(world.now, Epoch(2), "file:///store", Limits::default());
-    world.cluster.adopt(record, manifests);
+    world.cluster.adopt(record);
     world.wait(9_500, &[0]);
     assert!(world.is(&run, "train/general", "active"));
     world.wait(1_500, &[0]);

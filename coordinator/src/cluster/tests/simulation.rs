@@ -7,6 +7,7 @@ use super::*;
 use crate::testing::rng::Rng;
 use crate::testing::spec;
 use osler_core::audit::audit_stage;
+use osler_core::checkpoint::Manifest;
 use osler_core::digest::Digest;
 use osler_core::ids::Generation;
 use osler_core::job::FaultClass;
@@ -43,7 +44,8 @@ struct Simulation {
     disk: Disk,
     nodes: Vec<Node>,
     gangs: Gangs,
-    published: BTreeMap<(RunName, StageName), u64>,
+    /// Newest step, and returns so far.
+    published: BTreeMap<(RunName, StageName), (u64, usize)>,
     incarnations: u64,
 }
 
@@ -107,9 +109,7 @@ impl Simulation {
         self.cluster = Cluster::new(self.now, Epoch(self.epoch), "sim", Limits::default());
         for bytes in self.disk.records.values() {
             let record = crate::document::read(bytes).unwrap();
-            let newest = record.checkpoints.keys().filter_map(|stage| Some((stage.clone(), record.newest_checkpoint(stage)?)));
-            let manifests = newest.map(|(stage, published)| (stage, self.manifest(&published.manifest))).collect();
-            self.cluster.adopt(record, manifests);
+            self.cluster.adopt(record);
         }
         self.nodes.iter_mut().for_each(|node| node.parked = None);
     }
@@ -120,15 +120,18 @@ impl Simulation {
         serde_json::from_slice(bytes).unwrap()
     }
 
-    /// What is published stays, and goes forward only.
+    /// What is published stays, and goes forward only, except by a return that the record tells of.
     fn check_record(&mut self, run: &RunName) {
         let record = &self.cluster.run(run).unwrap().record;
         for (stage, checkpoints) in &record.checkpoints {
             assert!(checkpoints.windows(2).all(|w| w[0].step < w[1].step), "{stage}: {checkpoints:?}");
             let known = self.published.entry((run.clone(), stage.clone())).or_default();
             let newest = record.published_steps(stage);
-            assert!(newest >= *known, "{stage} went back from {known} to {newest}");
-            *known = newest;
+            let rewinds = record.rewinds.get(stage).map_or(&[][..], Vec::as_slice);
+            assert!(rewinds.len() >= known.1, "{stage}: a return was forgotten");
+            let floor = if rewinds.len() > known.1 { rewinds.last().unwrap().to } else { known.0 };
+            assert!(newest >= floor, "{stage} went back from {known:?} to {newest}");
+            *known = (newest, rewinds.len());
         }
         let mut generations: Vec<Generation> = record
             .jobs
@@ -172,7 +175,8 @@ impl Simulation {
             let running: Vec<_> = self.nodes[at].agent.running().cloned().collect();
             if !running.is_empty() {
                 let victim = &running[self.rng.below(running.len() as u64) as usize];
-                match self.rng.below(12) {
+                match self.rng.below(14) {
+                    12 | 13 => self.gangs.spike(victim),
                     0 => self.nodes[at].agent.fail(victim, FaultClass::Internal, &mut self.gangs),
                     1 => self.nodes[at].agent.fail(victim, FaultClass::OutOfMemory, &mut self.gangs),
                     _ => self.nodes[at].agent.kill(victim, 137, &mut self.gangs),
@@ -243,7 +247,8 @@ impl Simulation {
         let node = &mut self.nodes[at];
         node.current |= !std::mem::take(&mut node.stale);
         for work in node.agent.obey(desired, &mut self.gangs) {
-            for part in work.checkpoint.iter().chain(&work.initial).flat_map(|m| &m.parts) {
+            let manifests = work.checkpoint.iter().chain(&work.initial).map(|checkpoint| self.manifest(&checkpoint.manifest));
+            for part in manifests.flat_map(|m| m.parts) {
                 assert!(
                     self.disk.objects.contains_key(&part.path),
                     "{} g{} is to start from {}, which is deleted",
@@ -286,8 +291,8 @@ impl Simulation {
         let record = &self.cluster.run(run).unwrap().record;
         for stage in &record.spec.stages {
             let manifests: Vec<Manifest> = record.checkpoints[&stage.name].iter().map(|c| self.manifest(&c.manifest)).collect();
-            let order = record.order(stage).unwrap();
-            let audit = audit_stage(&manifests, stage.steps(), |step| order.expected(step));
+            let (order, batches) = (record.order(stage).unwrap(), record.batches(&stage.name));
+            let audit = audit_stage(&manifests, stage.steps(), |step| order.expected(batches.of(step)));
             assert!(audit.is_clean(), "{}: {audit:?}", stage.name);
         }
     }

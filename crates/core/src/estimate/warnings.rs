@@ -50,7 +50,7 @@ pub(super) fn warnings(spec: &RunSpec, parameters: &Parameters, epochs: &BTreeMa
 
 /// The stages that no other one continues.
 fn last_of_their_line(spec: &RunSpec) -> impl Iterator<Item = &StageSpec> {
-    let continued = |stage: &StageSpec| spec.stages.iter().any(|other| other.from == Init::Stage(stage.name.clone()));
+    let continued = |stage: &StageSpec| spec.stages.iter().any(|other| other.from.earlier() == Some(&stage.name));
     spec.stages.iter().filter(move |stage| !continued(stage))
 }
 
@@ -64,7 +64,7 @@ fn tokens_from_scratch(spec: &RunSpec, last: &StageSpec) -> Option<u64> {
         match &stage.from {
             Init::Scratch => return Some(tokens),
             Init::HuggingFace(_) => return None,
-            Init::Stage(before) => stage = spec.stage(before)?,
+            Init::Stage(before) | Init::Fork { stage: before, .. } => stage = spec.stage(before)?,
         }
     }
     None

@@ -240,7 +240,7 @@ fn nearest_multiples(value: u64, of: u64, most: u64) -> String {
 }
 
 /// "4 or 8": the divisors of `of` around `value`.
-fn nearest_divisors(value: u32, of: u32) -> String {
+pub(super) fn nearest_divisors(value: u32, of: u32) -> String {
     let divides = |d: &u32| of.is_multiple_of(*d);
     let below = (1..value.min(of)).rev().find(divides);
     let above = (value.saturating_add(1)..=of).find(divides);

@@ -5,11 +5,13 @@ mod check;
 mod compute;
 mod parse;
 mod reader;
+mod schedule;
 
 pub use check::check;
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use parse::{Override, parse, parse_tier};
 pub use reader::{Problem, Problems};
+pub use schedule::{DecayShape, ScheduleSpec};
 
 use crate::digest::Digest;
 pub use crate::guard::GuardSpec;
@@ -226,8 +228,24 @@ pub enum Init {
     Scratch,
     /// The weights of an earlier stage's final checkpoint; the optimizer starts anew.
     Stage(StageName),
+    /// An earlier stage goes on as this one from one of its checkpoints: weights, moments and AdamW's own count of updates. Steps, schedule,
+    /// data and the guard's memory are this stage's.
+    Fork {
+        stage: StageName,
+        step: Option<u64>,
+    },
     /// A Hugging Face folder.
     HuggingFace(String),
+}
+
+impl Init {
+    /// The stage that this one builds on.
+    pub fn earlier(&self) -> Option<&StageName> {
+        match self {
+            Self::Stage(stage) | Self::Fork { stage, .. } => Some(stage),
+            Self::Scratch | Self::HuggingFace(_) => None,
+        }
+    }
 }
 
 /// How long a stage is.
@@ -265,6 +283,19 @@ impl StageSpec {
         u64::from(self.global_batch) * u64::from(self.sequence_length)
     }
 
+    /// Why so many ranks cannot share a step's batch. [`check()`] says the same of the run file, key by key.
+    pub fn shared_by(&self, ranks: u32, determinism: Determinism) -> Result<(), String> {
+        if ranks == 0 || !self.global_batch.is_multiple_of(ranks) {
+            let near = check::nearest_divisors(ranks, self.global_batch);
+            return Err(format!("its global batch of {} sequences cannot be shared evenly: use {near}", self.global_batch));
+        }
+        let micro_batches = self.global_batch / self.micro_batch.max(1);
+        if determinism == Determinism::Elastic && (!ranks.is_power_of_two() || ranks > micro_batches) {
+            return Err(format!("determinism = \"elastic\" needs a power of two, of its {micro_batches} micro-batches at most"));
+        }
+        Ok(())
+    }
+
     /// The number of optimizer steps; tokens are rounded up to whole steps.
     pub fn steps(&self) -> u64 {
         match self.length {
@@ -287,48 +318,6 @@ pub struct OptimizerSpec {
     pub decay: DecayOn,
     /// Global gradient norm; 0 turns clipping off.
     pub clip: f64,
-}
-
-/// The learning rate as a factor of `optimizer.lr`, by step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
-pub enum ScheduleSpec {
-    Constant {
-        warmup_steps: u64,
-    },
-    /// Linear warm-up, then half a cosine down to `min_ratio`.
-    Cosine {
-        warmup_steps: u64,
-        min_ratio: f64,
-    },
-    /// Warm-up, stable, then a linear decay over the last `decay_steps`.
-    Wsd {
-        warmup_steps: u64,
-        decay_steps: u64,
-        min_ratio: f64,
-    },
-}
-
-impl ScheduleSpec {
-    /// The factor for the update that makes `step` (counted from 0) into `step + 1`, of `total` steps. In (0, 1].
-    pub fn factor(&self, step: u64, total: u64) -> f64 {
-        let (Self::Constant { warmup_steps } | Self::Cosine { warmup_steps, .. } | Self::Wsd { warmup_steps, .. }) = *self;
-        if step < warmup_steps {
-            return (step + 1) as f64 / warmup_steps as f64;
-        }
-        match *self {
-            Self::Constant { .. } => 1.0,
-            Self::Cosine { min_ratio, .. } => {
-                let span = total.saturating_sub(warmup_steps).max(1);
-                let t = ((step - warmup_steps) as f64 / span as f64).min(1.0);
-                min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())
-            }
-            Self::Wsd { decay_steps, min_ratio, .. } => {
-                let left = total.saturating_sub(step);
-                if left > decay_steps { 1.0 } else { min_ratio + (1.0 - min_ratio) * left as f64 / (decay_steps + 1) as f64 }
-            }
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -60,7 +60,7 @@ pub fn options(model: ModelSpec, vocab: usize, batch: (u32, u32), precision: Pre
         vocab,
         seed: 1,
         optimizer: OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
-        schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        schedule: ScheduleSpec::constant(),
         total_steps: 100,
         global_batch: batch.0,
         micro_batch: batch.1,

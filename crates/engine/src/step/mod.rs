@@ -31,6 +31,7 @@ use osler_core::digest::Digest;
 use osler_core::guard::{Guard, Skipped, Verdict};
 use osler_core::spec::{Determinism, Precision};
 use osler_torch_dist::ProcessGroup;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -156,6 +157,11 @@ impl Trainer {
     /// Steps of this stage that are done, skipped ones included; also the number of the next one.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// The steps, first to last skipped one, that are too many: all ranks get the same answer after the same step.
+    pub fn rewind(&self) -> Option<Range<u64>> {
+        self.guard.rewind()
     }
 
     /// Loss of the newest step that was applied, before its update.

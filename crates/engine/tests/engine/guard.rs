@@ -26,7 +26,7 @@ fn strict() -> TrainerOptions {
 #[test]
 fn a_step_without_numbers_changes_no_weight_and_no_moment_and_the_schedule_moves_on() {
     // Adam moves every weight by about the learning rate, so in the second step loss or gradient overflows.
-    let schedule = ScheduleSpec::Cosine { warmup_steps: 0, min_ratio: 0.0 };
+    let schedule = ScheduleSpec::Cosine { warmup_steps: 0, warmup_from: 0.0, min_ratio: 0.0 };
     let mut alone = trainer(TrainerOptions { schedule, ..options(llama(2, false), 2, 2, 1e30) });
     let first = one(&mut alone);
     assert_eq!(first.skipped, None);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// A schedule that moves, so that a forgotten step would show.
 fn moving(model: ModelSpec) -> TrainerOptions {
-    let schedule = ScheduleSpec::Cosine { warmup_steps: 4, min_ratio: 0.1 };
+    let schedule = ScheduleSpec::Cosine { warmup_steps: 4, warmup_from: 0.0, min_ratio: 0.1 };
     TrainerOptions { schedule, total_steps: 12, ..options(model, 4, 2, 1e-3) }
 }
 

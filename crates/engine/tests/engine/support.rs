@@ -52,7 +52,7 @@ pub fn options(model: ModelSpec, global_batch: u32, micro_batch: u32, lr: f64) -
         vocab: VOCAB,
         seed: 1,
         optimizer: OptimizerSpec { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::All, clip: 1.0 },
-        schedule: ScheduleSpec::Constant { warmup_steps: 0 },
+        schedule: ScheduleSpec::constant(),
         guard: GuardSpec::default(),
         total_steps: 100,
         global_batch,

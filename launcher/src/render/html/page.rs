@@ -176,6 +176,18 @@ fn stage_body(stage: &StageReport) -> Html {
         escape(loss),
         escape(epochs)
     ));
+    if stage.skipped_steps > 0 {
+        body.push(format_args!("<p>The guard skipped {}.</p>\n", show::plural(stage.skipped_steps, "update")));
+    }
+    for rewind in &stage.rewinds {
+        body.push(format_args!(
+            "<p>Went back to step {}; {} given up, {} left out: {}.</p>\n",
+            count(rewind.to),
+            show::plural(rewind.abandoned_steps, "published step"),
+            show::plural(rewind.left_out_sequences, "sequence"),
+            escape(&rewind.reason)
+        ));
+    }
     body.push(format_args!("{}", loss::curve(stage)));
     if let Some(time) = &stage.time {
         body.push(format_args!("{}", bars::time(stage.name.as_str(), time)));

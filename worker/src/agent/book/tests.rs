@@ -29,6 +29,7 @@ fn assignment(generation: u64) -> Assignment {
         inputs: BTreeMap::new(),
         checkpoint: None,
         initial: None,
+        batches: Default::default(),
     }
 }
 

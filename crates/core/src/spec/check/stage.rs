@@ -2,6 +2,7 @@
 
 use super::{MAX_STEPS, Rules, model::MAX_POSITIONS, nearest_multiples};
 use crate::guard::{MAX_WINDOW, MIN_SAMPLES};
+use crate::ids::StageName;
 use crate::spec::reader::{join, suggest};
 use crate::spec::{Determinism, Init, Length, Precision, Recompute, ScheduleSpec, StageSpec};
 
@@ -48,20 +49,47 @@ impl Stage<'_> {
         match &self.stage.from {
             Init::Scratch => {}
             Init::HuggingFace(path) => self.rules.path(&self.field("from"), path),
-            Init::Stage(name) => {
-                let stages = &self.rules.spec.stages;
-                let earlier = stages.get(..index).unwrap_or_default();
-                if earlier.iter().any(|stage| stage.name == *name) || !self.rules.report.sound("stage.*") || !self.sound(&["from"]) {
-                    return;
+            Init::Stage(name) => drop(self.earlier(index, name)),
+            Init::Fork { stage, step } => {
+                if let (Some(earlier), Some(step)) = (self.earlier(index, stage), *step) {
+                    self.fork_point(earlier, step);
                 }
-                let name = name.as_str();
-                let message = if stages.iter().any(|stage| stage.name.as_str() == name) {
-                    format!("stage {name:?} does not come before this one: a stage starts from an earlier stage")
-                } else {
-                    format!("no stage is named {name:?}; {}", suggest(name, earlier.iter().map(|stage| stage.name.as_str())))
-                };
-                self.problem("from", message);
             }
+        }
+    }
+
+    /// The stage before this one that `from` names.
+    fn earlier(&self, index: usize, name: &StageName) -> Option<&StageSpec> {
+        let stages = &self.rules.spec.stages;
+        let earlier = stages.get(..index).unwrap_or_default();
+        if let Some(found) = earlier.iter().find(|stage| stage.name == *name) {
+            return Some(found);
+        }
+        if !self.rules.report.sound("stage.*") || !self.sound(&["from"]) {
+            return None;
+        }
+        let name = name.as_str();
+        let message = if stages.iter().any(|stage| stage.name.as_str() == name) {
+            format!("stage {name:?} does not come before this one: a stage starts from an earlier stage")
+        } else {
+            format!("no stage is named {name:?}; {}", suggest(name, earlier.iter().map(|stage| stage.name.as_str())))
+        };
+        self.problem("from", message);
+        None
+    }
+
+    /// Checkpoints are made at multiples of `checkpoint.every_steps` and at a stage's end.
+    fn fork_point(&self, earlier: &StageSpec, step: u64) {
+        let (every, steps) = (self.rules.spec.checkpoint.every_steps, earlier.steps());
+        if !self.rules.report.sound("checkpoint.every_steps") || !self.sound(&["from"]) {
+            return;
+        }
+        let name = &earlier.name;
+        if step == 0 || step > steps {
+            self.problem("from", format!("step {step} is none of stage {name}'s 1 to {steps}"));
+        } else if step != steps && !step.is_multiple_of(every.max(1)) {
+            let near = nearest_multiples(step, every.max(1), steps);
+            self.problem("from", format!("stage {name} has no checkpoint at step {step}: use a multiple of checkpoint.every_steps = {every} ({near}) or its last step, {steps}"));
         }
     }
 
@@ -201,14 +229,19 @@ impl Stage<'_> {
     }
 
     fn schedule(&self) {
-        let (warmup, decay, min_ratio) = match self.stage.schedule {
-            ScheduleSpec::Constant { warmup_steps } => (warmup_steps, None, 0.0),
-            ScheduleSpec::Cosine { warmup_steps, min_ratio } => (warmup_steps, None, min_ratio),
-            ScheduleSpec::Wsd { warmup_steps, decay_steps, min_ratio } => (warmup_steps, Some(decay_steps), min_ratio),
+        let (decay, min_ratio) = match self.stage.schedule {
+            ScheduleSpec::Constant { .. } => (None, 0.0),
+            ScheduleSpec::Linear { min_ratio, .. } | ScheduleSpec::Cosine { min_ratio, .. } => (None, min_ratio),
+            ScheduleSpec::Wsd { decay_steps, min_ratio, .. } => (Some(decay_steps), min_ratio),
         };
+        let (warmup, from) = self.stage.schedule.warmup();
         let field = |key: &str| format!("{}.schedule.{key}", self.label);
         self.rules.number(&field("min_ratio"), min_ratio, 0.0, false, 1.0);
+        self.rules.number(&field("warmup_from"), from, 0.0, false, 1.0);
         self.rules.between(&field("warmup_steps"), warmup, 0, MAX_STEPS);
+        if from > 0.0 && warmup == 0 && self.sound(&["schedule.warmup_from", "schedule.warmup_steps"]) {
+            self.problem("schedule.warmup_from", "without warmup_steps nothing is warmed up: add them, or remove this".to_owned());
+        }
         if let Some(decay) = decay {
             self.rules.between(&field("decay_steps"), decay, 1, MAX_STEPS);
         }

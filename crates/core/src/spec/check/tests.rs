@@ -220,7 +220,10 @@ fn stages() {
         (&["stage.one.guard.sigmas=-1"], "stage.one.guard.sigmas: found -1.0, expected at least 0.0 and at most 1000.0"),
         (&["stage.one.guard.sigmas=nan"], "stage.one.guard.sigmas: found NaN, expected at least 0.0 and at most 1000.0"),
         (&["stage.one.guard.enabled=1"], "stage.one.guard.enabled: found the number 1, expected true or false"),
-        (&["stage.one.guard.rewind_after=3"], "stage.one.guard.rewind_after: unknown key; known here: enabled, sigmas, window"),
+        (
+            &["stage.one.guard={window=16,rewind_after=17}"],
+            "stage.one.guard.rewind_after: 17 skipped steps do not fit into window = 16: use at most that, or 0 for never",
+        ),
         (&["stage.one.precision=fp16"], "stage.one.precision: found the string \"fp16\"; known here: bf16, fp32"),
         (&["stage.one.optimizer.decay=norms"], "stage.one.optimizer.decay: found the string \"norms\"; known here: all, matrices"),
         (
@@ -250,6 +253,21 @@ fn stages() {
             "stage.one.schedule.warmup_steps: 60 steps and decay_steps = 41 do not fit into the stage's 100 steps: shorten them",
         ),
         (&["stage.one.schedule={kind=\"wsd\",decay_steps=0}"], "stage.one.schedule.decay_steps: found 0, expected 1 to 1000000000"),
+        (
+            &["stage.one.schedule={kind=\"linear\",warmup_steps=5,warmup_from=1.5}"],
+            "stage.one.schedule.warmup_from: found 1.5, expected at least 0.0 and at most 1.0",
+        ),
+        (
+            &["stage.one.schedule={kind=\"linear\",warmup_from=0.5}"],
+            "stage.one.schedule.warmup_from: without warmup_steps nothing is warmed up: add them, or remove this",
+        ),
+        (&["stage.two.from=fork:one@x"], "stage.two.from: found \"x\" after the @, expected a step such as fork:one@1000"),
+        (&["stage.two.from=fork:one@101"], "stage.two.from: step 101 is none of stage one's 1 to 100"),
+        (
+            &["stage.two.from=fork:one@31", "checkpoint.every_steps=30"],
+            "stage.two.from: stage one has no checkpoint at step 31: use a multiple of checkpoint.every_steps = 30 (30 or 60) or its last step, 100",
+        ),
+        (&["stage.one.from=fork:two"], "stage.one.from: stage \"two\" does not come before this one: a stage starts from an earlier stage"),
         (&["stage=[]"], "stage: empty: a run needs at least one"),
     ]);
     accepted(&[
@@ -257,8 +275,13 @@ fn stages() {
         &["stage.two.from=scratch"],
         &["stage.two.from=hf:models/llama"],
         &["stage.one.schedule={kind=\"wsd\",warmup_steps=60,decay_steps=40}"],
+        &["stage.one.schedule={kind=\"wsd\",warmup_steps=9,warmup_from=0.1,decay_steps=40,decay=\"1-sqrt\"}"],
+        &["stage.two.from=fork:one"],
+        &["stage.two.from=fork:one@60", "checkpoint.every_steps=30"],
+        &["stage.two.from=fork:one@100", "checkpoint.every_steps=30"],
         &["stage.one.optimizer.clip=0"],
         &["stage.one.guard={enabled=false,sigmas=0,window=16}"],
+        &["stage.one.guard={window=16,rewind_after=16}"],
         // The last micro-batch of a share may be smaller.
         &["stage.one.micro_batch=5"],
         &["stage.one.recompute=1", "stage.one.precision=bf16", "stage.one.document_mask=true", "stage.two.recompute=all"],

@@ -4,7 +4,9 @@ use super::named_entries;
 use crate::ids::{CorpusName, StageName};
 use crate::spec::check::{Labels, MAX_STAGES};
 use crate::spec::reader::{Node, Read, Report, Section, Tokens, Value, Word, quoted};
-use crate::spec::{ComputeSpec, DecayOn, GuardSpec, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec};
+use crate::spec::{
+    ComputeSpec, DecayOn, DecayShape, GuardSpec, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec,
+};
 use std::collections::BTreeMap;
 
 pub(super) fn read_stages(root: &mut Section<'_>, ranks: u32, report: &Report, labels: &mut Labels) -> Vec<StageSpec> {
@@ -58,7 +60,7 @@ fn read_mixture(section: &mut Section<'_>, report: &Report) -> BTreeMap<CorpusNa
 
 impl Read for Init {
     fn expected() -> String {
-        "\"scratch\", \"stage:NAME\" or \"hf:PATH\"".to_owned()
+        "\"scratch\", \"stage:NAME\", \"fork:NAME\", \"fork:NAME@STEP\" or \"hf:PATH\"".to_owned()
     }
 
     fn read(node: Node, path: &str, report: &Report) -> Option<Self> {
@@ -69,6 +71,7 @@ impl Read for Init {
         match text.split_once(':') {
             None if text == "scratch" => Some(Self::Scratch),
             Some(("stage", name)) => StageName::new(name).map(Self::Stage).map_err(|error| report.problem(path, error.to_string())).ok(),
+            Some(("fork", point)) => read_fork(point).map_err(|problem| report.problem(path, problem)).ok(),
             Some(("hf", folder)) => Some(Self::HuggingFace(folder.to_owned())),
             _ => {
                 report.problem(path, format!("found {}, expected {}", quoted(text), Self::expected()));
@@ -76,6 +79,17 @@ impl Read for Init {
             }
         }
     }
+}
+
+fn read_fork(point: &str) -> Result<Init, String> {
+    let (name, step) = match point.split_once('@') {
+        None => (point, None),
+        Some((name, step)) => {
+            let wrong = |_| format!("found {} after the @, expected a step such as fork:{name}@1000", quoted(step));
+            (name, Some(step.replace('_', "").parse().map_err(wrong)?))
+        }
+    };
+    Ok(Init::Fork { stage: StageName::new(name).map_err(|error| error.to_string())?, step })
 }
 
 fn read_optimizer(mut section: Section<'_>) -> OptimizerSpec {
@@ -107,7 +121,7 @@ fn read_guard(mut section: Section<'_>) -> GuardSpec {
         enabled: section.or("enabled", usual.enabled),
         sigmas: section.or("sigmas", usual.sigmas),
         window: section.or("window", usual.window),
-        rewind_after: usual.rewind_after,
+        rewind_after: section.or("rewind_after", usual.rewind_after),
     };
     section.finish();
     spec
@@ -151,23 +165,28 @@ impl Read for Recompute {
 fn read_schedule(mut section: Section<'_>) -> ScheduleSpec {
     let kind = section.need("kind", Kind::Unknown, "kind = \"cosine\"");
     let warmup_steps = section.or("warmup_steps", 0);
+    let warmup_from = section.or("warmup_from", 0.0);
     if kind == Kind::Constant {
         section.refuse("min_ratio", "a constant schedule does not decay");
     }
-    if matches!(kind, Kind::Constant | Kind::Cosine) {
+    if !matches!(kind, Kind::Wsd | Kind::Unknown) {
         section.refuse("decay_steps", "only kind = \"wsd\" has a decay of its own length");
+        section.refuse("decay", "only kind = \"wsd\" has a choice of decays");
     }
     let spec = match kind {
-        Kind::Constant => ScheduleSpec::Constant { warmup_steps },
-        Kind::Cosine => ScheduleSpec::Cosine { warmup_steps, min_ratio: section.or("min_ratio", 0.1) },
+        Kind::Constant => ScheduleSpec::Constant { warmup_steps, warmup_from },
+        Kind::Linear => ScheduleSpec::Linear { warmup_steps, warmup_from, min_ratio: section.or("min_ratio", 0.0) },
+        Kind::Cosine => ScheduleSpec::Cosine { warmup_steps, warmup_from, min_ratio: section.or("min_ratio", 0.1) },
         Kind::Wsd => {
             let decay_steps = section.need("decay_steps", 0, "decay_steps = 100");
-            ScheduleSpec::Wsd { warmup_steps, decay_steps, min_ratio: section.or("min_ratio", 0.0) }
+            let decay = section.or("decay", DecayShape::default());
+            ScheduleSpec::Wsd { warmup_steps, warmup_from, decay_steps, decay, min_ratio: section.or("min_ratio", 0.0) }
         }
         Kind::Unknown => {
             section.take::<u64>("decay_steps");
+            section.take::<DecayShape>("decay");
             section.take::<f64>("min_ratio");
-            ScheduleSpec::Constant { warmup_steps }
+            ScheduleSpec::constant()
         }
     };
     section.finish();
@@ -177,6 +196,7 @@ fn read_schedule(mut section: Section<'_>) -> ScheduleSpec {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Constant,
+    Linear,
     Cosine,
     Wsd,
     /// Missing or misspelt, and reported as such.
@@ -184,5 +204,10 @@ enum Kind {
 }
 
 impl Word for Kind {
-    const ALL: &'static [(&'static str, Self)] = &[("constant", Self::Constant), ("cosine", Self::Cosine), ("wsd", Self::Wsd)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("constant", Self::Constant), ("linear", Self::Linear), ("cosine", Self::Cosine), ("wsd", Self::Wsd)];
+}
+
+impl Word for DecayShape {
+    const ALL: &'static [(&'static str, Self)] = &[("linear", Self::Linear), ("1-sqrt", Self::OneMinusSqrt), ("cosine", Self::Cosine)];
 }

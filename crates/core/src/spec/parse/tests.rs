@@ -133,8 +133,11 @@ fn a_full_file_is_read_with_its_defaults() {
         first.optimizer,
         OptimizerSpec { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: DecayOn::Matrices, clip: 1.0 }
     );
-    assert_eq!(first.schedule, ScheduleSpec::Cosine { warmup_steps: 20, min_ratio: 0.1 });
-    assert_eq!(second.schedule, ScheduleSpec::Wsd { warmup_steps: 20, decay_steps: 10, min_ratio: 0.0 });
+    assert_eq!(first.schedule, ScheduleSpec::Cosine { warmup_steps: 20, warmup_from: 0.0, min_ratio: 0.1 });
+    assert_eq!(
+        second.schedule,
+        ScheduleSpec::Wsd { warmup_steps: 20, warmup_from: 0.0, decay_steps: 10, decay: DecayShape::Linear, min_ratio: 0.0 }
+    );
     assert_eq!(spec.quantize[1], QuantizeSpec { method: Method::GgufQ8_0, stages: vec![stage("domain")] });
     assert_eq!(spec.exams[0].protocol, Protocol::Cloze);
     assert_eq!(spec.exams[1].corpus, Some(corpus("domain")));
@@ -261,11 +264,15 @@ fn kinds_are_checked_and_shown() {
     );
     check(
         &[("mixture = {", "from = 3\nmixture = {")],
-        &["run.toml:29: stage.domain.from: found the number 3, expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""],
+        &[
+            "run.toml:29: stage.domain.from: found the number 3, expected \"scratch\", \"stage:NAME\", \"fork:NAME\", \"fork:NAME@STEP\" or \"hf:PATH\"",
+        ],
     );
     check(
         &[("mixture = {", "from = \"general\"\nmixture = {")],
-        &["run.toml:29: stage.domain.from: found \"general\", expected \"scratch\", \"stage:NAME\" or \"hf:PATH\""],
+        &[
+            "run.toml:29: stage.domain.from: found \"general\", expected \"scratch\", \"stage:NAME\", \"fork:NAME\", \"fork:NAME@STEP\" or \"hf:PATH\"",
+        ],
     );
 }
 
@@ -295,7 +302,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     check(&[("\"llama\"", "\"lama\"")], &["run.toml:15: model.family: found the string \"lama\"; did you mean \"llama\"?"]);
     check(
         &[("kind = \"cosine\"", "kind = \"none\"")],
-        &["run.toml:26: stage.general.schedule.kind: found the string \"none\"; known here: constant, cosine, wsd"],
+        &["run.toml:26: stage.general.schedule.kind: found the string \"none\"; known here: constant, cosine, linear, wsd"],
     );
     check(
         &[("variant = \"int8\"", "variant = \"int4\"")],
