@@ -13,8 +13,9 @@ use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::net::require_loopback;
+use osler_runtime::shutdown::Signals;
 use osler_runtime::store::{Store, local_folder};
-use osler_runtime::{shutdown, telemetry};
+use osler_runtime::telemetry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,8 +88,17 @@ async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn asked_to_end() {
-    if let Err(error) = shutdown::requested().await {
-        tracing::error!(%error, "signals cannot be received; ending");
+    match Signals::new() {
+        Ok(mut signals) => {
+            signals.next_but_usr1().await;
+            // The second one does not wait for what is being written.
+            tokio::spawn(async move {
+                signals.next_but_usr1().await;
+                tracing::warn!("second signal: exiting at once");
+                std::process::exit(130);
+            });
+        }
+        Err(error) => tracing::error!(%error, "signals cannot be received; ending"),
     }
 }
 

@@ -334,7 +334,14 @@ pub fn running() -> Seen {
             job.past.clear();
         }
     }
-    let progress =
-        Progress { phase: "training".into(), done: 7, total: 10, unit: "steps".into(), loss: Some(2.5), tokens_per_second: Some(32.0) };
+    let progress = Progress {
+        phase: "training".into(),
+        done: 7,
+        total: 10,
+        unit: "steps".into(),
+        loss: Some(2.5),
+        tokens_per_second: Some(32.0),
+        ..Progress::default()
+    };
     Seen { record, words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }], waiting: vec![] }
 }

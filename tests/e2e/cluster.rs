@@ -131,6 +131,13 @@ impl Cluster {
         }
     }
 
+    /// Asks an agent to end, and waits for its exit code.
+    pub fn end_agent(&mut self, name: &str, by: Signal) -> Option<i32> {
+        let (mut child, _) = self.agents.remove(name).unwrap();
+        signal(Pid::from_raw(child.id() as i32), by);
+        wait_for("the agent has ended", || child.try_wait().unwrap()).code()
+    }
+
     pub fn agents(&self) -> Vec<(String, u32)> {
         self.agents.iter().map(|(name, (_, slots))| (name.clone(), *slots)).collect()
     }
@@ -144,18 +151,16 @@ impl Cluster {
 
     /// Process ids of running job processes, in order.
     pub fn job_processes(&self) -> Vec<Pid> {
-        let agents: Vec<u32> = self.agents.values().map(|(child, _)| child.id()).collect();
-        let mut found = vec![];
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_string_lossy().parse::<i32>().ok() else { continue };
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // "pid (name) state ppid ...": the name may hold anything, so look behind its last parenthesis.
-            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-            let (state, parent) = (fields.next(), fields.next().and_then(|p| p.parse::<u32>().ok()));
-            if state != Some("Z") && parent.is_some_and(|p| agents.contains(&p)) {
-                found.push(Pid::from_raw(pid));
-            }
-        }
+        self.children_of(&self.agents.values().map(|(child, _)| child.id()).collect::<Vec<_>>())
+    }
+
+    /// The same, of one agent.
+    pub fn jobs_of(&self, agent: &str) -> Vec<Pid> {
+        self.children_of(&[self.agents[agent].0.id()])
+    }
+
+    fn children_of(&self, agents: &[u32]) -> Vec<Pid> {
+        let mut found: Vec<Pid> = processes().into_iter().filter(|(_, parent)| agents.contains(parent)).map(|(pid, _)| pid).collect();
         found.sort();
         found
     }
@@ -235,6 +240,39 @@ impl Cluster {
     pub fn audit(&self, record: &RunRecord) -> Audit {
         self.report(record).audit
     }
+}
+
+/// Living processes with their parents.
+fn processes() -> Vec<(Pid, u32)> {
+    let mut found = vec![];
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_string_lossy().parse::<i32>().ok() else { continue };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // "pid (name) state ppid ...": the name may hold anything, so look behind its last parenthesis.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, parent) = (fields.next(), fields.next().and_then(|p| p.parse::<u32>().ok()));
+        if let Some(parent) = parent.filter(|_| state != Some("Z")) {
+            found.push((Pid::from_raw(pid), parent));
+        }
+    }
+    found
+}
+
+/// A process and everything below it.
+pub fn descendants(root: u32) -> Vec<Pid> {
+    let all = processes();
+    let mut found = vec![Pid::from_raw(root as i32)];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(all.iter().filter(|(_, p)| *p == parent.as_raw() as u32).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found
+}
+
+/// One that is gone already is fine.
+pub fn signal(pid: Pid, signal: Signal) {
+    let _gone = kill(pid, signal);
 }
 
 type Client = ControlClient<tonic::service::interceptor::InterceptedService<tonic::transport::Channel, WithToken>>;

@@ -7,8 +7,10 @@
 mod changes;
 mod cluster;
 mod golden;
+mod hang;
 mod kills;
 mod layout;
 mod pipeline;
+mod preempt;
 mod rng;
 mod tidy;

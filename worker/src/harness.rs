@@ -5,6 +5,7 @@ use osler_core::checkpoint::ObjectRef;
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind, JobResult};
 use osler_core::paths;
 use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report, exit};
+use osler_runtime::shutdown;
 use osler_runtime::store::BlockingStore;
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -166,6 +167,10 @@ pub fn report(report: &Report) {
 pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failure>) -> i32 {
     // The kernel kills this process with its agent; end of standard input covers an agent that was gone before this line.
     let _older_kernel = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    // A scheduler that ends a job signals all of its processes. Only the agent acts on it: it asks this one to save.
+    if let Err(error) = shutdown::ignore() {
+        tracing::warn!(%error, "a signal to this process will end it");
+    }
     let mut job = match start(scratch) {
         Ok(job) => job,
         Err(error) => return fail(Failure { class: FaultClass::Internal, error }),

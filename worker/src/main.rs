@@ -11,11 +11,14 @@ use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::local_folder;
 use osler_runtime::{shutdown, telemetry};
-use osler_worker::agent::{self, Endpoint, Options};
+use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs jobs of one node for an Osler coordinator.
+///
+/// Exit codes: 0 it had nothing to do, 75 work was interrupted (requeue), 1 failed, 64 bad usage.
 #[derive(Debug, Parser)]
 #[command(name = "osler-worker", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -57,6 +60,9 @@ struct AgentArgs {
     /// For files that are worth nothing after a job; a folder of the system's temporary one if absent.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Seconds that gangs have to save after SIGTERM or SIGUSR1, before everything is killed. A second signal kills at once.
+    #[arg(long, env = "OSLER_GRACE", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    grace: u64,
     /// The binary that runs jobs with libtorch; the one beside this one if absent.
     #[arg(long)]
     rank_binary: Option<PathBuf>,
@@ -80,7 +86,11 @@ fn agent_to_its_end(options: Options) -> i32 {
     // One thread: the kernel ties a process to the thread that started it, and this one lives as long as the agent.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run_agent(options)));
-    ended.map_or_else(|e| complain(&e, exit::FAILED), |()| exit::OK)
+    match ended {
+        Ok(Ended::Idle) => exit::OK,
+        Ok(Ended::Preempted) => exit::STOPPED,
+        Err(e) => complain(&e, exit::FAILED),
+    }
 }
 
 fn complain(error: &anyhow::Error, code: i32) -> i32 {
@@ -88,15 +98,14 @@ fn complain(error: &anyhow::Error, code: i32) -> i32 {
     code
 }
 
-async fn run_agent(options: Options) -> anyhow::Result<()> {
+async fn run_agent(options: Options) -> anyhow::Result<Ended> {
     tracing::info!(worker = %options.worker, slots = options.slots, "agent started");
     let stop = async {
         if let Err(e) = shutdown::requested().await {
             tracing::error!(error = %e, "cannot listen for signals");
         }
     };
-    agent::run(options, stop).await?;
-    Ok(())
+    Ok(agent::run(options, stop).await?)
 }
 
 fn options(args: AgentArgs) -> anyhow::Result<Options> {
@@ -120,6 +129,7 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         incarnation: Incarnation(SystemClock.now().0),
         token: Token::load(&token_file)?,
         slots: args.slots,
+        grace: Duration::from_secs(args.grace),
         worker,
         host,
         endpoint,

@@ -5,7 +5,7 @@ use super::{Cluster, Run};
 use osler_core::ids::{StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::process::{Assignment, CheckpointRef};
-use osler_core::record::{Attempt, JobState, RunState};
+use osler_core::record::{Attempt, JobState};
 use osler_core::spec::Init;
 use osler_core::sync::{Desired, ProcessId, Wanted};
 
@@ -37,8 +37,7 @@ impl Cluster {
 impl Run {
     /// Gangs checkpoint and end when the run is stopped, and when one of their workers wants to go.
     pub fn must_stop(&self, key: &JobKey, attempt: &Attempt, workers: &Workers) -> bool {
-        let draining = || attempt.places.iter().any(|place| workers.at(place).is_some_and(|w| w.draining));
-        self.is_train(key) && (self.record.state == RunState::Stopping || draining())
+        self.is_train(key) && self.is_leaving(attempt, workers)
     }
 
     fn assignment(&self, key: &JobKey, attempt: &Attempt, rank: u32, store: &str) -> Option<Assignment> {

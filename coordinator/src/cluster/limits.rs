@@ -16,6 +16,18 @@ pub struct Limits {
     /// The wait before the second retry in a row; doubles with each one.
     pub first_backoff: u64,
     pub longest_backoff: u64,
+    /// A gang hangs that makes no step for so many times its usual step, and for at least `hang_least`.
+    pub hang_factor: u64,
+    pub hang_least: u64,
+    /// The same before its first step: loading and compiling take their time.
+    pub hang_first: u64,
+    /// The same while a rank waits for its checkpoint to be written: a remote store has its own patience.
+    pub hang_saving: u64,
+    /// A rank that says nothing for so long is frozen, if its worker is heard.
+    pub silent: u64,
+    /// A rank is slow whose own work takes so many times that of the others, in percent, for `slow_for`.
+    pub slow_percent: u64,
+    pub slow_for: u64,
     /// So often a stage goes back by itself.
     pub rewinds: usize,
     /// The newest events that a record keeps.
@@ -32,6 +44,13 @@ impl Default for Limits {
             barren_attempts: 10,
             first_backoff: 250,
             longest_backoff: 10_000,
+            hang_factor: 30,
+            hang_least: 15_000,
+            hang_first: 300_000,
+            hang_saving: 300_000,
+            silent: 5_000,
+            slow_percent: 150,
+            slow_for: 30_000,
             rewinds: 5,
             events: 2_000,
         }

@@ -5,6 +5,7 @@
 
 mod desired;
 mod finish;
+mod hang;
 mod limits;
 mod phases;
 mod place;
@@ -156,6 +157,7 @@ impl Cluster {
         let gap = now.0 - self.last_event.0;
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
+            self.runs.values_mut().for_each(|run| run.paces.clear());
         }
         self.last_event = now;
         now
@@ -165,6 +167,7 @@ impl Cluster {
     fn settle(&mut self, now: Millis, effects: &mut Effects) {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             run.fail_lost(now, &self.workers);
+            run.watch_gangs(now, &self.workers);
             run.end_unwanted(now, &self.workers);
             run.finish_endings(now, &self.workers, effects);
             run.end_unwanted(now, &self.workers);

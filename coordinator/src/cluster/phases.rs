@@ -4,7 +4,7 @@ use super::run::Run;
 use super::workers::Workers;
 use osler_core::ids::Millis;
 use osler_core::job::JobKind;
-use osler_core::record::{EventKind, JobState, RunState};
+use osler_core::record::{Attempt, EventKind, JobState, RunState};
 
 impl Run {
     /// The run cannot succeed any more: everything else is ended.
@@ -15,19 +15,23 @@ impl Run {
         }
     }
 
-    /// Ends what should not run: all of a failing run; of a stopping one all but the gangs that can still checkpoint.
+    /// Ends what should not run: all of a failing run; of a stopping one, and on workers that want to go, all but the gangs that can save.
     pub fn end_unwanted(&mut self, now: Millis, workers: &Workers) {
-        let all = match self.record.state {
-            RunState::Failing(_) => true,
-            RunState::Stopping => false,
-            _ => return,
-        };
+        let failing = matches!(self.record.state, RunState::Failing(_));
         let unwanted = self.keys(|job| match &job.status {
             // A gang that has not met yet has nothing to save.
-            JobState::Active { attempt } => all || !matches!(job.planned.kind, JobKind::Train { .. }) || attempt.rendezvous.is_none(),
+            JobState::Active { attempt } => {
+                let saves = matches!(job.planned.kind, JobKind::Train { .. }) && attempt.rendezvous.is_some();
+                failing || (self.is_leaving(attempt, workers) && !saves)
+            }
             _ => false,
         });
         unwanted.iter().for_each(|key| self.requeue(now, key, workers));
+    }
+
+    /// Whether the run is being stopped, or a worker of the attempt wants to go.
+    pub fn is_leaving(&self, attempt: &Attempt, workers: &Workers) -> bool {
+        self.record.state == RunState::Stopping || workers.any_draining(attempt)
     }
 
     /// Jobs whose needs have succeeded may start.

@@ -168,6 +168,7 @@ impl Run {
             steps_published: self.steps_published(key, attempt),
         };
         self.gone.remove(key);
+        self.paces.remove(key);
         self.progress.retain(|(job, _), _| job != key);
         if let Some(job) = self.record.jobs.get_mut(key) {
             job.past.push(past);

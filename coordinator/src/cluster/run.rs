@@ -1,5 +1,6 @@
 //! One run: its durable record, and what is remembered beside it only while this coordinator lives.
 
+use super::hang::Pace;
 use osler_core::ids::{Epoch, Generation, Millis, StageName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
@@ -13,6 +14,8 @@ pub struct Run {
     pub record: RunRecord,
     /// The latest word of each process, and when it came.
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
+    /// How fast each gang is.
+    pub paces: BTreeMap<JobKey, Pace>,
     /// Ranks of ending attempts whose processes are confirmed gone.
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
@@ -25,7 +28,16 @@ pub struct Run {
 
 impl Run {
     pub fn new(record: RunRecord, events_kept: usize) -> Self {
-        Self { record, progress: BTreeMap::new(), gone: BTreeMap::new(), changed: true, moved: false, orders: BTreeMap::new(), events_kept }
+        Self {
+            record,
+            progress: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            changed: true,
+            moved: false,
+            orders: BTreeMap::new(),
+            events_kept,
+        }
     }
 
     /// The next version of the record, as it will be written.

@@ -85,11 +85,17 @@ impl Cluster {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             for key in run.keys(|job| matches!(job.status, JobState::Active { .. })) {
                 let Some(attempt) = run.active(&key) else { continue };
+                let leaving = run.is_leaving(attempt, &self.workers);
                 for (rank, process) in here(attempt, &run.record.id(&key), name, incarnation) {
                     let fault = match phases.get(&process) {
                         Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
                             run.rank_stopped(now, &key, rank, None, &self.workers);
                             continue;
+                        }
+                        // A scheduler signalled all of a job's processes, and this one had not yet come to ignore it: nothing to save.
+                        Some(ProcessPhase::Exited { code, .. }) if leaving && asked_by_signal(*code) => {
+                            run.requeue(now, &key, &self.workers);
+                            break;
                         }
                         Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
                         None if before.contains_key(&process) => {
@@ -152,6 +158,11 @@ impl super::Run {
 fn here(attempt: &Attempt, id: &osler_core::job::JobId, name: &WorkerName, incarnation: Incarnation) -> Vec<(u32, ProcessId)> {
     let on = attempt.places.iter().enumerate().filter(|(_, p)| p.worker == *name && p.incarnation == incarnation);
     on.map(|(rank, _)| (rank as u32, ProcessId { id: id.clone(), generation: attempt.generation, rank: rank as u32 })).collect()
+}
+
+/// SIGTERM, SIGINT or SIGUSR1.
+fn asked_by_signal(code: i32) -> bool {
+    [15, 2, 10].contains(&(code - 128))
 }
 
 /// What an exit without a last word means.

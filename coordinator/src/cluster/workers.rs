@@ -8,7 +8,7 @@
 
 use super::limits::Limits;
 use osler_core::ids::{Incarnation, Millis, WorkerName};
-use osler_core::record::Place;
+use osler_core::record::{Attempt, Place};
 use osler_core::sync::ProcessId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -91,6 +91,11 @@ impl Workers {
     /// The worker of a place, if it still is the incarnation that the place names.
     pub fn at(&self, place: &Place) -> Option<&Worker> {
         self.known.get(&place.worker).filter(|w| w.incarnation == place.incarnation)
+    }
+
+    /// Whether a worker that an attempt is on wants to go.
+    pub fn any_draining(&self, attempt: &Attempt) -> bool {
+        attempt.places.iter().any(|place| self.at(place).is_some_and(|worker| worker.draining))
     }
 
     pub fn state(&self, now: Millis, worker: &Worker, used: u32) -> WorkerState {

@@ -5,7 +5,7 @@
 use super::results::{part, result};
 use osler_core::ids::{Generation, Incarnation, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobId, JobKind};
-use osler_core::process::{Assignment, Progress, Report, exit};
+use osler_core::process::{Assignment, Progress, Report, exit, phase};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,9 +22,21 @@ struct Gang {
     step: u64,
     stop_at: Option<u64>,
     rewind: Option<Range<u64>>,
+    /// Ranks whose training thread is stuck; they beat on.
+    stuck: BTreeSet<u32>,
+    /// Ranks that do nothing at all.
+    frozen: BTreeSet<u32>,
 }
 
 impl Gangs {
+    /// A process hangs from now on: `silently`, as one that is stopped, or with its heartbeat going on.
+    pub fn hang(&mut self, process: &ProcessId, silently: bool) {
+        if let Some(gang) = self.0.get_mut(&(process.id.clone(), process.generation)) {
+            let kind = if silently { &mut gang.frozen } else { &mut gang.stuck };
+            kind.insert(process.rank);
+        }
+    }
+
     /// From its next step on, the gang of a process finds that its last steps were skipped too often.
     pub fn spike(&mut self, process: &ProcessId) {
         if let Some(gang) = self.0.get_mut(&(process.id.clone(), process.generation)).filter(|gang| gang.step > 1 && gang.stop_at.is_none())
@@ -223,12 +235,18 @@ impl Agent {
             process.exited = Some(exit::STOPPED);
             return;
         }
+        if gang.frozen.contains(&work.rank) {
+            return;
+        }
+        let hanging = !gang.frozen.is_empty() || !gang.stuck.is_empty();
         if process.stop && gang.stop_at.is_none() {
             gang.stop_at = Some(gang.step);
         }
-        if work.rank == 0 && gang.stop_at.is_none() && gang.dead.is_empty() && gang.step < total {
+        if work.rank == 0 && gang.stop_at.is_none() && gang.dead.is_empty() && !hanging && gang.step < total {
             gang.step += 1;
         }
+        let waits = hanging && !gang.stuck.contains(&work.rank);
+        let doing = if waits { phase::WAITING } else { phase::TRAINING };
         let (reached, stop_at) = (gang.step, gang.stop_at);
         let mut due: Vec<u64> =
             (process.saved + 1..=reached).filter(|s| s.is_multiple_of(every) || *s == total || Some(*s) == stop_at).collect();
@@ -241,7 +259,7 @@ impl Agent {
         }
         self.report(
             id,
-            Report::Progress(Progress { phase: "training".into(), done: reached, total, unit: "steps".into(), ..Progress::default() }),
+            Report::Progress(Progress { phase: doing.into(), done: reached, total, unit: "steps".into(), ..Progress::default() }),
         );
         if process.saved == total {
             self.report(id, Report::Done { result: result(&work) });

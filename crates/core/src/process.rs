@@ -78,7 +78,7 @@ pub enum Report {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// What is being done, in a word: `training`, `parsing`, `scoring`.
+    /// What is being done, in a word: `parsing`, `scoring`; for train jobs see [`phase`].
     pub phase: String,
     pub done: u64,
     pub total: u64,
@@ -86,6 +86,18 @@ pub struct Progress {
     pub unit: String,
     pub loss: Option<f64>,
     pub tokens_per_second: Option<f64>,
+    /// Train: milliseconds of a step that this rank works itself, waits for others left out; a mean over its last steps.
+    #[serde(default)]
+    pub busy_ms: Option<f64>,
+}
+
+/// What a rank's progress says of its phase. The coordinator tells by it who hangs and who waits for whom.
+pub mod phase {
+    pub const TRAINING: &str = "training";
+    /// For other ranks, inside a step.
+    pub const WAITING: &str = "waiting";
+    /// Until a checkpoint before this one is written.
+    pub const SAVING: &str = "saving";
 }
 
 /// Exit codes of job processes and of the `osler` command.

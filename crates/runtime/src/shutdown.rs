@@ -1,14 +1,51 @@
 //! Signals: the first asks for an orderly end, the second ends the process at once.
 
 use std::io;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Resolves at the first SIGTERM or SIGINT; from then on the next one exits with 130.
+/// SIGTERM, SIGINT, and SIGUSR1, which batch schedulers send ahead of the end of a job's time.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    usr1: Signal,
+}
+
+impl Signals {
+    /// From here on these signals do not end the process by themselves.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// The next of them. Safe to drop.
+    pub async fn next(&mut self) {
+        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {}, _ = self.usr1.recv() => {} }
+    }
+
+    /// As [`Signals::next`], without SIGUSR1: a job's time is about to end, and whoever serves others stays for them.
+    pub async fn next_but_usr1(&mut self) {
+        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+    }
+}
+
+/// From here on the signals do nothing in this process. (Blocking them would not do: libraries have threads before `main`.)
+pub fn ignore() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    // The handlers stay when what listens to them is gone.
+    Signals::new().map(drop)
+}
+
+/// Resolves at the first signal; from then on the next one exits with 130.
 pub async fn requested() -> io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    let mut signals = Signals::new()?;
+    signals.next().await;
     tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        signals.next().await;
         tracing::warn!("second signal: exiting at once");
         std::process::exit(130);
     });

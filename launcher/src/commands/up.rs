@@ -15,9 +15,9 @@ use osler_core::ids::RunName;
 use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunRecord, RunState};
 use osler_core::spec::RunSpec;
+use osler_runtime::shutdown::Signals;
 use osler_runtime::store::Store;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 /// A daemon that dies so often while nothing is achieved is not started again.
@@ -283,21 +283,6 @@ impl Budget {
         }
         self.used += 1;
         self.used <= RESTARTS
-    }
-}
-
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> Outcome<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
     }
 }
 

@@ -4,6 +4,7 @@
 mod exam;
 mod export;
 mod gang;
+mod heart;
 mod meter;
 mod model;
 mod standalone;

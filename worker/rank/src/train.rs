@@ -4,6 +4,7 @@
 //! and the agreed control word are the same for all. A checkpoint stops the loop for a copy; `writer` does the rest.
 
 use crate::gang;
+use crate::heart::Heart;
 use crate::meter::{self, Meter};
 use crate::model::{failure, stage_spec, vocabulary};
 use crate::writer::{Order, Writer};
@@ -14,7 +15,7 @@ use osler_core::ids::StageName;
 use osler_core::job::{FaultClass, JobKind, JobResult, Summary};
 use osler_core::order::{SampleOrder, SampleSum, rank_slots};
 use osler_core::paths;
-use osler_core::process::{CheckpointRef, Progress};
+use osler_core::process::{CheckpointRef, phase};
 use osler_core::record::stage_order;
 use osler_core::rewind::Batches;
 use osler_core::spec::{Init, Precision, StageSpec};
@@ -49,7 +50,8 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
     let writer = writer(job, &trainer)?;
     let segment = Segment { ledger: vec![], seconds };
-    Loop { segment, samples, writer, meter, pace: Pace::new() }.run(job, &stage, trainer)
+    let heart = Heart::start(trainer.activity(), stage.steps());
+    Loop { segment, samples, writer, meter, heart, pace: Pace::new() }.run(job, &stage, trainer)
 }
 
 fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
@@ -159,6 +161,7 @@ struct Loop {
     samples: Samples,
     writer: Writer,
     meter: Meter,
+    heart: Heart,
     pace: Pace,
 }
 
@@ -166,7 +169,7 @@ impl Loop {
     fn run(mut self, job: &mut Job, stage: &StageSpec, mut trainer: Trainer) -> Result<Ended, Failure> {
         let ended = self.steps(job, stage, &mut trainer);
         match &ended {
-            Ok(_) => self.writer.finish()?,
+            Ok(_) => self.heart.during(phase::SAVING, || self.writer.finish())?,
             // All ranks see it at the same step, and what was saved before it should be published. Others need the process gone.
             Err(Failure { class: FaultClass::User, .. }) => {
                 if let Err(Failure { error, .. }) = self.writer.finish() {
@@ -189,7 +192,7 @@ impl Loop {
             let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
             let stats = trainer.step(&sequences, control).map_err(step_failure)?;
             self.record(&stats, sum);
-            self.report_progress(job, &stats, total);
+            self.report_progress(job, &stats);
             if let Some(skipped) = stats.skipped.and_then(|_| trainer.rewind()) {
                 trainer.settle().map_err(step_failure)?;
                 return Ok(Ended::Rewind { skipped });
@@ -223,17 +226,11 @@ impl Loop {
         self.meter.tick();
     }
 
-    fn report_progress(&mut self, job: &mut Job, stats: &StepStats, total: u64) {
-        let tokens_per_second = self.pace.tick(stats.tokens);
+    fn report_progress(&mut self, job: &mut Job, stats: &StepStats) {
+        let loss = Some(stats.loss).filter(|loss| loss.is_finite());
+        let word = self.heart.step(stats.step + 1, loss, self.pace.tick(stats.tokens));
         if job.assignment.rank == 0 {
-            job.progress(Progress {
-                phase: "training".into(),
-                done: stats.step + 1,
-                total,
-                unit: "steps".into(),
-                loss: Some(stats.loss).filter(|loss| loss.is_finite()),
-                tokens_per_second,
-            });
+            job.progress(word);
         }
     }
 
@@ -242,7 +239,8 @@ impl Loop {
         let started = Instant::now();
         let assignment = &job.assignment;
         let (step, rank, world_size) = (trainer.steps_done(), assignment.rank, assignment.world_size);
-        let slice = trainer.slice_into(self.writer.room()?, rank, world_size).map_err(failure)?;
+        let room = self.heart.during(phase::SAVING, || self.writer.room())?;
+        let slice = trainer.slice_into(room, rank, world_size).map_err(failure)?;
         let path = paths::part(&assignment.id, assignment.generation, step, rank);
         let Segment { ledger, mut seconds } = std::mem::take(&mut self.segment);
         seconds.checkpoint += started.elapsed().as_secs_f64();

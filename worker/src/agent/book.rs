@@ -18,6 +18,8 @@ pub enum Action {
 #[derive(Debug)]
 struct Entry {
     phase: ProcessPhase,
+    /// A rank of a gang: it can save before it ends.
+    trains: bool,
     /// Held until the process has ended.
     gpu: Option<u32>,
     rendezvous_sent: bool,
@@ -36,7 +38,7 @@ pub struct Book {
     processes: BTreeMap<ProcessId, Entry>,
     reports: VecDeque<NumberedReport>,
     next_seq: u64,
-    pub draining: bool,
+    draining: bool,
 }
 
 impl Book {
@@ -57,6 +59,22 @@ impl Book {
             reports: self.reports.iter().cloned().collect(),
             draining: self.draining,
         }
+    }
+
+    /// Takes no more work. Gangs are asked to save at once, without waiting for the coordinator, which asks them too and ends what
+    /// cannot save.
+    pub fn drain(&mut self) -> Vec<Action> {
+        self.draining = true;
+        let unasked = |entry: &Entry| entry.trains && entry.phase == ProcessPhase::Running && !entry.stop_sent;
+        let ask = |(process, entry): (&ProcessId, &mut Entry)| {
+            entry.stop_sent = true;
+            Action::Send(process.clone(), Command::Stop)
+        };
+        self.processes.iter_mut().filter(|(_, entry)| unasked(entry)).map(ask).collect()
+    }
+
+    pub fn draining(&self) -> bool {
+        self.draining
     }
 
     /// Whether nothing runs any more.
@@ -109,8 +127,8 @@ impl Book {
             if !self.processes.contains_key(&want.process) {
                 let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
                 let gpu = needs_gpu(&assignment).then(|| self.free_gpu());
-                let phase = ProcessPhase::Running;
-                let entry = Entry { phase, gpu, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
+                let (phase, trains) = (ProcessPhase::Running, matches!(assignment.kind, JobKind::Train { .. }));
+                let entry = Entry { phase, trains, gpu, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
                 self.processes.insert(want.process.clone(), entry);
                 actions.push(Action::Start(want.process.clone(), Box::new(assignment), gpu));
             }

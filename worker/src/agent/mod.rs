@@ -40,10 +40,21 @@ pub struct Options {
     /// Runs the others: this binary, with the argument `job`.
     pub job_binary: PathBuf,
     pub scratch: PathBuf,
+    /// How long gangs have to save when this agent is asked to end; then everything is killed.
+    pub grace: Duration,
 }
 
-/// Runs until `stop` resolves or the coordinator has replaced this agent.
-pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), LinkError> {
+/// How an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It had nothing to do.
+    Idle,
+    /// Work was interrupted: it is to be done when this node comes back, or elsewhere.
+    Preempted,
+}
+
+/// Runs until `stop` resolves and everything has ended in order, or the coordinator has replaced this agent.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<Ended, LinkError> {
     let (events, inbox) = mpsc::channel(1024);
     let book = Book::new(options.worker.clone(), options.incarnation, options.host.clone(), options.slots);
     let link = Link::new(options.endpoint.clone(), options.token.clone());
@@ -66,14 +77,27 @@ impl Agent {
         mut link: Link,
         mut inbox: mpsc::Receiver<(ProcessId, ChildEvent)>,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<Ended, LinkError> {
         tokio::pin!(stop);
         let mut not_before = Instant::now();
+        let (mut deadline, mut ended) = (None, Ended::Idle);
         loop {
             // Children may speak at any time; a Sync is dropped and made anew when they say something that cannot wait.
             tokio::select! {
                 biased;
-                () = &mut stop, if !self.book.draining => self.drain(),
+                () = &mut stop, if deadline.is_none() => {
+                    if !self.book.is_empty() {
+                        ended = Ended::Preempted;
+                    }
+                    deadline = Some(Instant::now() + self.options.grace);
+                    not_before = Instant::now();
+                    self.drain();
+                }
+                () = reached(deadline), if !self.children.is_empty() => {
+                    tracing::warn!("the grace is over: killing {} processes", self.children.len());
+                    self.children.values_mut().for_each(Child::kill);
+                    deadline = Some(Instant::now() + self.options.grace);
+                }
                 Some((process, event)) = inbox.recv() => {
                     if !self.on_child(process, event) { continue; }
                     not_before = Instant::now();
@@ -86,9 +110,9 @@ impl Agent {
                     }
                 }
             }
-            if self.book.draining && self.book.is_empty() {
+            if self.book.draining() && self.book.is_empty() {
                 let _last_word = tokio::time::timeout(WAIT, link.sync(self.book.observed(), Duration::ZERO)).await;
-                return Ok(());
+                return Ok(ended);
             }
         }
     }
@@ -108,7 +132,12 @@ impl Agent {
     }
 
     fn act(&mut self, desired: osler_core::sync::Desired) {
-        for action in self.book.apply(desired) {
+        let actions = self.book.apply(desired);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Start(process, assignment, gpu) => {
                     let binary = if assignment.kind.needs_torch() { &self.options.rank_binary } else { &self.options.job_binary };
@@ -139,9 +168,17 @@ impl Agent {
     }
 
     fn drain(&mut self) {
-        tracing::info!("shutting down: ending {} processes", self.children.len());
-        self.book.draining = true;
-        self.children.values_mut().for_each(Child::kill);
+        let (count, grace) = (self.children.len(), self.options.grace);
+        tracing::info!("asked to end: {count} processes have {grace:?}, in which gangs save and other work is given back");
+        let actions = self.book.drain();
+        self.perform(actions);
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -310,3 +310,44 @@ fn a_process_that_its_agent_forgot_is_lost() {
     world.apply(Event::Sync(Box::new(observed))).unwrap();
     assert!(world.is(&run, TRAIN, "ending"));
 }
+
+#[test]
+fn a_gang_that_stands_still_is_ended_and_the_culprit_named() {
+    for (silently, why) in [(true, "rank 1 is frozen: its last word, "), (false, "rank 1 is training while others wait for it")] {
+        let mut world = World::new(&[1, 1]);
+        let mut long = spec("r");
+        long.stages[0].length = osler_core::spec::Length::Steps(60);
+        let run = world.submit(long);
+        world.until("step 20", |w| w.cluster.run(&run).unwrap().line().step == 20);
+        let worker = world.state(&run, "train/general").attempt().unwrap().places[1].worker.clone();
+        let agent = world.agents.iter().position(|a| a.name == worker).unwrap();
+        let process = world.process(agent, "train/general");
+        world.gangs.hang(&process, silently);
+        let since = world.now;
+        world.until("ended", |w| !w.is(&run, "train/general", "active"));
+        assert!((15_000..17_000).contains(&(world.now.0 - since.0)), "after {} ms", world.now.0 - since.0);
+        world.until("finished", |w| w.record(&run).state == RunState::Finished);
+        let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
+        assert_eq!(past.len(), 2);
+        let fault = past[0].fault.clone().unwrap();
+        assert!(fault.message.starts_with("no step for 15.") && fault.message.contains("one takes 0.1 s usually"), "{fault}");
+        assert!(fault.message.contains(why) && fault.origin == Some(format!("{worker}/1")), "{fault}");
+    }
+}
+
+#[test]
+fn silence_on_the_link_is_no_hang() {
+    let mut world = World::new(&[1, 1]);
+    let mut long = spec("r");
+    long.stages[0].length = osler_core::spec::Length::Steps(60);
+    let run = world.submit(long);
+    world.until("step 20", |w| w.cluster.run(&run).unwrap().line().step == 20);
+    // Five times nearly lost: 45 s without a step, and no worker heard for most of it.
+    for _ in 0..5 {
+        world.wait(9_000, &[0]);
+        world.sync(1);
+    }
+    assert!(world.is(&run, "train/general", "active"));
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert!(world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault.is_none());
+}

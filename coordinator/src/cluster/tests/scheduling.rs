@@ -111,6 +111,35 @@ fn a_draining_worker_gets_nothing_and_its_gang_moves() {
 }
 
 #[test]
+fn work_that_cannot_save_is_given_back_by_a_draining_worker_without_blame() {
+    let mut world = World::new(&[1, 1]);
+    world.agents.iter_mut().for_each(|agent| agent.effort = 50);
+    let run = world.submit(spec("r"));
+    world.until("a job on a", |w| w.agents[0].running().next().is_some());
+    let job = world.agents[0].running().next().unwrap().id.job.clone();
+    world.agents[0].draining = true;
+    world.until("moved", |w| w.agents[0].running().next().is_none() && w.is(&run, job.as_str(), "active"));
+    assert_eq!(places(&world, &run, job.as_str()).concat(), "b");
+    assert!(world.record(&run).jobs[&job].past.iter().all(|past| past.fault.is_none()));
+}
+
+#[test]
+fn a_process_that_dies_of_its_schedulers_signal_is_not_to_blame() {
+    for (draining, faults) in [(true, 0), (false, 1)] {
+        let mut world = World::new(&[2]);
+        let run = world.submit(spec("r"));
+        world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+        let process = world.process(0, "train/general");
+        world.agents[0].kill(&process, 128 + 10, &mut world.gangs);
+        world.agents[0].draining = draining;
+        world.sync(0);
+        world.sync(0);
+        let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
+        assert_eq!(past.iter().map(|p| p.fault.iter().count()).sum::<usize>(), faults, "{past:?}");
+    }
+}
+
+#[test]
 fn thousands_of_files_are_scheduled_without_delay() {
     let mut big = spec("big");
     big.corpora.values_mut().for_each(|c| c.files = (0..4_000).map(|i| format!("/data/{i}.jsonl")).collect());

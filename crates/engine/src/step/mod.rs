@@ -4,6 +4,7 @@
 //! with an error; the weights that other ranks updated arrive while the next step begins. A rank that fails alone must end: the others
 //! then see a lost peer.
 
+mod activity;
 mod agree;
 mod batch;
 mod gather;
@@ -13,6 +14,7 @@ mod passes;
 mod state;
 mod update;
 
+pub use activity::Activity;
 pub use batch::{Batch, IGNORED, MaskedRow};
 pub use options::{StepStats, TrainerOptions};
 
@@ -51,6 +53,7 @@ pub struct Trainer {
     group: Option<Arc<ProcessGroup>>,
     exchange: Exchange,
     gather: Gather,
+    activity: Arc<Activity>,
     /// Steps of this stage that are done, skipped ones included; also the number of the next one.
     pub(crate) step: u64,
     /// Updates that the moments have seen, in this stage and in those that it was forked from: AdamW's step count.
@@ -85,9 +88,10 @@ impl Trainer {
         let head_entry = if options.model.tied { leaves.len() - 1 } else { 0 };
         let segments = Segments::new(&buffers.layout, model.depth());
         let exchange = exchange(&options, group.as_ref(), &buffers, &leaves)?;
-        let gather = Gather::default();
+        let (gather, activity) = (Gather::default(), Arc::default());
         let guard = Guard::new(options.guard.clone());
-        let trainer = Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, step: 0, updates: 0, guard };
+        let trainer =
+            Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, activity, step: 0, updates: 0, guard };
         trainer.agree_on_state()?;
         Ok(trainer)
     }
@@ -131,14 +135,15 @@ impl Trainer {
         }
 
         let mut agreed = match agreement {
-            Some(pending) => pending.finish(self.options.timeout)?,
+            Some(pending) => self.activity.wait(|| pending.finish(self.options.timeout))?,
             None => return Err(EngineError::Batch("there are no micro-batches".into())),
         };
-        self.finish_reduction()?;
+        let activity = Arc::clone(&self.activity);
+        activity.wait(|| self.finish_reduction())?;
         if let Exchange::Tree { .. } = self.exchange {
-            agreed.loss = self.tree_loss(&losses)?;
+            agreed.loss = activity.wait(|| self.tree_loss(&losses))?;
         }
-        let grad_norm = self.grad_norm()?;
+        let grad_norm = activity.wait(|| self.grad_norm())?;
         phases.communication += watch.lap();
 
         self.check_agreement(agreed)?;
@@ -192,11 +197,12 @@ impl Trainer {
     }
 
     fn forward(&mut self, micro: &MicroBatch, pass: &Pass) -> Result<passes::Forward, EngineError> {
-        let Self { options, model, segments, gather, .. } = self;
+        let Self { options, model, segments, gather, activity, .. } = self;
         let timeout = options.timeout;
-        gather.wait(segments.embed(), timeout)?;
+        let mut gathered = |start: usize| activity.wait(|| gather.wait(start, timeout));
+        gathered(segments.embed())?;
         let recomputed = options.compute.recompute.layers(options.model.layers) as usize;
-        passes::forward(model, &micro.inputs_bt, pass, recomputed, |layer| gather.wait(layer.map_or(0, |i| segments.layer(i)), timeout))
+        passes::forward(model, &micro.inputs_bt, pass, recomputed, |layer| gathered(layer.map_or(0, |i| segments.layer(i))))
     }
 
     /// Targets that count, over all ranks.
@@ -277,7 +283,12 @@ impl Trainer {
 
     /// Returns when this rank has every rank's updates of the last step. Before the end of training, and before weights are read.
     pub fn settle(&mut self) -> Result<(), EngineError> {
-        self.gather.wait(0, self.options.timeout)
+        self.activity.wait(|| self.gather.wait(0, self.options.timeout))
+    }
+
+    /// For a thread that watches this one.
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
     }
 
     fn check_agreement(&self, agreed: Agreed) -> Result<(), EngineError> {

@@ -111,9 +111,20 @@ fn only_an_unexpected_death_is_news() {
 }
 
 #[test]
+fn a_gang_is_asked_to_save_once_when_the_agent_is_to_end() {
+    let mut book = book();
+    let train =
+        Wanted { assignment: Some(Assignment { kind: JobKind::Train { stage: "s".parse().unwrap() }, ..assignment(2) }), ..wanted(2) };
+    apply(&mut book, vec![wanted(1), train]);
+    assert_eq!(names(&book.drain()), ["stop 2"], "what cannot save waits for the coordinator to take it back");
+    let asked = Wanted { assignment: None, stop: true, ..wanted(2) };
+    assert_eq!(apply(&mut book, vec![asked]), ["kill 1"]);
+}
+
+#[test]
 fn a_draining_agent_starts_nothing() {
     let mut book = book();
-    book.draining = true;
+    book.drain();
     assert_eq!(apply(&mut book, vec![wanted(1)]), [] as [&str; 0]);
     assert!(book.is_empty());
 }

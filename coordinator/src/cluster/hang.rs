@@ -1,0 +1,202 @@
+//! Gangs that stand still, and ranks that hold the others up.
+//!
+//! Every rank says each second what it does. From the steps that were heard a gang's usual pace follows; one that makes no step for
+//! many times that long hangs. The culprit is a rank that says nothing although its worker is heard, else the one that works while
+//! the others wait for it. Time counts only while every worker of the gang is heard: silence on the link is not the gang's.
+
+use super::limits::Limits;
+use super::run::Run;
+use super::workers::{WorkerState, Workers};
+use osler_core::ids::{Generation, Millis};
+use osler_core::job::{Fault, FaultClass, JobKey};
+use osler_core::process::{Progress, phase};
+use osler_core::record::{Attempt, EventKind, JobState};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Paces that the usual one is the median of.
+const HEARD: usize = 31;
+
+/// What is remembered of a gang's steps; forgotten with the coordinator, learned anew in seconds.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    generation: Generation,
+    /// The furthest step that was heard of, and since when.
+    done: u64,
+    since: Millis,
+    /// Milliseconds a step, newest last.
+    heard: VecDeque<u64>,
+    /// Ranks whose own work takes too long, and since when; none once it was told.
+    slow: BTreeMap<u32, Option<Millis>>,
+}
+
+impl Pace {
+    fn new(generation: Generation, now: Millis) -> Self {
+        Self { generation, done: 0, since: now, heard: VecDeque::new(), slow: BTreeMap::new() }
+    }
+
+    fn hear(&mut self, now: Millis, done: u64) {
+        if done <= self.done {
+            return;
+        }
+        // The first step heard of may be one of many that were made while this coordinator was away.
+        if self.done > 0 {
+            self.heard.push_back(now.0.saturating_sub(self.since.0) / (done - self.done));
+            let surplus = self.heard.len().saturating_sub(HEARD);
+            self.heard.drain(..surplus);
+        }
+        (self.done, self.since) = (done, now);
+    }
+
+    /// The median, once a step was heard of.
+    fn usual(&self) -> Option<u64> {
+        let mut sorted: Vec<u64> = self.heard.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    fn limit(&self, saving: bool, limits: &Limits) -> u64 {
+        let usual = self.usual().map(|usual| usual.saturating_mul(limits.hang_factor).max(limits.hang_least));
+        let limit = usual.unwrap_or(limits.hang_first);
+        if saving { limit.max(limits.hang_saving) } else { limit }
+    }
+}
+
+/// The last word of one rank.
+struct Word<'a> {
+    rank: u32,
+    place: String,
+    said: Option<&'a (Progress, Millis)>,
+}
+
+impl Run {
+    /// Looks at every gang that has met: notes its pace, ends it if it hangs, tells of slow ranks.
+    pub(super) fn watch_gangs(&mut self, now: Millis, workers: &Workers) {
+        for key in self.keys(|job| matches!(job.status, JobState::Active { .. })) {
+            let Some(attempt) = self.active(&key).filter(|attempt| attempt.rendezvous.is_some() && attempt.ended.is_empty()).cloned()
+            else {
+                continue;
+            };
+            let words = self.words(&key, &attempt);
+            let done = words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0);
+            let saving = words.iter().any(|word| word.said.is_some_and(|(p, _)| p.phase == phase::SAVING));
+            let mut pace = match self.paces.get(&key) {
+                Some(pace) if pace.generation == attempt.generation => pace.clone(),
+                _ => Pace::new(attempt.generation, now),
+            };
+            pace.hear(now, done);
+            if !workers.all_heard(now, &attempt) || self.must_stop(&key, &attempt, workers) {
+                pace.since = now;
+            }
+            let still = now.0.saturating_sub(pace.since.0);
+            let hang = (still > pace.limit(saving, &workers.limits)).then(|| hang(now, still, &pace, &words, &workers.limits));
+            let slow = slow_ranks(now, &mut pace, &words, &workers.limits);
+            self.paces.insert(key.clone(), pace);
+            slow.into_iter().for_each(|message| self.happened(now, EventKind::Worker, Some((&key, Some(attempt.generation))), message));
+            if let Some(fault) = hang {
+                self.fail(now, &key, fault, workers);
+            }
+        }
+    }
+
+    fn words(&self, key: &JobKey, attempt: &Attempt) -> Vec<Word<'_>> {
+        let word = |(rank, place): (usize, &osler_core::record::Place)| {
+            let rank = rank as u32;
+            let said = self.progress.get(&(key.clone(), rank)).filter(|(p, at)| p.unit == "steps" && *at >= attempt.started_at);
+            Word { rank, place: format!("{}/{rank}", place.worker), said }
+        };
+        attempt.places.iter().enumerate().map(word).collect()
+    }
+}
+
+impl Workers {
+    fn all_heard(&self, now: Millis, attempt: &Attempt) -> bool {
+        let silent = |state| matches!(state, WorkerState::Suspect | WorkerState::Lost | WorkerState::Gone);
+        attempt.places.iter().all(|place| self.at(place).is_some_and(|worker| !silent(self.state(now, worker, 1))))
+    }
+}
+
+fn hang(now: Millis, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limits) -> Fault {
+    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1e3);
+    let usual = pace.usual().map_or_else(|| "it has made none yet".to_owned(), |usual| format!("one takes {} usually", seconds(usual)));
+    let silence = |word: &Word<'_>| word.said.map_or(u64::MAX, |(_, at)| now.0.saturating_sub(at.0));
+    let frozen = words.iter().max_by_key(|word| silence(word)).filter(|word| silence(word) > limits.silent);
+    let working = || words.iter().find(|word| word.said.is_some_and(|(p, _)| p.phase != phase::WAITING));
+    let (culprit, why) = match (frozen, working()) {
+        (Some(word), _) => {
+            let last = word.said.map_or_else(
+                || "it has not said a word".to_owned(),
+                |(p, at)| format!("its last word, {} ago, was {} at step {}", seconds(now.0.saturating_sub(at.0)), p.phase, p.done),
+            );
+            (Some(word), format!("rank {} is frozen: {last}", word.rank))
+        }
+        (None, Some(word)) if words.len() > 1 => (
+            Some(word),
+            format!("rank {} is {} while others wait for it", word.rank, word.said.map_or("silent", |(p, _)| p.phase.as_str())),
+        ),
+        (None, Some(word)) => (Some(word), "its only rank is stuck".to_owned()),
+        (None, None) => (None, "all ranks wait for each other".to_owned()),
+    };
+    let message = format!("no step for {} ({usual}); {why}", seconds(still));
+    Fault { origin: culprit.map(|word| word.place.clone()), ..Fault::new(FaultClass::Infrastructure, message) }
+}
+
+/// Sentences about ranks that have been slow for long enough, each once.
+fn slow_ranks(now: Millis, pace: &mut Pace, words: &[Word<'_>], limits: &Limits) -> Vec<String> {
+    let busy: Vec<(&Word<'_>, f64)> =
+        words.iter().filter_map(|word| Some((word, word.said?.0.busy_ms.filter(|ms| ms.is_finite())?))).collect();
+    let mut told = vec![];
+    if busy.len() < 2 || busy.len() < words.len() {
+        return told;
+    }
+    for (at, (word, own)) in busy.iter().enumerate() {
+        let mut others: Vec<f64> = busy.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, ms))| *ms).collect();
+        others.sort_by(f64::total_cmp);
+        let usual = others[others.len() / 2];
+        if own * 100.0 <= usual * limits.slow_percent as f64 {
+            pace.slow.remove(&word.rank);
+            continue;
+        }
+        let since = pace.slow.entry(word.rank).or_insert(Some(now));
+        if since.is_some_and(|since| now.0.saturating_sub(since.0) >= limits.slow_for) {
+            *since = None;
+            told.push(format!(
+                "rank {} on {} is slow: its own work takes {own:.0} ms a step, the others' {usual:.0} ms; a gang is as fast as its slowest rank",
+                word.rank, word.place
+            ));
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(heard: &[(u64, u64)]) -> Pace {
+        let mut pace = Pace::new(Generation(1), Millis(0));
+        heard.iter().for_each(|(at, done)| pace.hear(Millis(*at), *done));
+        pace
+    }
+
+    #[test]
+    fn the_usual_pace_is_learned_from_what_was_heard() {
+        assert_eq!(pace(&[]).usual(), None);
+        // What was made before the first word says nothing about the pace.
+        assert_eq!(pace(&[(10_000, 500)]).usual(), None);
+        // 400 ms a step; one slow stretch does not change what is usual.
+        assert_eq!(pace(&[(1_000, 1), (1_800, 3), (2_200, 4), (22_200, 5), (22_600, 6)]).usual(), Some(400));
+        let repeated = pace(&[(1_000, 1), (1_400, 2), (9_000, 2)]);
+        assert_eq!((repeated.usual(), repeated.since), (Some(400), Millis(1_400)));
+    }
+
+    #[test]
+    fn patience_grows_with_the_steps() {
+        let limits = Limits::default();
+        let with = |ms: u64| pace(&[(1_000, 1), (1_000 + ms, 2)]);
+        assert_eq!(pace(&[]).limit(false, &limits), 300_000);
+        assert_eq!(with(100).limit(false, &limits), 15_000);
+        assert_eq!(with(2_000).limit(false, &limits), 60_000);
+        assert_eq!(with(100).limit(true, &limits), 300_000);
+        assert_eq!(with(60_000).limit(true, &limits), 1_800_000);
+    }
+}
