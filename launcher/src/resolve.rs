@@ -33,7 +33,7 @@ pub fn resolve(mut spec: RunSpec, run_file: &Path) -> Resolved {
         corpora.insert(name.clone(), found);
     }
     let mut vocab = None;
-    if let TokenizerSpec::File { path } = &mut spec.tokenizer
+    if let TokenizerSpec::File { path, .. } = &mut spec.tokenizer
         && let [(file, _)] = finder.expand("tokenizer.file", std::slice::from_ref(path)).as_slice()
     {
         match osler_corpus::load_tokenizer(file) {

@@ -40,6 +40,7 @@ fn stage_spec(name: &str, from: Init, mixture: &[(&str, u32)], steps: u64) -> St
         schedule: ScheduleSpec::constant(),
         guard: GuardSpec::default(),
         compute: ComputeSpec::default(),
+        mlm: None,
     }
 }
 
@@ -50,7 +51,12 @@ pub fn spec(name: &str) -> RunSpec {
         description: String::new(),
         seed: 7,
         corpora: BTreeMap::from([(corpus("general"), corpus_spec(2)), (corpus("domain"), corpus_spec(3))]),
-        tokenizer: TokenizerSpec::Train { vocab_size: 300, min_frequency: 1, corpora: vec![corpus("general"), corpus("domain")] },
+        tokenizer: TokenizerSpec::Train {
+            vocab_size: 300,
+            min_frequency: 1,
+            corpora: vec![corpus("general"), corpus("domain")],
+            wordpiece: None,
+        },
         model: ModelSpec {
             family: Family::Llama,
             dim: 32,

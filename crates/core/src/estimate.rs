@@ -139,7 +139,7 @@ fn estimate_stage(
     let steps = stage.steps();
     let tokens = steps.saturating_mul(stage.tokens_per_step());
     let model = &spec.model;
-    let flops_per_token = Flops::per_token(model, vocab, stage.sequence_length, stage.compute.recompute).model;
+    let flops_per_token = Flops::of_stage(model, vocab, stage).model;
     let all_parts: f64 = stage.mixture.values().map(|parts| f64::from(*parts)).sum();
     let passes = |corpus: &CorpusName, parts: u32| {
         let size = corpus_tokens.get(corpus).filter(|size| **size > 0)?;

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod guard;
 pub mod ids;
 pub mod job;
+pub mod mlm;
 mod number;
 pub mod order;
 pub mod paths;

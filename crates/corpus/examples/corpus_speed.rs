@@ -114,7 +114,7 @@ fn tokenize(sample: &Path, texts: &[String], folder: &Path) -> Fallible<()> {
 
     let tokenizer = Tokenizer::load(&path)?;
     let watch = Watch::start();
-    pack(&sample, &tokenizer, SEQUENCE, folder)?;
+    pack(&sample, &tokenizer, SEQUENCE, None, folder)?;
     watch.report("pack (tokenize, write, sync)", "MB/s of text", megabytes);
     Ok(())
 }

@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("    {} tokens, {} merges, digest {}", info.vocab_size, info.merges, info.digest);
     let tokenizer = Tokenizer::load(&path)?;
     let start = Instant::now();
-    let manifest = pack(&train, &tokenizer, 512, &work)?;
+    let manifest = pack(&train, &tokenizer, 512, None, &work)?;
     report("pack", start, manifest.tokens as f64, "tokens");
     println!(
         "    {:.2} MB/s of text; {} sequences, {} tokens dropped",

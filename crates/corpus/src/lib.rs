@@ -32,6 +32,6 @@ pub use inspect::{Documents, inspect, open, sniff};
 pub use merge::{CHUNK_BYTES, CleanFiles, MergeOutput, merge};
 pub use normal::{collapse, normalise, text_digest};
 pub use output::{FileInfo, digest_file};
-pub use pack::{DatasetManifest, Shard, pack, sequences_in};
+pub use pack::{DatasetManifest, Frame, Shard, Windows, pack, sequences_in};
 pub use plain::{JsonlReader, TextReader};
-pub use tokenizer::{Tokenizer, TokenizerInfo, load_tokenizer, train_tokenizer};
+pub use tokenizer::{BertPieces, Tokenizer, TokenizerInfo, load_tokenizer, tokenizer_json, train_tokenizer, train_wordpiece};

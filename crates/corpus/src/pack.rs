@@ -2,7 +2,8 @@
 //!
 //! Each training chunk is one shard: its documents' tokens, each document followed by the end-of-text token. A shard is cut into windows:
 //! sequence `i` covers tokens `[i*L, i*L + L + 1)`, `L` inputs with their targets one further. So each token but the first is a target exactly once; the tail
-//! that does not fill a window is dropped and counted. All of it is fixed before sampling begins: a sequence's number stands for its content.
+//! that does not fill a window is dropped and counted. A bert's windows are framed instead: `L - 2` tokens of the stream, without overlap, between
+//! the tokens that begin and end a text. All of it is fixed before sampling begins: a sequence's number stands for its content.
 
 use crate::clean::CleanDocument;
 use crate::error::{Error, Result};
@@ -38,8 +39,49 @@ pub struct DatasetManifest {
     pub tokens: u64,
     /// Tokens that no sequence covers.
     pub dropped_tokens: u64,
+    /// What stands around each window, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<Frame>,
     /// Over every other field.
     pub fingerprint: Digest,
+}
+
+/// Token ids before and after a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frame {
+    pub begin: u32,
+    pub end: u32,
+}
+
+/// How a shard's tokens are cut into sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Tokens from the beginning of a window to that of the next.
+    pub stride: u64,
+    /// Tokens of a window: one more than the stride where the last is only a target.
+    pub tokens: u64,
+}
+
+impl Windows {
+    pub fn new(sequence_length: u32, frame: Option<Frame>) -> Self {
+        match frame {
+            None => Self { stride: sequence_length.into(), tokens: u64::from(sequence_length) + 1 },
+            Some(_) => Self { stride: sequence_length.saturating_sub(2).into(), tokens: sequence_length.saturating_sub(2).into() },
+        }
+    }
+
+    fn count(self, tokens: u64) -> u64 {
+        tokens.saturating_sub(self.tokens - self.stride).checked_div(self.stride).unwrap_or_default()
+    }
+
+    /// Tokens that the windows of a shard leave over.
+    fn dropped(self, tokens: u64) -> u64 {
+        match self.count(tokens) {
+            0 => tokens,
+            n => tokens - (n * self.stride + self.tokens - self.stride),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,17 +94,9 @@ pub struct Shard {
     pub sequences: u64,
 }
 
-/// The number of windows in `tokens`.
+/// The number of windows without a frame in `tokens`.
 pub fn sequences_in(tokens: u64, sequence_length: u32) -> u64 {
-    tokens.saturating_sub(1).checked_div(u64::from(sequence_length)).unwrap_or_default()
-}
-
-/// Tokens that the windows of a shard leave over.
-fn dropped(tokens: u64, sequence_length: u32) -> u64 {
-    match sequences_in(tokens, sequence_length) {
-        0 => tokens,
-        n => tokens - (n * u64::from(sequence_length) + 1),
-    }
+    Windows::new(sequence_length, None).count(tokens)
 }
 
 impl DatasetManifest {
@@ -71,6 +105,10 @@ impl DatasetManifest {
         let blank = Self { fingerprint: Digest::from_bytes([0; 32]), ..self.clone() };
         // Serialization cannot fail: all fields are numbers, strings and lists.
         Digest::of(&serde_json::to_vec(&blank).unwrap_or_default())
+    }
+
+    pub fn windows(&self) -> Windows {
+        Windows::new(self.sequence_length, self.frame)
     }
 
     /// Checks that the manifest agrees with itself; a manifest from outside is believed only then.
@@ -82,7 +120,10 @@ impl DatasetManifest {
         if self.expected_fingerprint() != self.fingerprint {
             return wrong("the fingerprint does not fit the content");
         }
-        if self.sequence_length == 0 || self.token_type != TokenType::for_vocab(self.vocab_size) || self.eos >= self.vocab_size {
+        if self.frame.is_some_and(|frame| frame.begin.max(frame.end) >= self.vocab_size) {
+            return wrong("what stands around the windows is not in the vocabulary");
+        }
+        if self.windows().stride == 0 || self.token_type != TokenType::for_vocab(self.vocab_size) || self.eos >= self.vocab_size {
             return wrong("sequence length, vocabulary and token type do not fit together");
         }
         let add = |f: fn(&Shard) -> u64| self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(f(shard)));
@@ -92,7 +133,7 @@ impl DatasetManifest {
         }
         for shard in &self.shards {
             let bytes = shard.tokens.checked_mul(self.token_type.bytes());
-            if bytes != Some(shard.bin.bytes) || shard.sequences != sequences_in(shard.tokens, self.sequence_length) {
+            if bytes != Some(shard.bin.bytes) || shard.sequences != self.windows().count(shard.tokens) {
                 return wrong("a shard's counts do not fit its size");
             }
             let plain = |name: &str| !name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
@@ -100,7 +141,7 @@ impl DatasetManifest {
                 return wrong("a shard's file name is not a plain name");
             }
         }
-        let dropped: u64 = self.shards.iter().map(|s| dropped(s.tokens, self.sequence_length)).sum();
+        let dropped: u64 = self.shards.iter().map(|s| self.windows().dropped(s.tokens)).sum();
         if dropped != self.dropped_tokens { wrong("the dropped tokens do not add up") } else { Ok(()) }
     }
 }
@@ -109,9 +150,16 @@ impl DatasetManifest {
 ///
 /// # Errors
 /// Not one sequence comes out; a file cannot be read or written; the tokenizer gives an id outside its vocabulary.
-pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, out_dir: &Path) -> Result<DatasetManifest> {
-    if sequence_length == 0 {
-        return Err(Error::Unusable("sequence_length is 0; a sequence has at least one token".into()));
+pub fn pack(
+    train: &[PathBuf],
+    tokenizer: &Tokenizer,
+    sequence_length: u32,
+    frame: Option<Frame>,
+    out_dir: &Path,
+) -> Result<DatasetManifest> {
+    let windows = Windows::new(sequence_length, frame);
+    if windows.stride == 0 {
+        return Err(Error::Unusable(format!("sequence_length is {sequence_length}; a sequence has at least one token of the text")));
     }
     let token_type = TokenType::for_vocab(tokenizer.vocab_size());
     let mut shards = Vec::new();
@@ -120,7 +168,7 @@ pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, out_
         tokenize_file(path, tokenizer, &mut writer)?;
         let tokens = writer.tokens();
         let (bin, idx) = writer.finish()?;
-        shards.push(Shard { documents: bin.records, bin, idx, tokens, sequences: sequences_in(tokens, sequence_length) });
+        shards.push(Shard { documents: bin.records, bin, idx, tokens, sequences: windows.count(tokens) });
     }
     let mut manifest = DatasetManifest {
         format: FORMAT,
@@ -132,8 +180,9 @@ pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, out_
         documents: shards.iter().map(|s| s.documents).sum(),
         sequences: shards.iter().map(|s| s.sequences).sum(),
         tokens: shards.iter().map(|s| s.tokens).sum(),
-        dropped_tokens: shards.iter().map(|s| dropped(s.tokens, sequence_length)).sum(),
+        dropped_tokens: shards.iter().map(|s| windows.dropped(s.tokens)).sum(),
         shards,
+        frame,
         fingerprint: Digest::from_bytes([0; 32]),
     };
     if manifest.sequences == 0 {
@@ -143,7 +192,7 @@ pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, out_
             manifest.documents,
             manifest.tokens,
             manifest.shards.len(),
-            u64::from(sequence_length) + 1,
+            windows.tokens,
         )));
     }
     manifest.fingerprint = manifest.expected_fingerprint();

@@ -12,3 +12,12 @@ pub(crate) fn shared_data(test: &str) -> Option<PathBuf> {
     }
     found
 }
+
+/// A WordPiece tokenizer of the words that tests are made of, and of the letters.
+pub(crate) fn wordpiece(folder: &Path) -> crate::Tokenizer {
+    let letters = (b'a'..=b'z').chain(b'0'..=b'9').map(char::from);
+    let pieces = letters.flat_map(|c| [c.to_string(), format!("##{c}")]).collect::<Vec<_>>().join("\n");
+    let path = folder.join("vocab.txt");
+    std::fs::write(&path, format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n.\n{pieces}\n")).unwrap();
+    crate::Tokenizer::load(&path).unwrap()
+}

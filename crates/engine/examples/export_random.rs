@@ -10,7 +10,7 @@ use osler_engine::Device;
 use osler_engine::hf::{ExportOptions, SpecialTokens, export};
 use osler_engine::models::Model;
 use osler_engine::reduce::BUCKET_BYTES;
-use osler_engine::step::{Batch, IGNORED, MaskedRow, Trainer, TrainerOptions};
+use osler_engine::step::{Batch, IGNORED, Masked, Trainer, TrainerOptions};
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
@@ -96,7 +96,7 @@ fn write(folder: &Path, model: ModelSpec, options: ExportOptions) -> Result<(), 
             trainer.step(&[&tokens], 0)?;
         } else {
             let targets = tokens.iter().map(|id| if id % 5 == 0 { i64::from(*id) } else { IGNORED }).collect();
-            trainer.step_on(Batch::Masked(&[MaskedRow { inputs: tokens.clone(), targets }]), 0)?;
+            trainer.step_on(Batch::Masked(&[Masked { inputs: tokens.clone(), targets }]), 0)?;
         }
     }
     let special = SpecialTokens { bos: Some(0), eos: Some(0), pad: None };

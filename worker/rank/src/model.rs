@@ -6,11 +6,14 @@ use osler_core::spec::{Init, ModelSpec, RunSpec, StageSpec};
 use osler_engine::EngineError;
 use osler_engine::hf::{self, HfFolder, SpecialTokens};
 use osler_worker::harness::{Failure, Job, user};
+use osler_worker::jobs::load_tokenizer;
 use std::path::Path;
 
 /// The vocabulary's size and the ids of its special tokens.
 pub struct Vocabulary {
     pub size: usize,
+    /// What a text ends with.
+    pub end_of_text: u32,
     pub special: SpecialTokens,
 }
 
@@ -27,21 +30,27 @@ pub fn vocabulary(job: &Job, stage: &StageSpec) -> Result<Vocabulary, Failure> {
     let Summary::Tokenizer { vocab_size, end_of_text } = tokenizer.summary else {
         return Err(anyhow!("the tokenizer job has another job's result").into());
     };
-    let special = SpecialTokens { bos: Some(end_of_text), eos: Some(end_of_text), pad: None };
+    let family = job.assignment.spec.model.family;
+    let ends = Some(end_of_text).filter(|_| family.causal());
+    let pad = if family.causal() { None } else { load_tokenizer(job)?.pieces().map(|pieces| pieces.pad) };
+    let special = SpecialTokens { bos: ends, eos: ends, pad };
     let size = match imported(&job.assignment.spec, stage)? {
         None => vocab_size as usize,
         Some(folder) => {
             check_shape(&job.assignment.spec, &folder)?;
             let rows = folder.config().vocab;
-            if rows < vocab_size as usize {
-                let problem =
-                    format!("the imported model has {rows} embeddings, the tokenizer {vocab_size} tokens: use the model's own tokenizer");
-                return Err(user(anyhow!(problem)));
+            let needed = vocab_size as usize;
+            match job.assignment.spec.tokenizer.extend() {
+                _ if rows >= needed => rows,
+                Some(extend) => needed.next_multiple_of(extend.multiple_of.max(1) as usize),
+                None => {
+                    let way_out = "use the model's own tokenizer, or add rows with tokenizer.extend";
+                    return Err(user(anyhow!("the imported model has {rows} embeddings, the tokenizer {needed} tokens: {way_out}")));
+                }
             }
-            rows
         }
     };
-    Ok(Vocabulary { size, special })
+    Ok(Vocabulary { size, end_of_text, special })
 }
 
 /// The folder at the beginning of the chain of stages, if there is one.

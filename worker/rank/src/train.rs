@@ -13,6 +13,7 @@ use osler_core::accounting::{Dtype, Flops};
 use osler_core::checkpoint::{Manifest, PhaseSeconds, StepRecord};
 use osler_core::ids::StageName;
 use osler_core::job::{FaultClass, JobKind, JobResult, Summary};
+use osler_core::mlm::{Masked, Masking};
 use osler_core::order::{SampleOrder, SampleSum, rank_slots};
 use osler_core::paths;
 use osler_core::process::{CheckpointRef, phase};
@@ -21,11 +22,11 @@ use osler_core::rewind::Batches;
 use osler_core::spec::{Init, Precision, StageSpec};
 use osler_corpus::{Dataset, DatasetManifest, Verify};
 use osler_engine::checkpoint::SliceSet;
-use osler_engine::step::{StepStats, Trainer, TrainerOptions};
+use osler_engine::step::{Batch, StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, EngineError, hf};
 use osler_runtime::store::BlockingStore;
 use osler_worker::harness::{Ended, Failure, Job, user};
-use osler_worker::jobs::{DATASET, corpus_failure};
+use osler_worker::jobs::{DATASET, corpus_failure, load_tokenizer};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOption
         compute: stage.compute,
         determinism: spec.resources.determinism,
         zero: spec.resources.zero,
-        end_of_text: vocabulary.special.eos,
+        end_of_text: Some(vocabulary.end_of_text),
         device,
         timeout: gang::STEP,
         bucket_bytes: osler_engine::reduce::BUCKET_BYTES,
@@ -89,7 +90,7 @@ fn options(job: &Job, stage: &StageSpec, device: Device) -> Result<TrainerOption
 fn measure(meter: &mut Meter, job: &Job, stage: &StageSpec, trainer: &Trainer) {
     let TrainerOptions { model, vocab, device, .. } = trainer.options();
     let vocab = u32::try_from(*vocab).unwrap_or(u32::MAX);
-    let flops = Flops::per_token(model, vocab, stage.sequence_length, stage.compute.recompute);
+    let flops = Flops::of_stage(model, vocab, stage);
     let dtype = match stage.compute.precision {
         Precision::Fp32 => Dtype::Fp32,
         Precision::Bf16 => Dtype::Bf16,
@@ -122,7 +123,14 @@ fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Fail
         }
         Init::HuggingFace(folder) => {
             let mut weights = hf::import(Path::new(folder)).map_err(failure)?;
-            trainer.load_weights_only(&mut weights).map_err(failure)
+            let spec = &job.assignment.spec;
+            let (rows, wanted) = (weights.config().vocab, trainer.options().vocab);
+            let Some(extend) = spec.tokenizer.extend().filter(|_| rows < wanted) else {
+                return trainer.load_weights_only(&mut weights).map_err(failure);
+            };
+            tracing::info!(rows, wanted, rule = ?extend.rule, "the vocabulary is extended");
+            let mut extended = hf::Extended::new(&mut weights, &spec.model, rows, wanted, extend.rule, spec.seed);
+            trainer.load_weights_only(&mut extended).map_err(failure)
         }
     }
 }
@@ -187,12 +195,15 @@ impl Loop {
             self.writer.check()?;
             let control = if job.stop_requested() { STOP } else { 0 };
             let fetching = Instant::now();
-            let (sequences, sum) = self.samples.fetch(trainer.steps_done())?;
+            let step = trainer.steps_done();
+            let (sequences, sum) = self.samples.fetch(step)?;
+            let masked = self.samples.masked(step, &sequences);
             self.segment.seconds.data += fetching.elapsed().as_secs_f64();
             let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-            let stats = trainer.step(&sequences, control).map_err(step_failure)?;
+            let batch = masked.as_deref().map_or(Batch::Next(&sequences), Batch::Masked);
+            let stats = trainer.step_on(batch, control).map_err(step_failure)?;
             self.record(&stats, sum);
-            self.report_progress(job, &stats);
+            self.report_progress(job, &stats, stage);
             if let Some(skipped) = stats.skipped.and_then(|_| trainer.rewind()) {
                 trainer.settle().map_err(step_failure)?;
                 return Ok(Ended::Rewind { skipped });
@@ -226,9 +237,9 @@ impl Loop {
         self.meter.tick();
     }
 
-    fn report_progress(&mut self, job: &mut Job, stats: &StepStats) {
+    fn report_progress(&mut self, job: &mut Job, stats: &StepStats, stage: &StageSpec) {
         let loss = Some(stats.loss).filter(|loss| loss.is_finite());
-        let word = self.heart.step(stats.step + 1, loss, self.pace.tick(stats.tokens));
+        let word = self.heart.step(stats.step + 1, loss, self.pace.tick(stage.tokens_per_step()));
         if job.assignment.rank == 0 {
             job.progress(word);
         }
@@ -263,6 +274,8 @@ struct Samples {
     /// By component.
     datasets: Vec<Dataset>,
     slots: Range<u32>,
+    /// A bert's.
+    masking: Option<Masking>,
 }
 
 impl Samples {
@@ -281,7 +294,14 @@ impl Samples {
             datasets.push(Dataset::open(manifest, &folder, Verify::Sizes).map_err(corpus_failure)?);
         }
         let slots = rank_slots(stage.global_batch, assignment.rank, assignment.world_size).map_err(user)?;
-        Ok(Self { order, batches: assignment.batches.clone(), datasets, slots })
+        let masking = masking(job, stage)?;
+        Ok(Self { order, batches: assignment.batches.clone(), datasets, slots, masking })
+    }
+
+    /// What a bert sees and has to guess of this rank's sequences.
+    fn masked(&self, step: u64, sequences: &[Vec<u32>]) -> Option<Vec<Masked>> {
+        let (masking, batch) = (self.masking.as_ref()?, self.batches.of(step));
+        Some(self.slots.clone().zip(sequences).map(|(slot, tokens)| masking.mask(batch, slot, tokens)).collect())
     }
 
     /// The sequences of this rank's slots, and what they add up to.
@@ -299,6 +319,12 @@ impl Samples {
         }
         Ok((sequences, sum))
     }
+}
+
+fn masking(job: &Job, stage: &StageSpec) -> Result<Option<Masking>, Failure> {
+    let Some(mlm) = stage.mlm else { return Ok(None) };
+    let pieces = load_tokenizer(job)?.pieces().ok_or_else(|| user(anyhow!("a bert model needs a WordPiece tokenizer")))?;
+    Ok(Some(Masking::new(job.assignment.spec.seed, stage.name.clone(), mlm, pieces.pieces)))
 }
 
 /// Tokens per second over the last few seconds, for people.

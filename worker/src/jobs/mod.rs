@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 pub use pack::MANIFEST as DATASET;
 pub use quantize::{FOLDER as COMPRESSED_FOLDER, GGUF as COMPRESSED_GGUF};
-pub use tokenizer::NAME as TOKENIZER;
+pub use tokenizer::{NAME as TOKENIZER, load as load_tokenizer};
 
 /// Does the job that the assignment names.
 pub fn run(job: &mut Job) -> Result<Ended, Failure> {

@@ -1,20 +1,21 @@
 //! Training documents to packed token shards.
 
 use super::{corpus_failure, publish_all, tokenizer, train_files};
-use crate::harness::{Failure, Job};
-use anyhow::Context as _;
+use crate::harness::{Failure, Job, user};
+use anyhow::{Context as _, anyhow};
 use osler_core::ids::CorpusName;
-use osler_core::job::{JobKind, JobResult, Summary};
+use osler_core::job::{JobResult, Summary};
 use osler_core::order::Component;
+use osler_corpus::{Frame, Tokenizer};
 
 /// The dataset's manifest among the outputs; it names the shards beside it.
 pub const MANIFEST: &str = "dataset.json";
 
 pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobResult, Failure> {
-    let tokenizer_file = job.fetch(job.input(&JobKind::Tokenizer)?, tokenizer::NAME)?;
-    let tokenizer = osler_corpus::load_tokenizer(&tokenizer_file).map_err(corpus_failure)?;
+    let tokenizer = tokenizer::load(job)?;
     let files = train_files(job, corpus)?;
-    let dataset = osler_corpus::pack(&files, &tokenizer, sequence_length, &job.scratch).map_err(corpus_failure)?;
+    let frame = if job.assignment.spec.model.family.causal() { None } else { Some(frame(&tokenizer)?) };
+    let dataset = osler_corpus::pack(&files, &tokenizer, sequence_length, frame, &job.scratch).map_err(corpus_failure)?;
     let manifest = serde_json::to_vec_pretty(&dataset).context("write dataset manifest")?;
     std::fs::write(job.scratch.join(MANIFEST), manifest).context("write dataset manifest")?;
     let shards = dataset.shards.iter().flat_map(|s| [s.bin.name.as_str(), s.idx.name.as_str()]);
@@ -28,4 +29,11 @@ pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobRe
         vocab_size: dataset.vocab_size,
     };
     Ok(JobResult { outputs, summary })
+}
+
+/// A bert reads each window between its two tokens.
+fn frame(tokenizer: &Tokenizer) -> Result<Frame, Failure> {
+    let pieces =
+        tokenizer.pieces().ok_or_else(|| user(anyhow!("a bert model needs a WordPiece tokenizer with [CLS], [SEP], [MASK] and [PAD]")))?;
+    Ok(Frame { begin: pieces.begin, end: pieces.end })
 }

@@ -5,10 +5,10 @@
 //! N: parameters that multiply each token, which is all but embedding tables, and the output head, tied or not. L layers, H heads of
 //! width Q (grouped keys and values change N, not the second term), T tokens a sequence. Causality does not halve the second term:
 //! the convention of dense attention, which most published MFU figures use. What a fused attention computes again in its backward is
-//! in neither number.
+//! in neither number. Of a bert's tokens only those that it has to guess go through the head, and so they are counted.
 
 use crate::estimate::parameters_of;
-use crate::spec::{ModelSpec, Recompute};
+use crate::spec::{ModelSpec, Recompute, StageSpec};
 use serde::{Deserialize, Serialize};
 
 /// FLOPs of one token, forward and backward.
@@ -22,6 +22,14 @@ pub struct Flops {
 }
 
 impl Flops {
+    /// Of a token of this stage.
+    pub fn of_stage(model: &ModelSpec, vocab: u32, stage: &StageSpec) -> Self {
+        let all = Self::per_token(model, vocab, stage.sequence_length, stage.compute.recompute);
+        let spared = stage.mlm.map_or(0.0, |mlm| 6.0 * (1.0 - mlm.probability) * f64::from(vocab) * f64::from(model.dim));
+        Self { model: all.model - spared, hardware: all.hardware - spared }
+    }
+
+    /// With every token through the head.
     pub fn per_token(model: &ModelSpec, vocab: u32, sequence_length: u32, recompute: Recompute) -> Self {
         let scores = scores(model, sequence_length);
         let needed = 6.0 * parameters_of(model, vocab).active as f64 + 12.0 * f64::from(model.layers) * scores;

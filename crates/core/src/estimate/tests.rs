@@ -1,7 +1,7 @@
 //! Parameter counts of published models, and small runs that can be reckoned by hand.
 
 use super::*;
-use crate::spec::{RunSpec, parse};
+use crate::spec::{MlmSpec, RunSpec, parse};
 
 fn model(family: Family, dims: [u32; 6], tied: bool) -> ModelSpec {
     let [dim, layers, heads, kv_heads, ffn, max_positions] = dims;
@@ -109,6 +109,16 @@ fn run(extra: &str) -> RunSpec {
 
 fn sizes(b: u64) -> BTreeMap<CorpusName, u64> {
     [(CorpusName::new("b").unwrap(), b)].into()
+}
+
+#[test]
+fn only_the_tokens_that_a_bert_guesses_go_through_its_head() {
+    let mut spec = run("");
+    spec.model = model(Family::Bert, [64, 2, 4, 4, 256, 64], true);
+    let flops = |spec: &RunSpec| estimate(spec, 512, &sizes(1)).stages[0].flops_per_token;
+    let all = flops(&spec);
+    spec.stages[0].mlm = Some(MlmSpec { probability: 0.25, whole_word: true });
+    assert_eq!(all - flops(&spec), 6.0 * 0.75 * 512.0 * 64.0);
 }
 
 #[test]

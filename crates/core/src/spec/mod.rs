@@ -3,15 +3,19 @@
 
 mod check;
 mod compute;
+mod model;
 mod parse;
 mod reader;
 mod schedule;
+mod tokenizer;
 
 pub use check::check;
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
+pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, parse, parse_tier};
 pub use reader::{Problem, Problems};
 pub use schedule::{DecayShape, ScheduleSpec};
+pub use tokenizer::{ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
 
 use crate::digest::Digest;
 pub use crate::guard::GuardSpec;
@@ -120,109 +124,6 @@ impl Default for CleanRules {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
-pub enum TokenizerSpec {
-    /// Byte-level BPE trained on the named corpora's training documents.
-    Train { vocab_size: u32, min_frequency: u32, corpora: Vec<CorpusName> },
-    /// A `tokenizer.json`.
-    File { path: String },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases.
-    Llama,
-    /// LayerNorm, learned positions, GELU (tanh), biases; head tied.
-    Gpt2,
-    /// As llama, with biases on queries, keys and values.
-    Qwen2,
-    /// As llama, with gains of 1 + w, GELU (tanh) gates, embeddings times the root of `dim`; head tied.
-    Gemma,
-    /// An encoder: LayerNorm after each block, learned positions and token types, GELU (erf), biases; predicts masked tokens.
-    Bert,
-}
-
-impl Family {
-    pub const ALL: [Self; 5] = [Self::Llama, Self::Gpt2, Self::Qwen2, Self::Gemma, Self::Bert];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Gpt2 => "gpt2",
-            Self::Qwen2 => "qwen2",
-            Self::Gemma => "gemma",
-            Self::Bert => "bert",
-        }
-    }
-
-    /// Positions are turned into queries and keys; otherwise they are learned, and their number is part of the weights.
-    pub fn rotary(self) -> bool {
-        matches!(self, Self::Llama | Self::Qwen2 | Self::Gemma)
-    }
-
-    /// Predicts each token from those before it.
-    pub fn causal(self) -> bool {
-        self != Self::Bert
-    }
-
-    /// The output head is always the embedding.
-    pub fn always_tied(self) -> bool {
-        matches!(self, Self::Gpt2 | Self::Gemma | Self::Bert)
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How rotary frequencies are stretched for a context longer than the one that a model was first trained with.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
-pub enum RopeScaling {
-    /// All positions divided by `factor`.
-    Linear { factor: f64 },
-    /// Llama 3.1: wavelengths above `original_max_positions / low_freq_factor` are stretched by `factor`, those below
-    /// `original_max_positions / high_freq_factor` are left, those between are blended.
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_positions: u32 },
-}
-
-/// The shape of the model. The vocabulary's size comes from the tokenizer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSpec {
-    pub family: Family,
-    pub dim: u32,
-    pub layers: u32,
-    pub heads: u32,
-    pub kv_heads: u32,
-    /// Width of a head; none is `dim / heads`. See [`Self::head_dim()`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head_dim: Option<u32>,
-    pub ffn: u32,
-    /// Context length: the longest sequence that the model may see.
-    pub max_positions: u32,
-    pub tied: bool,
-    pub norm_eps: f64,
-    pub rope_theta: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rope_scaling: Option<RopeScaling>,
-    /// Standard deviation of the normal initialisation.
-    pub init_std: f64,
-}
-
-impl ModelSpec {
-    pub fn head_dim(&self) -> u32 {
-        self.head_dim.unwrap_or(self.dim / self.heads.max(1))
-    }
-}
-
-/// Token types of a bert: the first and the second text of a pair. Packed training text is all of the first.
-pub const BERT_TOKEN_TYPES: u32 = 2;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "of")]
 pub enum Init {
     Scratch,
@@ -276,6 +177,25 @@ pub struct StageSpec {
     pub guard: GuardSpec,
     #[serde(default)]
     pub compute: ComputeSpec,
+    /// What a bert has to guess; a decoder has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlm: Option<MlmSpec>,
+}
+
+/// Masked-language modelling: see [`crate::mlm`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MlmSpec {
+    /// Share of tokens that are chosen.
+    pub probability: f64,
+    /// All pieces of a word together.
+    pub whole_word: bool,
+}
+
+impl Default for MlmSpec {
+    fn default() -> Self {
+        Self { probability: 0.15, whole_word: true }
+    }
 }
 
 impl StageSpec {

@@ -13,7 +13,7 @@ pub use set::Override;
 
 use super::check::{self, Labels};
 use super::reader::{Node, Problems, Report, Section, Word};
-use super::{CheckpointSpec, Determinism, DeviceKind, ResourceSpec, RunSpec};
+use super::{CheckpointSpec, Determinism, DeviceKind, Family, ResourceSpec, RunSpec};
 use crate::ids::RunName;
 use std::collections::BTreeMap;
 
@@ -47,8 +47,14 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let corpora = corpus::read_corpora(&mut root, report);
     let tokenizer = corpus::read_tokenizer(&mut root, corpora.keys());
     let resources = read_resources(&mut root);
-    let stages = stage::read_stages(&mut root, resources.ranks, report, &mut labels);
+    let mut stages = stage::read_stages(&mut root, resources.ranks, report, &mut labels);
     let model = model::read_model(&mut root, stages.iter().map(|stage| stage.sequence_length).max());
+    if model.family == Family::Bert {
+        // Masking needs no words of its own in the file.
+        for stage in &mut stages {
+            stage.mlm.get_or_insert_default();
+        }
+    }
     let after::AfterStage { quantize, exams, gates, export } = after::read_after_stage(&mut root, &stages, report, &mut labels);
     let checkpoint = read_checkpoint(&mut root);
     root.finish();

@@ -7,7 +7,7 @@ mod tests;
 use crate::error::{Error, Result};
 use crate::megatron::Index;
 use crate::output::digest_file;
-use crate::pack::DatasetManifest;
+use crate::pack::{DatasetManifest, Frame};
 use osler_core::digest::Digest;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -85,7 +85,7 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// Sequence `number`: `out` becomes its `sequence_length + 1` tokens, all below the vocabulary's size.
+    /// Sequence `number`: `out` becomes its `sequence_length + 1` tokens, or in a frame its `sequence_length`, all below the vocabulary's size.
     pub fn sequence(&self, number: u64, out: &mut Vec<u32>) -> Result<()> {
         out.clear();
         let position = self.shards.partition_point(|shard| shard.end <= number);
@@ -93,13 +93,19 @@ impl Dataset {
             return Err(Error::Unusable(format!("sequence {number} was asked for, the dataset has {}", self.len())));
         };
         let within = number - (shard.end - shard.sequences);
-        let (length, width) = (u64::from(self.manifest.sequence_length), self.manifest.token_type.bytes());
-        let place = within * length * width;
-        let mut bytes = vec![0; usize::try_from((length + 1) * width).unwrap_or_default()];
+        let (windows, width) = (self.manifest.windows(), self.manifest.token_type.bytes());
+        let place = within * windows.stride * width;
+        let mut bytes = vec![0; usize::try_from(windows.tokens * width).unwrap_or_default()];
         shard.file.read_exact_at(&mut bytes, place).map_err(Error::io("read", &shard.path))?;
         self.manifest.token_type.decode(&bytes, out);
         match out.iter().position(|token| *token >= self.manifest.vocab_size) {
-            None => Ok(()),
+            None => {
+                if let Some(Frame { begin, end }) = self.manifest.frame {
+                    out.insert(0, begin);
+                    out.push(end);
+                }
+                Ok(())
+            }
             Some(i) => {
                 let problem = format!("the token {:?} is not in the vocabulary; the shard is damaged", out.get(i));
                 Err(Error::Malformed { path: shard.path.clone(), offset: place + i as u64 * width, problem })

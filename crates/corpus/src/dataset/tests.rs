@@ -3,7 +3,7 @@
 use super::*;
 use crate::clean::CleanDocument;
 use crate::output::Output;
-use crate::pack::{pack, sequences_in};
+use crate::pack::{Frame, pack, sequences_in};
 use crate::tokenizer::{Tokenizer, train_tokenizer};
 use proptest::prelude::*;
 
@@ -50,7 +50,7 @@ proptest! {
         let files: Vec<PathBuf> = chunks.iter().enumerate().map(|(i, c)| write_chunk(folder.path(), i, c)).collect();
         let streams = streams(&chunks, &tokenizer);
         let stored: usize = streams.iter().map(Vec::len).sum();
-        let manifest = match pack(&files, &tokenizer, length, folder.path()) {
+        let manifest = match pack(&files, &tokenizer, length, None, folder.path()) {
             Ok(manifest) => manifest,
             Err(e) => {
                 prop_assert!(streams.iter().all(|s| s.len() <= length as usize), "{e}");
@@ -93,7 +93,7 @@ fn the_number_of_threads_changes_nothing() {
     let files = [write_chunk(folder.path(), 0, &texts(400)), write_chunk(folder.path(), 1, &texts(90))];
     let pack_with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| pack(&files, &tokenizer, 32, folder.path())).unwrap()
+        pool.install(|| pack(&files, &tokenizer, 32, None, folder.path())).unwrap()
     };
     let one = pack_with(1);
     assert!(one.sequences > 100);
@@ -106,15 +106,15 @@ fn too_little_text_is_an_error_with_the_numbers() {
     let tokenizer = tokenizer(folder.path());
     let files = [write_chunk(folder.path(), 0, &["the cat".to_owned()])];
     let stored = tokenizer.encode("the cat").unwrap().len() + 1;
-    let message = pack(&files, &tokenizer, 512, folder.path()).unwrap_err().to_string();
+    let message = pack(&files, &tokenizer, 512, None, folder.path()).unwrap_err().to_string();
     assert!(message.contains(&format!("1 documents have {stored} tokens")) && message.contains("length 512 needs 513"), "{message}");
-    assert!(pack(&files, &tokenizer, 0, folder.path()).unwrap_err().to_string().contains("sequence_length is 0"));
-    assert!(pack(&[], &tokenizer, 1, folder.path()).is_err());
+    assert!(pack(&files, &tokenizer, 0, None, folder.path()).unwrap_err().to_string().contains("sequence_length is 0"));
+    assert!(pack(&[], &tokenizer, 1, None, folder.path()).is_err());
 }
 
 fn packed(folder: &Path) -> DatasetManifest {
     let tokenizer = tokenizer(folder);
-    pack(&[write_chunk(folder, 0, &texts(40))], &tokenizer, 16, folder).unwrap()
+    pack(&[write_chunk(folder, 0, &texts(40))], &tokenizer, 16, None, folder).unwrap()
 }
 
 #[test]
@@ -162,4 +162,32 @@ fn damaged_shards_are_found() {
     assert!(open(Verify::Sizes).unwrap_err().contains("the manifest says"));
     std::fs::remove_file(&path).unwrap();
     assert!(open(Verify::Sizes).unwrap_err().contains("cannot open"));
+}
+
+/// A bert's windows: each token of the stream once, between the two tokens that stand around.
+#[test]
+fn framed_windows_cover_the_stream_without_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = crate::testing::wordpiece(folder.path());
+    let pieces = tokenizer.pieces().unwrap();
+    let frame = Frame { begin: pieces.begin, end: pieces.end };
+    let texts = texts(40);
+    let manifest = pack(&[write_chunk(folder.path(), 0, &texts)], &tokenizer, 16, Some(frame), folder.path()).unwrap();
+    let mut stream = vec![];
+    for text in &texts {
+        stream.extend(tokenizer.encode(text).unwrap());
+        stream.push(tokenizer.eos());
+    }
+    assert_eq!((manifest.sequences, manifest.dropped_tokens), (stream.len() as u64 / 14, stream.len() as u64 % 14));
+    let dataset = Dataset::open(manifest.clone(), folder.path(), Verify::Full).unwrap();
+    let mut found = vec![];
+    for (number, window) in (0..manifest.sequences).zip(stream.chunks(14)) {
+        dataset.sequence(number, &mut found).unwrap();
+        assert_eq!(found, [&[frame.begin], window, &[frame.end]].concat());
+    }
+    let mut wrong = manifest.clone();
+    wrong.frame = Some(Frame { begin: u32::MAX, end: 0 });
+    wrong.fingerprint = wrong.expected_fingerprint();
+    assert!(wrong.check().unwrap_err().to_string().contains("not in the vocabulary"));
+    assert!(pack(&[], &tokenizer, 2, Some(frame), folder.path()).is_err());
 }

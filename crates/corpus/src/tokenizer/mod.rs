@@ -3,11 +3,13 @@
 
 mod bpe;
 mod train;
+mod wordpiece;
 
-pub use train::{MIN_VOCAB, TokenizerInfo, train_tokenizer};
+pub use train::{MIN_VOCAB, TokenizerInfo, train_tokenizer, train_wordpiece};
 
 use crate::error::{Error, Result};
 use osler_core::digest::Digest;
+use osler_core::mlm::{Piece, Pieces};
 use std::path::Path;
 
 /// Begins and ends texts in tokenizers trained here.
@@ -24,9 +26,10 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json`. The end-of-text token is the `eos_token` of a `tokenizer_config.json` beside it, or else `<|endoftext|>`.
+    /// Loads a `tokenizer.json`, or the `vocab.txt` of a bert. The end-of-text token is the `eos_token` of a `tokenizer_config.json` beside it,
+    /// or else `<|endoftext|>`, or in a WordPiece vocabulary `[SEP]`.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = read_bounded(path)?;
+        let bytes = tokenizer_json(path)?;
         let mut inner =
             tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::file(path, format!("not a usable tokenizer.json: {e}")))?;
         // Nothing may be cut or filled up behind the back of packing; and texts do not forge special tokens.
@@ -35,6 +38,7 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         let name = match configured_eos(&path.with_file_name("tokenizer_config.json"))? {
             Some(name) => name,
+            None if pieces_of(&inner).is_some() => wordpiece::SEP.to_owned(),
             None => END_OF_TEXT.to_owned(),
         };
         let eos = inner.token_to_id(&name).ok_or_else(|| {
@@ -51,9 +55,19 @@ impl Tokenizer {
         self.eos
     }
 
+    /// How a token is spelled in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// One more than the highest id, added tokens included: the number of rows that an embedding needs.
     pub fn vocab_size(&self) -> u32 {
         self.vocab_size
+    }
+
+    /// What masking and framing need to know; none where the vocabulary is not BERT's.
+    pub fn pieces(&self) -> Option<BertPieces> {
+        pieces_of(&self.inner)
     }
 
     /// Of the bytes of `tokenizer.json`.
@@ -74,6 +88,50 @@ impl Tokenizer {
     }
 }
 
+/// What a bert's tokenizer says beside ids of texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BertPieces {
+    pub pieces: Pieces,
+    pub begin: u32,
+    pub end: u32,
+    pub pad: u32,
+}
+
+fn pieces_of(inner: &tokenizers::Tokenizer) -> Option<BertPieces> {
+    if !matches!(inner.get_model(), tokenizers::ModelWrapper::WordPiece(_)) {
+        return None;
+    }
+    let id = |token: &str| inner.token_to_id(token);
+    let (begin, end, pad, mask) = (id(wordpiece::CLS)?, id(wordpiece::SEP)?, id(wordpiece::PAD)?, id(wordpiece::MASK)?);
+    let added = inner.get_added_tokens_decoder();
+    let special = |id: u32| [begin, end, pad, mask].contains(&id) || added.get(&id).is_some_and(|token| token.special);
+    let vocab = inner.get_vocab(true);
+    let size = vocab.values().copied().max()?.checked_add(1)?;
+    // An id that no token has is never seen, and is never drawn either.
+    let mut kinds = vec![Piece::Special; size as usize];
+    for (token, id) in &vocab {
+        let kind = match token.strip_prefix(wordpiece::PREFIX) {
+            _ if special(*id) => Piece::Special,
+            Some(rest) if !rest.is_empty() => Piece::Continuation,
+            _ => Piece::Start,
+        };
+        if let Some(place) = kinds.get_mut(*id as usize) {
+            *place = kind;
+        }
+    }
+    Some(BertPieces { pieces: Pieces::new(kinds, mask)?, begin, end, pad })
+}
+
+/// The `tokenizer.json` of a tokenizer in either form.
+pub fn tokenizer_json(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_bounded(path)?;
+    if path.extension().is_none_or(|ending| ending != "txt") {
+        return Ok(bytes);
+    }
+    let text = String::from_utf8(bytes).map_err(|e| Error::file(path, format!("not UTF-8: {e}")))?;
+    wordpiece::from_vocab(path, &text).map(String::into_bytes)
+}
+
 /// The same as [`Tokenizer::load`].
 pub fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
     Tokenizer::load(path)
@@ -89,19 +147,24 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 
 /// `eos_token` is a string, or an object with the string in `content`.
 fn configured_eos(path: &Path) -> Result<Option<String>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let config: serde_json::Value =
-        serde_json::from_slice(&read_bounded(path)?).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
-    match config.get("eos_token") {
-        None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(token)) => Ok(Some(token.clone())),
+    match config_value(path, "eos_token")? {
+        None => Ok(None),
+        Some(serde_json::Value::String(token)) => Ok(Some(token)),
         Some(object) => match object.get("content").and_then(|c| c.as_str()) {
             Some(token) => Ok(Some(token.to_owned())),
             None => Err(Error::file(path, "\"eos_token\" is neither a string nor an object with \"content\"")),
         },
     }
+}
+
+/// A key of a `tokenizer_config.json`, if both are there; null counts as absent.
+fn config_value(path: &Path, key: &str) -> Result<Option<serde_json::Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let config: serde_json::Value =
+        serde_json::from_slice(&read_bounded(path)?).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
+    Ok(config.get(key).filter(|value| !value.is_null()).cloned())
 }
 
 /// The byte that a character of the byte-level alphabet stands for.
@@ -123,6 +186,26 @@ mod tests {
         let tokenizer = Tokenizer::load(&data.join("gpt2-tokenizer/tokenizer.json")).unwrap();
         assert_eq!(tokenizer.encode("Hello world").unwrap(), [15496, 995]);
         assert_eq!((tokenizer.eos(), tokenizer.vocab_size()), (50256, 50257));
+    }
+
+    #[test]
+    fn berts_vocabulary_says_what_masking_needs() {
+        use osler_core::ids::StageName;
+        use osler_core::mlm::{IGNORED, Masking};
+        use osler_core::spec::MlmSpec;
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = crate::testing::wordpiece(folder.path());
+        let id = |token: &str| tokenizer.inner.token_to_id(token).unwrap();
+        let pieces = tokenizer.pieces().unwrap();
+        assert_eq!((pieces.begin, pieces.end, pieces.pad, tokenizer.eos()), (id("[CLS]"), id("[SEP]"), id("[PAD]"), id("[SEP]")));
+        assert_eq!(tokenizer.encode("Ab [SEP]").unwrap().iter().filter(|token| **token == id("[SEP]")).count(), 0, "texts do not forge it");
+        // "ab" is one word of two pieces: hidden together or not at all.
+        let masking = Masking::new(1, StageName::new("s").unwrap(), MlmSpec { probability: 0.9, whole_word: true }, pieces.pieces);
+        let tokens = [id("[CLS]"), id("a"), id("##b"), id("[SEP]")];
+        for slot in 0..50 {
+            let targets = masking.mask(0, slot, &tokens).targets;
+            assert_eq!((targets[0], targets[3], targets[1] == IGNORED), (IGNORED, IGNORED, targets[2] == IGNORED));
+        }
     }
 
     #[test]

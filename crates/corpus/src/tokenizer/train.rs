@@ -1,12 +1,13 @@
 //! Trains a byte-level BPE tokenizer on training documents and writes it as a `tokenizer.json` that Hugging Face's libraries read.
 
 use super::bpe::Learner;
-use super::{END_OF_TEXT, Tokenizer};
+use super::{END_OF_TEXT, Tokenizer, wordpiece};
 use crate::clean::CleanDocument;
 use crate::error::{Error, Result};
 use crate::merge::JsonLines;
 use crate::output::Output;
 use osler_core::digest::Digest;
+use osler_core::spec::WordpieceSpec;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -41,10 +42,25 @@ pub struct TokenizerInfo {
 /// # Errors
 /// `vocab_size` is below [`MIN_VOCAB`]; there are no documents; the files cannot be read.
 pub fn train_tokenizer(train: &[PathBuf], vocab_size: u32, min_frequency: u32, out: &Path) -> Result<TokenizerInfo> {
-    if vocab_size < MIN_VOCAB {
+    train_kind(train, vocab_size, min_frequency, None, out)
+}
+
+/// The same for BERT's WordPiece. Ids: `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`, the letters, then the learned pieces. `[SEP]` ends texts.
+pub fn train_wordpiece(train: &[PathBuf], vocab_size: u32, min_frequency: u32, spec: WordpieceSpec, out: &Path) -> Result<TokenizerInfo> {
+    train_kind(train, vocab_size, min_frequency, Some(spec), out)
+}
+
+fn train_kind(
+    train: &[PathBuf],
+    vocab_size: u32,
+    min_frequency: u32,
+    wordpiece: Option<WordpieceSpec>,
+    out: &Path,
+) -> Result<TokenizerInfo> {
+    if wordpiece.is_none() && vocab_size < MIN_VOCAB {
         return Err(Error::Unusable(format!("vocab_size is {vocab_size}; a byte-level vocabulary has at least {MIN_VOCAB} tokens")));
     }
-    let mut counter = Counter::default();
+    let mut counter = Counter { wordpiece, ..Counter::default() };
     for path in train {
         counter.file(path)?;
     }
@@ -53,7 +69,10 @@ pub fn train_tokenizer(train: &[PathBuf], vocab_size: u32, min_frequency: u32, o
         return Err(Error::Unusable("the tokenizer has no training documents; check the corpora it is trained on".into()));
     }
     let (documents, text_bytes) = (counter.documents, counter.text_bytes);
-    let (json, merges) = build(&counter.words, vocab_size, min_frequency)?;
+    let (json, merges) = match wordpiece {
+        None => build(&counter.words, vocab_size, min_frequency)?,
+        Some(spec) => wordpiece::build(&counter.words, vocab_size, min_frequency, spec.lowercase)?,
+    };
     let (folder, name) = match (out.parent(), out.file_name().and_then(|n| n.to_str())) {
         (Some(folder), Some(name)) => (folder, name),
         _ => return Err(Error::file(out, "not a file name")),
@@ -73,6 +92,7 @@ fn pre_tokenizer() -> ByteLevel {
 /// Counts words as the pre-tokenizer splits them, in its alphabet of 256 printable characters.
 #[derive(Default)]
 struct Counter {
+    wordpiece: Option<WordpieceSpec>,
     words: HashMap<String, u64>,
     batch: Vec<String>,
     batch_bytes: usize,
@@ -97,7 +117,14 @@ impl Counter {
 
     /// Sums do not depend on the order in which threads deliver them.
     fn flush(&mut self) -> Result<()> {
-        let parts: Vec<Result<HashMap<String, u64>>> = self.batch.par_chunks(64).map(count_words).collect();
+        let parts: Vec<Result<HashMap<String, u64>>> = self
+            .batch
+            .par_chunks(64)
+            .map(|texts| match self.wordpiece {
+                None => count_words(texts),
+                Some(spec) => wordpiece::count_words(texts, spec.lowercase),
+            })
+            .collect();
         for part in parts {
             for (word, count) in part? {
                 *self.words.entry(word).or_default() += count;

@@ -4,10 +4,12 @@
 
 mod config;
 mod export;
+mod extend;
 mod import;
 
 pub use config::{Config, SpecialTokens};
 pub use export::{ExportOptions, Exported, export};
+pub use extend::Extended;
 pub use import::HfFolder;
 
 use crate::EngineError;

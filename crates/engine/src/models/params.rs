@@ -46,6 +46,16 @@ pub fn parameters(spec: &ModelSpec, vocab: usize) -> Result<Vec<Param>, EngineEr
     })
 }
 
+/// The parameters that have a row, or a value, for each token.
+pub fn vocabulary_tensors(spec: &ModelSpec) -> Vec<&'static str> {
+    match spec.family {
+        Family::Llama | Family::Qwen2 | Family::Gemma if spec.tied => vec!["model.embed_tokens.weight"],
+        Family::Llama | Family::Qwen2 | Family::Gemma => vec!["model.embed_tokens.weight", "lm_head.weight"],
+        Family::Gpt2 => vec!["transformer.wte.weight"],
+        Family::Bert => vec!["bert.embeddings.word_embeddings.weight", "cls.predictions.bias"],
+    }
+}
+
 /// The bounds keep every product below 2^50, so that no size can wrap.
 fn problems(spec: &ModelSpec, vocab: usize) -> Vec<String> {
     let mut found = vec![];

@@ -3,26 +3,17 @@
 use super::TrainerOptions;
 use crate::EngineError;
 use crate::models::{document_mask, ids_tensor};
+use osler_core::mlm::{IGNORED, Masked};
 use std::ops::Range;
 use tch::Tensor;
-
-/// A target that does not count.
-pub const IGNORED: i64 = -100;
 
 /// What a rank trains on in one step: its share of the global batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Batch<'a> {
     /// Rows of `sequence_length + 1` tokens, each of which predicts the next.
     Next(&'a [&'a [u32]]),
-    /// Rows of inputs and targets of their own.
-    Masked(&'a [MaskedRow]),
-}
-
-/// `sequence_length` inputs, and for each a token id to predict or [`IGNORED`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MaskedRow {
-    pub inputs: Vec<u32>,
-    pub targets: Vec<i64>,
+    /// Rows of `sequence_length` inputs, each with a token to predict or [`IGNORED`].
+    Masked(&'a [Masked]),
 }
 
 pub(super) struct MicroBatch {

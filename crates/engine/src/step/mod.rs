@@ -15,8 +15,9 @@ mod state;
 mod update;
 
 pub use activity::Activity;
-pub use batch::{Batch, IGNORED, MaskedRow};
+pub use batch::Batch;
 pub use options::{StepStats, TrainerOptions};
+pub use osler_core::mlm::{IGNORED, Masked};
 
 use crate::EngineError;
 use crate::flat::{FlatBuffers, FlatLayout, Segments};

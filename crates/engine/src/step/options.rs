@@ -77,12 +77,12 @@ impl TrainerOptions {
 pub struct StepStats {
     /// The update that made `step` into `step + 1`.
     pub step: u64,
-    /// Mean over the tokens of the global batch, before the update.
+    /// Mean over the targets of the global batch that count, before the update.
     pub loss: f64,
     /// Before clipping.
     pub grad_norm: f64,
     pub lr: f64,
-    /// Of the global batch.
+    /// Targets of the global batch that count.
     pub tokens: u64,
     /// The ranks' control words, or-ed.
     pub control: u32,

@@ -5,6 +5,7 @@
 
 mod accumulation;
 mod elastic;
+mod extend;
 mod folders;
 mod guard;
 mod losses;

@@ -160,7 +160,7 @@ fn only_targets_that_count_are_averaged_over_all_ranks() {
         })
         .collect();
     close(&gang[0].losses, &losses, 1e-5);
-    let nothing = vec![osler_engine::step::MaskedRow { inputs: vec![1; LENGTH as usize], targets: vec![-100; LENGTH as usize] }; 4];
+    let nothing = vec![osler_engine::step::Masked { inputs: vec![1; LENGTH as usize], targets: vec![-100; LENGTH as usize] }; 4];
     let error = alone.step_on(Batch::Masked(&nothing), 0).unwrap_err();
     assert!(error.to_string().contains("no target"), "{error}");
 }

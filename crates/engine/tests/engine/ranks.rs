@@ -3,7 +3,7 @@
 use crate::support::{mask_row, options, rows, share, weights};
 use osler_core::spec::{ComputeSpec, Determinism, GuardSpec, ModelSpec};
 use osler_engine::reduce::BUCKET_BYTES;
-use osler_engine::step::{Batch, MaskedRow, Trainer};
+use osler_engine::step::{Batch, Masked, Trainer};
 use osler_torch_dist::{GroupOptions, ProcessGroup, Store};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ fn go(
     let control = job.control.get(rank as usize).copied().unwrap_or_default();
     for _ in 0..job.steps {
         let share = share(trainer.steps_done(), job.global_batch.into(), rank.into(), job.ranks.into());
-        let masked: Vec<MaskedRow>;
+        let masked: Vec<Masked>;
         let rows = rows(&share);
         let batch = if job.masked {
             masked = share.iter().map(|row| mask_row(row, if rank == 0 { 2 } else { 3 })).collect();

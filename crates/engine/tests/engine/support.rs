@@ -6,7 +6,7 @@ use osler_engine::Device;
 use osler_engine::reduce::BUCKET_BYTES;
 use osler_engine::safefile::f32_bytes;
 use osler_engine::source::TensorSource;
-use osler_engine::step::{IGNORED, MaskedRow, Trainer, TrainerOptions};
+use osler_engine::step::{IGNORED, Masked, Trainer, TrainerOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ pub fn qwen2() -> ModelSpec {
 pub fn gemma() -> ModelSpec {
     let rope_scaling = Some(RopeScaling::Linear { factor: 4.0 });
     ModelSpec { family: Family::Gemma, head_dim: Some(48), rope_scaling, ..llama(1, true) }
+}
+
+pub fn bert() -> ModelSpec {
+    ModelSpec { family: Family::Bert, norm_eps: 1e-12, kv_heads: 2, ..llama(2, true) }
 }
 
 pub fn options(model: ModelSpec, global_batch: u32, micro_batch: u32, lr: f64) -> TrainerOptions {
@@ -103,9 +107,9 @@ pub fn rows(share: &[Vec<u32>]) -> Vec<&[u32]> {
 }
 
 /// A row whose targets count at every `every`th position only.
-pub fn mask_row(row: &[u32], every: usize) -> MaskedRow {
+pub fn mask_row(row: &[u32], every: usize) -> Masked {
     let target = |(at, id): (usize, &u32)| if at % every == 0 { i64::from(*id) } else { IGNORED };
-    MaskedRow { inputs: row[..row.len() - 1].to_vec(), targets: row[1..].iter().enumerate().map(target).collect() }
+    Masked { inputs: row[..row.len() - 1].to_vec(), targets: row[1..].iter().enumerate().map(target).collect() }
 }
 
 /// The digest of a trainer's weights.
@@ -126,7 +130,7 @@ pub struct Random(pub u64);
 
 impl TensorSource for Random {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, osler_engine::EngineError> {
-        let base = if name.contains("norm") || name.contains("ln_") { 1.0 } else { 0.0 };
+        let base = if name.contains("norm") || name.contains("LayerNorm") || name.contains("ln_") { 1.0 } else { 0.0 };
         let mut value = || {
             self.0 += 1;
             base + (splitmix64(self.0) as f64 / u64::MAX as f64 - 0.5) as f32 * 0.2

@@ -12,7 +12,12 @@ const Q8_BLOCK: u32 = 32;
 
 pub(super) fn check_exams(rules: &Rules<'_>) {
     rules.unique(&rules.labels.exams, rules.spec.exams.iter().map(|exam| exam.name.as_str()));
+    let family = rules.spec.model.family;
     for (label, exam) in rules.labels.exams.iter().zip(&rules.spec.exams) {
+        if !family.causal() && rules.report.sound("model.family") {
+            rules.report.problem(label, format!("exams need a model that predicts text token by token, and {family} does not: remove it"));
+            continue;
+        }
         let field = |key: &str| join(label, key);
         rules.stage_list(&field("stages"), &exam.stages);
         rules.between(&field("shots"), exam.shots, 0, MAX_SHOTS);
@@ -59,8 +64,13 @@ fn held_out(rules: &Rules<'_>, label: &str, exam: &ExamSpec) {
 }
 
 pub(super) fn check_quantize(rules: &Rules<'_>) {
+    let family = rules.spec.model.family;
     for (i, quantize) in rules.spec.quantize.iter().enumerate() {
         let label = format!("after_stage.quantize.{i}");
+        if !family.causal() && rules.report.sound("model.family") {
+            rules.report.problem(&label, format!("{family} models are not compressed, only decoders are: remove it"));
+            continue;
+        }
         rules.stage_list(&join(&label, "stages"), &quantize.stages);
         if !rules.report.sound(&join(&label, "method")) {
             continue;

@@ -2,13 +2,16 @@
 
 use super::Rules;
 use crate::spec::reader::{join, quoted};
-use crate::spec::{CorpusFormat, CorpusSpec, TokenizerSpec};
+use crate::spec::{CorpusFormat, CorpusSpec, Family, Init, TokenizerSpec};
 use std::collections::BTreeSet;
 
 /// A document longer than this is not one document.
 const MAX_WORDS: u32 = 1_000_000_000;
 /// 256 bytes and the end-of-document token.
 const MIN_VOCAB: u32 = 257;
+/// Special tokens and letters; whether it suffices is seen when the texts are read.
+const MIN_WORDPIECES: u32 = 32;
+const MAX_MULTIPLE: u32 = 65_536;
 const MAX_VOCAB: u32 = 1 << 20;
 
 pub(super) fn check_corpora(rules: &Rules<'_>) {
@@ -52,9 +55,26 @@ fn check_corpus(rules: &Rules<'_>, label: &str, corpus: &CorpusSpec) {
 
 pub(super) fn check_tokenizer(rules: &Rules<'_>) {
     match &rules.spec.tokenizer {
-        TokenizerSpec::File { path } => rules.path("tokenizer.file", path),
-        TokenizerSpec::Train { vocab_size, min_frequency, corpora } => {
-            rules.between("tokenizer.train.vocab_size", *vocab_size, MIN_VOCAB, MAX_VOCAB);
+        TokenizerSpec::File { path, extend } => {
+            rules.path("tokenizer.file", path);
+            if let Some(extend) = extend {
+                rules.between("tokenizer.extend_multiple", extend.multiple_of, 1, MAX_MULTIPLE);
+                let imported = rules.spec.stages.iter().any(|stage| matches!(stage.from, Init::HuggingFace(_)));
+                if !imported && rules.labels.stages.iter().all(|label| rules.report.sound(&format!("{label}.from"))) {
+                    rules
+                        .report
+                        .problem("tokenizer.extend", "no stage begins with from = \"hf:FOLDER\", so there is nothing to extend: remove it");
+                }
+            }
+        }
+        TokenizerSpec::Train { vocab_size, min_frequency, corpora, wordpiece } => {
+            let least = if wordpiece.is_some() { MIN_WORDPIECES } else { MIN_VOCAB };
+            rules.between("tokenizer.train.vocab_size", *vocab_size, least, MAX_VOCAB);
+            let family = rules.spec.model.family;
+            if rules.report.all_sound(&["model.family", "tokenizer.train.kind"]) && (family == Family::Bert) != wordpiece.is_some() {
+                let kind = if family == Family::Bert { "wordpiece" } else { "bpe" };
+                rules.report.problem("tokenizer.train.kind", format!("a {family} model is trained with kind = {kind:?}: write that"));
+            }
             rules.between("tokenizer.train.min_frequency", *min_frequency, 1, 1_000_000);
             let field = "tokenizer.train.corpora";
             if corpora.is_empty() && rules.report.all_sound(&[field, "corpus.*"]) && !rules.spec.corpora.is_empty() {

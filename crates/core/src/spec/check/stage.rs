@@ -6,6 +6,8 @@ use crate::ids::StageName;
 use crate::spec::reader::{join, suggest};
 use crate::spec::{Determinism, Init, Length, Precision, Recompute, ScheduleSpec, StageSpec};
 
+/// A beginning, an end, and something to guess from.
+const MIN_MASKED: u32 = 8;
 const MAX_TOKENS: u64 = 1_000_000_000_000_000;
 const MAX_BATCH: u32 = 1 << 20;
 /// The order of samples works with whole parts of a cycle this long at most.
@@ -21,6 +23,7 @@ pub(super) fn check_stages(rules: &Rules<'_>) {
         check.length();
         check.optimizer();
         check.schedule();
+        check.mlm();
         check.guard();
         check.compute();
     }
@@ -225,6 +228,24 @@ impl Stage<'_> {
         } else if !resources.ranks.is_power_of_two() {
             let message = format!("{} ranks cannot share a binary tree (determinism = \"elastic\"): use a power of two", resources.ranks);
             self.rules.report.problem("resources.ranks", message);
+        }
+    }
+
+    fn mlm(&self) {
+        let family = self.rules.spec.model.family;
+        if !self.rules.report.sound("model.family") || !self.sound(&["mlm"]) {
+            return;
+        }
+        match self.stage.mlm {
+            Some(_) if family.causal() => {
+                self.problem("mlm", format!("a {family} model predicts the next token and nothing is masked: remove it"));
+            }
+            Some(mlm) => {
+                self.rules.number(&format!("{}.mlm.probability", self.label), mlm.probability, 0.0, true, 0.9);
+                self.rules.between(&self.field("sequence_length"), self.stage.sequence_length, MIN_MASKED, MAX_POSITIONS);
+            }
+            None if !family.causal() => self.problem("mlm", format!("missing: a {family} model learns from masked tokens")),
+            None => {}
         }
     }
 

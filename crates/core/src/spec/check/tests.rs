@@ -355,6 +355,41 @@ fn exams() {
 }
 
 #[test]
+fn a_bert_is_trained_on_masks_and_nothing_is_asked_of_it() {
+    let bert = ["model.family=bert", "tokenizer.train.kind=wordpiece", "after_stage={}"];
+    let with = |more: &[&'static str]| [&bert[..], more].concat();
+    accepted(&[&bert, &with(&["stage.one.mlm={probability=0.4, whole_word=false}"]), &with(&["tokenizer.train.vocab_size=40"])]);
+    let judged = |set: &[&str]| judge(set).join("; ");
+    let exams = judged(&["model.family=bert", "tokenizer.train.kind=wordpiece"]);
+    assert!(exams.contains("after_stage.exam.quiz: exams need a model that predicts text token by token, and bert does not"), "{exams}");
+    assert!(exams.contains("after_stage.quantize.0: bert models are not compressed, only decoders are: remove it"), "{exams}");
+    for (set, told) in [
+        (with(&["tokenizer.train.kind=bpe"]), "tokenizer.train.kind: a bert model is trained with kind = \"wordpiece\": write that"),
+        (with(&["stage.one.mlm.probability=0"]), "stage.one.mlm.probability: found 0"),
+        (with(&["stage.one.sequence_length=4"]), "stage.one.sequence_length: found 4, expected 8"),
+        (vec!["stage.one.mlm={}"], "stage.one.mlm: a llama model predicts the next token and nothing is masked: remove it"),
+        (vec!["tokenizer.train.kind=wordpiece"], "tokenizer.train.kind: a llama model is trained with kind = \"bpe\": write that"),
+        (vec!["tokenizer.train.lowercase=true"], "tokenizer.train.lowercase: byte-level BPE keeps every byte"),
+    ] {
+        let found = judged(&set);
+        assert!(found.contains(told), "{told:?} is not in {found}");
+    }
+}
+
+#[test]
+fn a_vocabulary_is_extended_only_where_a_model_is_imported() {
+    accepted(&[&["tokenizer={file=\"t.json\", extend=\"mean\", extend_multiple=64}", "stage.one.from=hf:m"]]);
+    for (set, told) in [
+        (&["tokenizer={file=\"t.json\", extend=\"mean\"}"][..], "tokenizer.extend: no stage begins with from = \"hf:FOLDER\""),
+        (&["tokenizer={file=\"t.json\", extend_multiple=64}", "stage.one.from=hf:m"], "tokenizer.extend_multiple: it rounds up the rows"),
+        (&["tokenizer={file=\"t.json\", extend=\"mode\"}", "stage.one.from=hf:m"], "known here: mean, normal, zero"),
+    ] {
+        let found = judge(set).join("; ");
+        assert!(found.contains(told), "{told:?} is not in {found}");
+    }
+}
+
+#[test]
 fn quantization() {
     refused(&[
         (&["after_stage.quantize=[\"int8\",\"int8\"]"], "after_stage.quantize.1: int8 is made twice after the same stage: remove one"),

@@ -3,7 +3,7 @@
 use super::named_entries;
 use crate::ids::CorpusName;
 use crate::spec::reader::{OneOrMany, Report, Section, Word};
-use crate::spec::{CleanRules, CorpusFormat, CorpusSpec, TokenizerSpec};
+use crate::spec::{CleanRules, CorpusFormat, CorpusSpec, ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
 use std::collections::BTreeMap;
 
 /// What `held_out` is when the file does not say.
@@ -64,17 +64,48 @@ fn read_rules(mut section: Section<'_>, format: Option<CorpusFormat>) -> CleanRu
     rules
 }
 
+impl Word for ExtendRule {
+    const ALL: &'static [(&'static str, Self)] = &[("mean", Self::Mean), ("normal", Self::Normal), ("zero", Self::Zero)];
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum TokenizerKind {
+    Bpe,
+    Wordpiece,
+}
+
+impl Word for TokenizerKind {
+    const ALL: &'static [(&'static str, Self)] = &[("bpe", Self::Bpe), ("wordpiece", Self::Wordpiece)];
+}
+
+fn read_wordpiece(train: &mut Section<'_>) -> Option<WordpieceSpec> {
+    if train.or("kind", TokenizerKind::Bpe) == TokenizerKind::Wordpiece {
+        return Some(WordpieceSpec { lowercase: train.or("lowercase", true) });
+    }
+    train.refuse("lowercase", "byte-level BPE keeps every byte, only kind = \"wordpiece\" changes case");
+    None
+}
+
 pub(super) fn read_tokenizer<'a>(root: &mut Section<'_>, all: impl Iterator<Item = &'a CorpusName>) -> TokenizerSpec {
     let example = "train = { vocab_size = 16384 }";
     let mut section = root.need_section("tokenizer", &format!("[tokenizer] with {example}"));
     let spec = match section.one_of(["train", "file"], example) {
-        Some("file") => TokenizerSpec::File { path: section.or("file", String::new()) },
+        Some("file") => {
+            let path = section.or("file", String::new());
+            let rule = section.take("extend");
+            if rule.is_none() {
+                section.refuse("extend_multiple", "it rounds up the rows that extend adds, and there is no extend");
+            }
+            let extend = rule.map(|rule| ExtendSpec { rule, multiple_of: section.or("extend_multiple", 1) });
+            TokenizerSpec::File { path, extend }
+        }
         _ => {
             let mut train = section.section_or_default("train");
             let spec = TokenizerSpec::Train {
                 vocab_size: train.need("vocab_size", 0, "vocab_size = 16384"),
                 min_frequency: train.or("min_frequency", 2),
                 corpora: train.take("corpora").unwrap_or_else(|| all.cloned().collect()),
+                wordpiece: read_wordpiece(&mut train),
             };
             train.finish();
             spec

@@ -5,7 +5,7 @@ use crate::ids::{CorpusName, StageName};
 use crate::spec::check::{Labels, MAX_STAGES};
 use crate::spec::reader::{Node, Read, Report, Section, Tokens, Value, Word, quoted};
 use crate::spec::{
-    ComputeSpec, DecayOn, DecayShape, GuardSpec, Init, Length, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec,
+    ComputeSpec, DecayOn, DecayShape, GuardSpec, Init, Length, MlmSpec, OptimizerSpec, Precision, Recompute, ScheduleSpec, StageSpec,
 };
 use std::collections::BTreeMap;
 
@@ -44,7 +44,15 @@ fn read_stage(section: &mut Section<'_>, stand_in: StageName, before: Option<Sta
     let schedule = read_schedule(section.need_section("schedule", "schedule = { kind = \"cosine\", warmup_steps = 100 }"));
     let guard = read_guard(section.section_or_default("guard"));
     let compute = read_compute(section);
-    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule, guard, compute }
+    let mlm = section.section("mlm").map(read_mlm);
+    StageSpec { name, from, mixture, length, sequence_length, global_batch, micro_batch, optimizer, schedule, guard, compute, mlm }
+}
+
+fn read_mlm(mut section: Section<'_>) -> MlmSpec {
+    let MlmSpec { probability, whole_word } = MlmSpec::default();
+    let spec = MlmSpec { probability: section.or("probability", probability), whole_word: section.or("whole_word", whole_word) };
+    section.finish();
+    spec
 }
 
 fn read_mixture(section: &mut Section<'_>, report: &Report) -> BTreeMap<CorpusName, u32> {

@@ -119,7 +119,7 @@ fn a_full_file_is_read_with_its_defaults() {
     let domain = &spec.corpora[&corpus("domain")];
     assert_eq!((domain.rules.min_words, domain.rules.require_abstract), (5, true));
     let all = vec![corpus("domain"), corpus("general")];
-    assert_eq!(spec.tokenizer, TokenizerSpec::Train { vocab_size: 4096, min_frequency: 2, corpora: all });
+    assert_eq!(spec.tokenizer, TokenizerSpec::Train { vocab_size: 4096, min_frequency: 2, corpora: all, wordpiece: None });
     let model = &spec.model;
     assert_eq!((model.kv_heads, model.ffn, model.max_positions, model.tied), (4, 192, 128, false));
     assert_eq!((model.norm_eps, model.rope_theta, model.init_std), (1e-5, 10_000.0, 0.02));
@@ -381,7 +381,7 @@ fn an_override_replaces_adds_and_chooses() {
     let spec = read(FULL, &["corpus.domain.files=[\"a\",\"b=c\"]", "corpus.extra={format=\"text\",files=\"x\"}", "tokenizer.file=t.json"]);
     assert_eq!(spec.corpora[&corpus("domain")].files, ["a", "b=c"]);
     assert_eq!(spec.corpora[&corpus("extra")].format, CorpusFormat::Text);
-    assert_eq!(spec.tokenizer, TokenizerSpec::File { path: "t.json".to_owned() });
+    assert_eq!(spec.tokenizer, TokenizerSpec::File { path: "t.json".to_owned(), extend: None });
     let spec =
         read(FULL, &["corpus.domain.files.1=z", "stage.general.tokens=1_000_000", "seed=1", "seed=2", "after_stage.exam.ppl.limit = 5"]);
     assert_eq!(spec.corpora[&corpus("domain")].files, ["d/a.xml.gz", "z"]);

@@ -1,0 +1,98 @@
+//! More tokens than the imported model has rows for: the old rows byte for byte, new ones by a named rule.
+
+use crate::EngineError;
+use crate::models::params::vocabulary_tensors;
+use crate::source::TensorSource;
+use osler_core::digest::Digest;
+use osler_core::spec::{ExtendRule, ModelSpec};
+
+/// The noise on a mean, in parts of the model's `init_std`: enough that no two new tokens stay the same, little beside what is learned.
+const NOISE: f64 = 0.01;
+
+/// A source whose vocabulary is larger than that of the one it reads.
+pub struct Extended<'a> {
+    source: &'a mut dyn TensorSource,
+    names: Vec<&'static str>,
+    from: usize,
+    to: usize,
+    rule: ExtendRule,
+    init_std: f64,
+    seed: u64,
+}
+
+impl<'a> Extended<'a> {
+    /// Rows `from..to` of `spec`'s vocabulary are made, the others come from `source`.
+    pub fn new(source: &'a mut dyn TensorSource, spec: &ModelSpec, from: usize, to: usize, rule: ExtendRule, seed: u64) -> Self {
+        Self { source, names: vocabulary_tensors(spec), from, to, rule, init_std: spec.init_std, seed }
+    }
+
+    /// The new rows of a tensor, given the old ones. A bias has rows of one value, and no noise: it is a token's frequency, not its meaning.
+    fn made(&self, name: &str, old: &[f32], width: usize) -> Vec<f32> {
+        let count = (self.to - self.from) * width;
+        let bias = name.ends_with(".bias");
+        match self.rule {
+            ExtendRule::Zero => vec![0.0; count],
+            ExtendRule::Normal if bias => vec![0.0; count],
+            ExtendRule::Normal => Noise::new(self.seed, name).take(count).map(|noise| (noise * self.init_std) as f32).collect(),
+            ExtendRule::Mean => {
+                let means = means(old, width);
+                let noise = Noise::new(self.seed, name).map(|noise| if bias { 0.0 } else { noise * self.init_std * NOISE });
+                means.iter().cycle().take(count).zip(noise).map(|(mean, noise)| (mean + noise) as f32).collect()
+            }
+        }
+    }
+}
+
+impl TensorSource for Extended<'_> {
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EngineError> {
+        let grown = shape.first() == Some(&self.to) && self.names.contains(&name) && self.from < self.to;
+        if !grown {
+            return self.source.read(name, shape);
+        }
+        let mut before = shape.to_vec();
+        if let Some(rows) = before.first_mut() {
+            *rows = self.from;
+        }
+        let width = shape.iter().skip(1).product::<usize>().max(1);
+        let mut values = self.source.read(name, &before)?;
+        values.extend(self.made(name, &values, width));
+        Ok(values)
+    }
+}
+
+/// Of each column, in f64.
+fn means(rows: &[f32], width: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; width];
+    for row in rows.chunks(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    let count = (rows.len() / width).max(1) as f64;
+    sums.into_iter().map(|sum| sum / count).collect()
+}
+
+/// Nearly normal numbers of deviation 1 as sums of twelve uniform ones: exact arithmetic, so the same bits on every processor.
+struct Noise(u64);
+
+impl Noise {
+    fn new(seed: u64, name: &str) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] =
+            *Digest::of_parts([b"osler-extend-1".as_slice(), &seed.to_le_bytes(), name.as_bytes()]).as_bytes();
+        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    /// SplitMix64's top 53 bits, in [0, 1).
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((x ^ x >> 31) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl Iterator for Noise {
+    type Item = f64;
+
+    fn next(&mut self) -> Option<f64> {
+        Some((0..12).map(|_| self.uniform()).sum::<f64>() - 6.0)
+    }
+}
