@@ -7,6 +7,7 @@ mod accumulation;
 mod elastic;
 mod extend;
 mod folders;
+mod gradients;
 mod guard;
 mod losses;
 mod modes;
