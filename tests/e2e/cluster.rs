@@ -233,6 +233,25 @@ impl Cluster {
         record.checkpoints.iter().map(|(s, all)| (s.clone(), all.iter().map(|c| read(&c.manifest.path)).collect())).collect()
     }
 
+    /// Everything about training that must not depend on what died: weights and moments, and the whole ledger.
+    pub fn outcome(&self, record: &RunRecord) -> Vec<String> {
+        let mut all = self.ledger(record);
+        for (stage, manifests) in self.manifests(record) {
+            let last = manifests.last().unwrap();
+            all.extend(last.parts.iter().map(|p| format!("{stage} {} {}", last.step, p.digest)));
+        }
+        all
+    }
+
+    /// Every step of every stage.
+    pub fn ledger(&self, record: &RunRecord) -> Vec<String> {
+        let told = |(stage, manifests): (StageName, Vec<Manifest>)| {
+            let steps = manifests.into_iter().flat_map(|m| m.ledger);
+            steps.map(|r| format!("{stage} {}", serde_json::to_string(&r).unwrap())).collect::<Vec<_>>()
+        };
+        self.manifests(record).into_iter().flat_map(told).collect()
+    }
+
     pub fn report(&self, record: &RunRecord) -> Report {
         build(record, &self.manifests(record))
     }

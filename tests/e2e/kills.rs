@@ -2,7 +2,6 @@
 
 use crate::cluster::{Cluster, events, mini_spec, wait_for};
 use crate::rng::Rng;
-use osler_core::record::RunRecord;
 use std::time::Duration;
 
 const KILLS: u32 = 20;
@@ -24,17 +23,6 @@ fn start(cluster: &mut Cluster) {
     cluster.start_agent("b", 1);
 }
 
-/// Everything about training that must not depend on what died: weights and moments, and the whole ledger.
-fn outcome(cluster: &Cluster, record: &RunRecord) -> Vec<String> {
-    let mut all = vec![];
-    for (stage, manifests) in cluster.manifests(record) {
-        let last = manifests.last().unwrap();
-        all.extend(last.parts.iter().map(|p| format!("{stage} {} {}", last.step, p.digest)));
-        all.extend(manifests.iter().flat_map(|m| &m.ledger).map(|r| format!("{stage} {}", serde_json::to_string(r).unwrap())));
-    }
-    all
-}
-
 fn seed() -> u64 {
     std::env::var("OSLER_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_260_101)
 }
@@ -52,7 +40,7 @@ fn slow_kills_at_any_moment_leave_the_same_bits() {
     start(&mut calm);
     calm.submit(&spec).unwrap();
     let undisturbed = calm.wait_finished("mini");
-    let expected = outcome(&calm, &undisturbed);
+    let expected = calm.outcome(&undisturbed);
 
     let mut stormy = Cluster::new();
     start(&mut stormy);
@@ -78,7 +66,7 @@ fn slow_kills_at_any_moment_leave_the_same_bits() {
     eprintln!("{killed} kills; {} attempts at training", record.jobs.values().map(|j| j.past.len()).max().unwrap_or(0));
     assert_eq!(killed, KILLS, "the run was over after {killed} kills: raise STEPS\n{}", events(&record));
     assert!(stormy.audit(&record).is_clean(), "{:?}", stormy.audit(&record));
-    let found = outcome(&stormy, &record);
+    let found = stormy.outcome(&record);
     let differing = expected.iter().zip(&found).find(|(a, b)| a != b);
     assert_eq!((differing, expected.len()), (None, found.len()), "seed {seed}\n{}", events(&record));
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should panic where it stands
 
+mod bert;
 mod changes;
 mod cluster;
 mod golden;

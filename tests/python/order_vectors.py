@@ -47,13 +47,13 @@ def period(parts):
 
 
 def sample(seed, stage, batch, components, step, slot):
-    """components: (corpus, sequences, parts); fingerprints are the SHA-256 of the corpus's name, as in the Rust test."""
+    """components: (corpus, sequences, parts, fingerprint)"""
     deal = period([c[2] for c in components])
     g = step * batch + slot
     component, earlier = deal[g % len(deal)]
-    corpus, n, parts = components[component]
+    corpus, n, parts, fingerprint = components[component]
     j = (g // len(deal)) * parts + earlier
-    k = key(seed, stage, corpus, hashlib.sha256(corpus.encode()).digest())
+    k = key(seed, stage, corpus, fingerprint)
     return component, j // n, permute(k, j // n, n, j % n)
 
 
@@ -64,7 +64,9 @@ def add(total, component, epoch, sequence):
 
 
 if __name__ == "__main__":
-    world = (42, "stage", 4, [("general", 10, 1), ("domain", 25, 3)])
+    # Fingerprints are the SHA-256 of the corpus's name, as in the Rust test.
+    corpora = [("general", 10, 1), ("domain", 25, 3)]
+    world = (42, "stage", 4, [corpus + (hashlib.sha256(corpus[0].encode()).digest(),) for corpus in corpora])
     print([sample(*world, g // 4, g % 4) for g in range(12)])
     total = (0, 0, 0)
     for s in range(4):

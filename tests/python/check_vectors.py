@@ -1,6 +1,6 @@
-"""The vectors that pin the order of samples in Rust are those that order_vectors.py computes.
+"""The vectors that a Rust test pins are those that a second implementation computes.
 
-usage: check_order.py crates/core/src/order/tests.rs
+usage: check_vectors.py SCRIPT TESTS    SCRIPT prints two lines of vectors, TESTS is the Rust file that has them
 """
 
 import subprocess
@@ -13,11 +13,11 @@ def squeeze(text: str) -> str:
     return "".join(text.split()).replace(",]", "]")
 
 
-def main(tests: Path) -> int:
-    made = subprocess.run([sys.executable, "-E", Path(__file__).with_name("order_vectors.py")], check=True, capture_output=True, text=True).stdout
+def main(script: Path, tests: Path) -> int:
+    made = subprocess.run([sys.executable, "-E", script], check=True, capture_output=True, text=True).stdout
     lines, pinned = made.splitlines(), squeeze(tests.read_text())
     if len(lines) != 2 or min(map(len, lines)) < 20:
-        print(f"FAIL order_vectors.py printed {made!r}")
+        print(f"FAIL {script.name} printed {made!r}")
         return 1
     missing = [line for line in lines if squeeze(line) not in pinned]
     for line in missing:
@@ -27,6 +27,6 @@ def main(tests: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
