@@ -11,6 +11,8 @@ const SHIPPED: &[(&str, &[&str], u32, u64)] = &[
     ("biomedlm-2.7b.toml", &["smoke"], 28_896, 2_594_247_680),
     // Hugging Face's counts of Llama-2-7b-hf, Qwen1.5-0.5B and TinyLlama-1.1B.
     ("llama2-7b-continued.toml", &["base", "smoke"], 32_000, 6_738_415_616),
+    // Hugging Face's count of bert-base-uncased as BertForMaskedLM, whose shape and vocabulary size this is.
+    ("pubmedbert-base.toml", &["smoke"], 30_522, 109_514_298),
     ("apollo-small.toml", &["base", "gemma-2b", "gemma-base", "gemma-smoke", "qwen-1-8b", "smoke"], 151_936, 463_987_712),
     ("experiments/1-scratch-1b.toml", &["smoke"], 32_000, 1_100_048_384),
     ("experiments/2-llama2-continued.toml", &["smoke"], 32_000, 6_738_415_616),
@@ -78,6 +80,8 @@ fn smoke_tiers_keep_the_models_proportions() {
     for (file, full, smoke) in [
         ("biomedlm-2.7b.toml", None, "smoke"),
         ("llama2-7b-continued.toml", None, "smoke"),
+        // Hugging Face's count of bert-base-uncased as BertForMaskedLM, whose shape and vocabulary size this is.
+        ("pubmedbert-base.toml", None, "smoke"),
         ("apollo-small.toml", None, "smoke"),
         ("apollo-small.toml", Some("gemma-2b"), "gemma-smoke"),
         ("experiments/1-scratch-1b.toml", None, "smoke"),
