@@ -113,7 +113,7 @@ impl Trainer {
         let mut watch = Stopwatch(Instant::now());
         let mut phases = PhaseSeconds::default();
         let micros = batch.cut(&self.options)?;
-        let counted = self.counted(&batch)?;
+        let counted = self.activity.wait(|| self.counted(&batch))?;
         phases.data += watch.lap();
 
         self.buffers.zero_gradients();
