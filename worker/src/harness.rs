@@ -44,6 +44,12 @@ pub fn user(error: impl Into<anyhow::Error>) -> Failure {
     Failure { class: FaultClass::User, error: error.into() }
 }
 
+/// Marks an error as one of memory: somebody has to give the job more, or ask for less.
+pub fn out_of_memory(error: impl Into<anyhow::Error>) -> Failure {
+    let advice = "out of memory: lower micro_batch, recompute layers, or give each rank more";
+    Failure { class: FaultClass::OutOfMemory, error: error.into().context(advice) }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     /// Without a mark an error is the infrastructure's: it may go away.
     fn from(error: E) -> Self {

@@ -35,6 +35,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// The allocator of the CPU or of a GPU had nothing left. libtorch says so in words only.
+    pub fn is_out_of_memory(&self) -> bool {
+        let words = |text: &str| text.contains("can't allocate memory") || text.contains("out of memory");
+        matches!(self, Self::Torch(error) if words(&error.to_string()))
+    }
+
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, action, source }
@@ -46,5 +52,20 @@ impl EngineError {
 
     pub(crate) fn tensor(name: &str, problem: impl Into<String>) -> Self {
         Self::Tensor { name: name.to_owned(), problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn libtorchs_words_for_no_memory_are_known() {
+        // 2^62 bytes: no machine has them, so nothing is touched.
+        let error = Tensor::f_zeros([1 << 60], (Kind::Float, Device::Cpu)).map(drop).unwrap_err();
+        assert!(EngineError::from(error).is_out_of_memory());
+        let other = Tensor::f_zeros([2], (Kind::Float, Device::Cpu)).and_then(|t| t.f_reshape([3])).map(drop).unwrap_err();
+        assert!(!EngineError::from(other).is_out_of_memory());
     }
 }

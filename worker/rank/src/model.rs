@@ -5,7 +5,7 @@ use osler_core::job::{JobKind, Summary};
 use osler_core::spec::{Init, ModelSpec, RunSpec, StageSpec};
 use osler_engine::EngineError;
 use osler_engine::hf::{self, HfFolder, SpecialTokens};
-use osler_worker::harness::{Failure, Job, user};
+use osler_worker::harness::{Failure, Job, out_of_memory, user};
 use osler_worker::jobs::load_tokenizer;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ pub struct Vocabulary {
 /// Only trouble with files and other ranks may pass; a model that does not fit never will.
 pub fn failure(error: EngineError) -> Failure {
     match error {
+        error if error.is_out_of_memory() => out_of_memory(error),
         EngineError::Io { .. } | EngineError::Distributed(_) | EngineError::Checkpoint(_) | EngineError::File { .. } => error.into(),
         other => user(other),
     }

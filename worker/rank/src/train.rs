@@ -25,7 +25,7 @@ use osler_engine::checkpoint::SliceSet;
 use osler_engine::step::{Batch, StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, EngineError, hf};
 use osler_runtime::store::BlockingStore;
-use osler_worker::harness::{Ended, Failure, Job, user};
+use osler_worker::harness::{Ended, Failure, Job, out_of_memory, user};
 use osler_worker::jobs::{DATASET, corpus_failure, load_tokenizer};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -262,6 +262,7 @@ impl Loop {
 /// A step that fails with numbers fails the same way again.
 fn step_failure(error: EngineError) -> Failure {
     match error {
+        error if error.is_out_of_memory() => out_of_memory(error),
         EngineError::Distributed(_) | EngineError::Io { .. } => error.into(),
         other => user(other),
     }

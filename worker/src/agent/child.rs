@@ -3,6 +3,7 @@
 //! Standard output carries reports, standard error the log. The log is kept as an object of the run; its last lines travel with the
 //! process's end, so that a failure can be read where it is noticed.
 
+use osler_core::job::{Fault, FaultClass};
 use osler_core::paths;
 use osler_core::process::{Assignment, Command, GPU_VARIABLE, MAX_LINE_BYTES, Report};
 use osler_core::sync::ProcessId;
@@ -17,6 +18,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::process;
 use tokio::sync::{mpsc, oneshot};
 
+/// 128 + SIGKILL.
+const KILLED: i32 = 137;
 const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
 
@@ -57,6 +60,7 @@ impl Child {
             command.env(GPU_VARIABLE, gpu.to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let kills_before = kernel_kills();
         let mut child = command.spawn()?;
         let (lines, outgoing) = mpsc::unbounded_channel();
         let (kill, killed) = oneshot::channel();
@@ -70,9 +74,12 @@ impl Child {
         tokio::spawn(write_lines(stdin, outgoing));
         tokio::spawn(async move {
             let work = read_all(stdout, stderr, log.file.clone(), &id, &events);
-            let code = wait(child, killed, work).await;
+            let Exit { code, log_tail, asked } = wait(child, killed, work).await;
             let _cleanup = tokio::fs::remove_dir_all(&folder).await;
-            let _agent_gone = events.send((id, ChildEvent::Exited { code: code.0, log_tail: code.1 })).await;
+            if code == KILLED && !asked && kernel_kills().zip(kills_before).is_some_and(|(now, before)| now > before) {
+                let _agent_gone = events.send((id.clone(), ChildEvent::Report(Report::Failed { fault: killed_for_memory() }))).await;
+            }
+            let _agent_gone = events.send((id, ChildEvent::Exited { code, log_tail })).await;
             log.keep().await;
         });
         Ok(running)
@@ -136,18 +143,40 @@ async fn write_lines(mut stdin: process::ChildStdin, mut lines: mpsc::UnboundedR
     }
 }
 
-async fn wait(mut child: process::Child, killed: oneshot::Receiver<()>, work: impl Future<Output = Vec<String>>) -> (i32, Vec<String>) {
+struct Exit {
+    code: i32,
+    log_tail: Vec<String>,
+    /// It was killed because the agent wanted it.
+    asked: bool,
+}
+
+async fn wait(mut child: process::Child, killed: oneshot::Receiver<()>, work: impl Future<Output = Vec<String>>) -> Exit {
     tokio::pin!(work);
-    let tail = tokio::select! {
-        tail = &mut work => tail,
+    let (log_tail, asked) = tokio::select! {
+        tail = &mut work => (tail, false),
         // Asked to kill, or the `Child` was dropped: both mean the same.
         _ = killed => {
             let _already_gone = child.start_kill();
-            work.await
+            (work.await, true)
         }
     };
     let status = child.wait().await;
-    (status.map_or(126, code), tail)
+    Exit { code: status.map_or(126, code), log_tail, asked }
+}
+
+/// Processes that the kernel has killed for memory since the machine started, on the whole machine: one that dies of SIGKILL while this grows
+/// is taken for one of them.
+fn kernel_kills() -> Option<u64> {
+    count_of(&std::fs::read_to_string("/proc/vmstat").ok()?, "oom_kill")
+}
+
+fn count_of(vmstat: &str, name: &str) -> Option<u64> {
+    vmstat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn killed_for_memory() -> Fault {
+    let message = "the kernel killed the process because the machine or its group was out of memory: lower micro_batch, recompute layers, or give it more";
+    Fault { exit_code: Some(KILLED), ..Fault::new(FaultClass::OutOfMemory, message) }
 }
 
 /// As shells count: 128 + signal.
@@ -213,4 +242,16 @@ async fn bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, limit: usi
         line.pop();
     }
     (read > 0).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_count_is_read() {
+        assert_eq!(count_of("oom_killer 7\noom_kill 12\n", "oom_kill"), Some(12));
+        assert_eq!(count_of("oom_kill x\n", "oom_kill"), None);
+        assert_eq!(count_of("", "oom_kill"), None);
+    }
 }
