@@ -2,12 +2,14 @@
 //!
 //! [`cluster`] decides purely, [`ledger`] makes its decisions durable and fences older coordinators, [`owner`] is the one task that
 //! does both in turn, [`service`] is the door: gRPC in, events out.
+//! [`metrics`] shows it all to Prometheus.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
 mod document;
 pub mod endpoint;
 pub mod ledger;
+pub mod metrics;
 pub mod owner;
 pub mod service;
 mod view;

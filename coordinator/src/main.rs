@@ -7,7 +7,7 @@ use clap::Parser;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::owner::Owner;
-use osler_coordinator::service::serve;
+use osler_coordinator::service::{serve, serve_metrics};
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
@@ -32,6 +32,9 @@ struct Options {
     /// Loopback only; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
     /// The shared secret; made if it is not there [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -51,9 +54,11 @@ async fn main() -> ExitCode {
         }
     };
     telemetry::init();
-    if let Err(e) = require_loopback(options.listen) {
-        tracing::error!("{e}");
-        return code(exit::USAGE);
+    for address in [Some(options.listen), options.metrics].into_iter().flatten() {
+        if let Err(e) = require_loopback(address) {
+            tracing::error!("{e}");
+            return code(exit::USAGE);
+        }
     }
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +84,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let endpoint = Endpoint { address: listener.local_addr()?, pid: std::process::id(), token_file };
     endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
     announce(endpoint.address)?;
+    if let Some(address) = options.metrics {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+        tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
+        tokio::spawn(serve_metrics(listener, handle.clone()));
+    }
     // The server ends with the process: open streams must not keep it.
     let server = tokio::spawn(serve(listener, handle, token, std::future::pending()));
     let ended = owner.run(asked_to_end()).await;

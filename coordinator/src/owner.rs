@@ -12,6 +12,7 @@ pub use watch::Watcher;
 
 use crate::cluster::{Answer, Cluster, Event, Limits, Refused, leftovers};
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics;
 use crate::view;
 use futures::future::try_join_all;
 use handle::Request;
@@ -156,6 +157,7 @@ impl Owner {
         match question {
             Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
+            Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
             Request::Control { .. } | Request::Sync { .. } => {} // decided in `accept`
         }

@@ -1,7 +1,10 @@
 //! The door: gRPC requests become events, answers become replies, refusals become status codes that say what to do.
 
 use crate::cluster::{Refused, RewindRequest};
+use crate::metrics;
 use crate::owner::{Handle, HandleError, Watcher};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use futures::stream::{Stream, StreamExt};
 use osler_core::ids::{RunName, StageName};
 use osler_core::spec::RunSpec;
@@ -36,6 +39,17 @@ pub async fn serve(
         .add_service(InterceptedService::new(work, RequireToken(token)))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
         .await
+}
+
+/// Serves `/metrics` for Prometheus on a listener of its own, without a token: it shows names and numbers and takes nothing.
+pub async fn serve_metrics(listener: TcpListener, handle: Handle) -> std::io::Result<()> {
+    let page = move || async move {
+        match handle.metrics().await {
+            Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain")], error.to_string()),
+        }
+    };
+    axum::serve(listener, axum::Router::new().route("/metrics", axum::routing::get(page))).await
 }
 
 #[derive(Debug, Clone)]

@@ -207,6 +207,10 @@ impl Cluster {
         moved.collect()
     }
 
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Reports that came from attempts that are over.
     pub fn fenced(&self) -> u64 {
         self.fenced

@@ -17,6 +17,7 @@ pub(super) enum Request {
     Sync { observed: Box<Observed>, wait: Duration, seen: u64, reply: Reply<Result<Desired, Refused>> },
     Runs { reply: Reply<Vec<v1::RunLine>> },
     Workers { reply: Reply<Vec<v1::WorkerLine>> },
+    Metrics { reply: Reply<String> },
     Watch { run: RunName, reply: Reply<Option<Watcher>> },
 }
 
@@ -76,6 +77,11 @@ impl Handle {
 
     pub async fn workers(&self) -> Result<Vec<v1::WorkerLine>, HandleError> {
         self.ask(|reply| Request::Workers { reply }).await
+    }
+
+    /// For Prometheus, see [`crate::metrics`].
+    pub async fn metrics(&self) -> Result<String, HandleError> {
+        self.ask(|reply| Request::Metrics { reply }).await
     }
 
     /// A run's view, now and whenever it changes.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod flow;
+mod metrics;
 mod rewind;
 mod scheduling;
 mod simulation;
