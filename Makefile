@@ -21,12 +21,13 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check bench bench-peers lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-peers lint clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
 	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, and S3"
 	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
+	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 	@echo "make bench-peers  training and checkpoints beside PyTorch's own, in pairs"
@@ -67,6 +68,13 @@ gpu-check:
 	$(with_torch) cargo rustc --release --locked -p osler-engine --example gpu_check -- -C link-arg=-Wl,-rpath,'$$ORIGIN'
 	strip -o $(bin)/gpu-check $(bin)/examples/gpu_check
 	$(with_torch) $(bin)/gpu-check
+
+# torch-dist's C++ under AddressSanitizer and UBSan, in its tests with real processes (minutes). libtorch itself has no such checks, and
+# leaks are not looked for: it keeps much until the end.
+preload = $(shell c++ -print-file-name=libasan.so):$(shell c++ -print-file-name=libubsan.so)
+sanitize:
+	$(with_torch) OSLER_SANITIZE=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(preload) ASAN_OPTIONS=detect_leaks=0" \
+		cargo test --release --locked -p osler-torch-dist --test it -- --test-threads=1
 
 bench: build-tests
 	$(with_torch) .ci/bench $(bin)

@@ -16,10 +16,13 @@ const CUDA_LIBRARY: &str = "lib/libtorch_cuda.so";
 const NCCL_HEADERS_THAT_MUST_EXIST: [&str; 3] =
     ["cu13/include/cuda_runtime_api.h", "cu13/include/crt/host_defines.h", "nccl/include/nccl.h"];
 
+const SANITIZE: &str = "OSLER_SANITIZE";
+
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(osler_cuda)");
     println!("cargo::rerun-if-changed=csrc");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
+    println!("cargo::rerun-if-env-changed={SANITIZE}");
     match libtorch().and_then(|root| Ok((nvidia(&root)?, root))) {
         Ok((nvidia, root)) => build(&root, nvidia.as_deref()),
         Err(reason) => println!("cargo::error={reason}"),
@@ -80,8 +83,12 @@ fn build(root: &Path, nvidia: Option<&Path>) {
     for folder in headers {
         build.flag("-isystem").flag(folder.to_string_lossy().as_ref());
     }
-    build.compile("osler_dist");
+    sanitized(&mut build).compile("osler_dist");
     kernels();
+    if sanitize() {
+        println!("cargo::rustc-link-lib=dylib=asan");
+        println!("cargo::rustc-link-lib=dylib=ubsan");
+    }
     println!("cargo::rustc-link-search=native={}", root.join("lib").display());
     if nvidia.is_some() {
         println!("cargo::rustc-link-lib=dylib=torch_cuda");
@@ -93,9 +100,22 @@ fn build(root: &Path, nvidia: Option<&Path>) {
     println!("cargo::rustc-link-lib=dylib:+verbatim=libgomp.so.1");
 }
 
+/// For `make sanitize`: csrc/ with checks of addresses and of undefined behaviour.
+fn sanitize() -> bool {
+    std::env::var_os(SANITIZE).is_some_and(|value| value == "1")
+}
+
+fn sanitized(build: &mut cc::Build) -> &mut cc::Build {
+    if sanitize() {
+        // No vptr: libtorch's types have no checks of their own to ask.
+        build.flags(["-fsanitize=address,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]);
+    }
+    build
+}
+
 /// After osler_dist, which calls them: a linker reads its libraries in order.
 fn kernels() {
-    cc::Build::new()
+    sanitized(&mut cc::Build::new())
         .cpp(true)
         .std("c++20")
         .pic(true)
