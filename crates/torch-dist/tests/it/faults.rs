@@ -215,6 +215,20 @@ fn impossible_numbers_and_addresses_are_refused() {
 }
 
 #[test]
+fn a_gpu_that_is_not_there_is_unavailable() {
+    // No machine has so many, and a build without CUDA has none.
+    let index = 4096;
+    let store = Store::host(LOOPBACK, 0, 1, PATIENT).unwrap();
+    for error in [
+        osler_torch_dist::cuda_device(index).unwrap_err(),
+        ProcessGroup::nccl(&store, GroupOptions::new(0, 1, 1, PATIENT), index).err().unwrap(),
+    ] {
+        assert!(matches!(error, DistError::Unavailable { .. }) && !error.is_retryable(), "{error:?}");
+        assert!(error.to_string().contains("CUDA device 4096"), "{error}");
+    }
+}
+
+#[test]
 fn the_store_listens_on_the_given_address_only() {
     let store = Store::host([127, 0, 0, 2].into(), 0, 1, PATIENT).unwrap();
     assert!(Store::connect("127.0.0.2", store.port(), 1, PATIENT).is_ok());
