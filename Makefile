@@ -70,10 +70,10 @@ gpu-check:
 	$(with_torch) $(bin)/gpu-check
 
 # torch-dist's C++ under AddressSanitizer and UBSan, in its tests with real processes (minutes). libtorch itself has no such checks, and
-# leaks are not looked for: it keeps much until the end.
+# leaks are not looked for: it keeps much until the end. In a folder of its own, so that no other build links checked objects.
 preload = $(shell c++ -print-file-name=libasan.so):$(shell c++ -print-file-name=libubsan.so)
 sanitize:
-	$(with_torch) OSLER_SANITIZE=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(preload) ASAN_OPTIONS=detect_leaks=0" \
+	$(with_torch) OSLER_SANITIZE=1 CARGO_TARGET_DIR=$(target)/sanitize CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$(preload) ASAN_OPTIONS=detect_leaks=0" \
 		cargo test --release --locked -p osler-torch-dist --test it -- --test-threads=1
 
 bench: build-tests
