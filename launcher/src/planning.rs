@@ -36,6 +36,7 @@ pub struct Plan {
     pub jobs: BTreeMap<&'static str, usize>,
     pub jobs_total: usize,
     pub estimate: Estimate,
+    /// Of the host; a GPU's is its own.
     pub memory_all_ranks: u64,
     pub exams: Vec<ExamPlan>,
     pub machine: Machine,
@@ -81,7 +82,7 @@ pub fn planned(resolved: &Resolved, earlier: Option<&RunRecord>, machine: Machin
     for job in graph.values() {
         *jobs.entry(kind_word(&job.kind)).or_default() += 1;
     }
-    let per_rank = estimate.stages.iter().map(|stage| stage.memory_per_rank.total).max().unwrap_or(0);
+    let per_rank = estimate.stages.iter().map(|stage| stage.memory_per_rank.on_host()).max().unwrap_or(0);
     let mut plan = Plan {
         run: spec.name.to_string(),
         description: spec.description.clone(),

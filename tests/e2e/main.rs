@@ -11,6 +11,7 @@ mod golden;
 mod hang;
 mod kills;
 mod layout;
+mod memory;
 mod pipeline;
 mod preempt;
 mod rng;

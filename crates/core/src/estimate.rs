@@ -12,7 +12,7 @@ use crate::spec::{BERT_TOKEN_TYPES, CheckpointSpec, Family, Method, ModelSpec, Q
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-pub use memory::{LIBTORCH_BYTES, Memory};
+pub use memory::{KEPT_BYTES, Memory, PROCESS_BYTES};
 pub use warnings::{ENOUGH_TOKENS_PER_PARAMETER, FREE_EPOCHS};
 
 /// Bytes of an fp32 value: weights, gradients and both moments are kept so.
@@ -151,7 +151,7 @@ fn estimate_stage(
         tokens,
         flops_per_token,
         flops: flops_per_token * tokens as f64,
-        memory_per_rank: memory::memory(model, vocab, parameters.total, stage),
+        memory_per_rank: memory::Rank { model, vocab, parameters, stage, resources: &spec.resources }.memory(),
         epochs: stage.mixture.iter().map(|(corpus, parts)| (corpus.clone(), passes(corpus, *parts))).collect(),
         checkpoints: steps.div_ceil(spec.checkpoint.every_steps.max(1)),
         kept: kept(&spec.checkpoint, steps),

@@ -6,6 +6,7 @@ use crate::planning::{Basis, Machine, Plan, planned};
 use crate::run_file::RunFile;
 use crate::show::{self, Format, Grid};
 use crate::stored;
+use osler_core::estimate::{Memory, StageEstimate};
 use osler_runtime::store::{Store, local_folder};
 use std::net::TcpListener;
 
@@ -85,19 +86,18 @@ fn text(plan: &Plan) -> String {
         text.push_str("Estimates are rough guesses from file sizes; tokens and epochs are known only after packing.\n");
     }
 
-    let mut grid = Grid::new(&["stage", ">steps", ">tokens", ">FLOPs", ">memory a rank", ">checkpoints", ">kept"]);
+    let mut grid = Grid::new(&["stage", ">steps", ">tokens", ">FLOPs", ">checkpoints", ">kept"]);
     for stage in &estimate.stages {
         grid.row([
             stage.name.to_string(),
             show::count(stage.steps),
             show::short(stage.tokens as f64),
             show::short(stage.flops),
-            show::bytes(stage.memory_per_rank.total),
             show::count(stage.checkpoints),
             show::count(stage.kept),
         ]);
     }
-    text.push_str(&format!("\n{}", grid.text()));
+    text.push_str(&format!("\n{}\n{}", grid.text(), memory(&estimate.stages)));
 
     if !plan.exams.is_empty() {
         let mut grid = Grid::new(&["after stage", "exam", "variants"]);
@@ -135,4 +135,18 @@ fn text(plan: &Plan) -> String {
         text.push_str("\nnothing is known that would make it fail here\n");
     }
     text
+}
+
+/// Where a rank's memory goes, stage by stage.
+fn memory(stages: &[StageEstimate]) -> String {
+    let header =
+        ["memory a rank", ">weights", ">gradients", ">moments", ">checkpoint", ">sums", ">activations", ">process", ">total", ">on a GPU"];
+    let mut grid = Grid::new(&header);
+    for stage in stages {
+        let Memory { weights, gradients, moments, checkpoint, sums, activations, process, total, on_gpu } = stage.memory_per_rank;
+        let parts = [weights, gradients, moments, checkpoint, sums, activations, process, total, on_gpu];
+        let shown = parts.map(|bytes| if bytes == 0 { "-".to_owned() } else { show::bytes(bytes) });
+        grid.cells([stage.name.to_string()].into_iter().chain(shown));
+    }
+    grid.text()
 }

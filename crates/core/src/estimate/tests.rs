@@ -1,7 +1,7 @@
 //! Parameter counts of published models, and small runs that can be reckoned by hand.
 
 use super::*;
-use crate::spec::{MlmSpec, RunSpec, parse};
+use crate::spec::{Determinism, DeviceKind, MlmSpec, Precision, Recompute, RunSpec, parse};
 
 fn model(family: Family, dims: [u32; 6], tied: bool) -> ModelSpec {
     let [dim, layers, heads, kv_heads, ffn, max_positions] = dims;
@@ -137,13 +137,6 @@ fn a_small_run_is_reckoned_as_by_hand() {
     assert_eq!(one.flops_per_token, (6 * (total - 32_768) + 12 * 2 * 64 * 64) as f64);
     assert_eq!(one.flops, one.flops_per_token * 102_400.0);
 
-    let memory = one.memory_per_rank;
-    assert_eq!((memory.weights, memory.gradients, memory.moments), (4 * total, 4 * total, 8 * total));
-    // 8 dim + qkv + rotated qk + attention rows + feed-forward, for two layers; embeddings, last norm, logits.
-    let per_token = 2 * (8 * 64 + 3 * 64 + 2 * 64 + 4 * 64 + 4 * 192) + 2 * 64 + 3 * 512;
-    assert_eq!(memory.activations, 4 * 64 * per_token * 4);
-    assert_eq!(memory.total, 16 * total + memory.activations + LIBTORCH_BYTES);
-
     let [a, b] = ["a", "b"].map(|name| CorpusName::new(name).unwrap());
     assert_eq!(two.epochs, [(a, None), (b.clone(), Some(2.0))].into());
     assert_eq!(estimate.epochs, [(b, 2.0)].into());
@@ -155,6 +148,76 @@ fn a_small_run_is_reckoned_as_by_hand() {
     assert_eq!(estimate.disk.models, 2 * (4 * total + int8) + (total / 32 * 34 + 34));
     assert_eq!(estimate.disk.shards, 2 * 115_200);
     assert_eq!(estimate.disk.total, estimate.disk.checkpoints + estimate.disk.models + estimate.disk.shards);
+}
+
+/// Of the first stage, after a change: 4 x 64 tokens at once, 2 layers of width 64 with 4 heads and a feed-forward of 192.
+fn memory(change: impl FnOnce(&mut RunSpec)) -> Memory {
+    let mut spec = run("");
+    change(&mut spec);
+    estimate(&spec, 512, &sizes(1)).stages[0].memory_per_rank
+}
+
+#[test]
+fn a_ranks_memory_is_reckoned_as_by_hand() {
+    let parameters = 2 * (16_384 + 36_864 + 128) + 64 + 2 * 32_768;
+    let tokens = 4 * 64;
+    let plain = memory(|_| {});
+    assert_eq!((plain.weights, plain.gradients, plain.moments), (4 * parameters, 4 * parameters, 8 * parameters));
+    assert_eq!((plain.checkpoint, plain.sums, plain.on_gpu), (12 * parameters, 0, 0));
+    // Streams and norms, q k v in one and q k turned, attention's output, gate, up, product; a sum for each of 4 heads' rows.
+    let layer = tokens * 4 * (4 * 64 + 3 * 64 + 2 * 64 + 64 + 3 * 192 + 4);
+    // Last stream, hidden states and their gradient; 256 rows of logits, which are more than backward's first layer needs.
+    let (around, head) = (tokens * 4 * 3 * 64, tokens * 4 * 512);
+    assert_eq!(plain.activations, 2 * layer + around + head.max(tokens * 4 * (2 * 64 + 2 * 192)));
+    // Logits, backward's first layer, the embedding's gradient and two streams come and go.
+    let passing = tokens * 4 * (512 + 2 * 64 + 2 * 192 + 2 * 64) + 4 * 32_768;
+    assert_eq!(plain.process, PROCESS_BYTES + passing);
+    assert_eq!(plain.total, 28 * parameters + plain.activations + plain.process);
+
+    let shared = memory(|spec| spec.resources.ranks = 4);
+    assert_eq!((shared.moments, shared.checkpoint), (2 * parameters, 3 * parameters));
+    let whole = memory(|spec| (spec.resources.ranks, spec.resources.zero) = (4, false));
+    assert_eq!((whole.moments, whole.checkpoint), (8 * parameters, 3 * parameters));
+
+    let again = memory(|spec| spec.stages[0].compute.recompute = Recompute::All);
+    // Two inputs, one layer while it is computed again, its gradients on the way.
+    assert_eq!(again.activations, tokens * 4 * 64 * 2 + layer + 3 * tokens * 4 * 64 + tokens * 4 * (2 * 64 + 2 * 192));
+}
+
+#[test]
+fn bf16_copies_weights_and_an_elastic_run_keeps_a_gradient_for_each_level_of_its_tree() {
+    let parameters = memory(|_| {}).weights / 4;
+    let elastic = |ranks, micro| {
+        memory(|spec| {
+            spec.resources.determinism = Determinism::Elastic;
+            (spec.resources.ranks, spec.stages[0].micro_batch) = (ranks, micro);
+        })
+    };
+    assert_eq!(elastic(1, 16).sums, 4 * parameters);
+    assert_eq!(elastic(1, 4).sums, 3 * 4 * parameters);
+    assert_eq!(elastic(4, 4).sums, 4 * parameters);
+    assert_eq!(elastic(4, 16), elastic(4, 4), "a rank never computes more at once than its share");
+
+    let bf16 = memory(|spec| spec.stages[0].compute.precision = Precision::Bf16);
+    let tokens = 4 * 64;
+    // Two norms; q and k turned, v, attention's output; gate, activated, up, product; fp32 of each norm twice; a sum for each head's row.
+    let values = 2 * 64 + 4 * 64 + 4 * 192;
+    let layer = tokens * (2 * values + 2 * 2 * 4 * 64 + 4 * 4) + 2 * (16_384 + 36_864);
+    let around = tokens * (2 * 3 * 64 + 2 * 4 * 64);
+    // bf16 logits, their softmax in fp32 and in bf16 again, the head's weights and gradient.
+    let head = tokens * 512 * 8 + 2 * 2 * 32_768;
+    assert_eq!(bf16.activations, 2 * layer + around + head);
+    assert_eq!((bf16.weights, bf16.moments), (4 * parameters, 8 * parameters));
+
+    let masked = memory(|spec| spec.stages[0].compute.document_mask = true);
+    assert_eq!(masked.activations - memory(|_| {}).activations, 4 * 64 * 64 * (2 * 4 + 1));
+}
+
+#[test]
+fn on_a_gpu_the_checkpoint_and_the_process_stay_with_the_host() {
+    let gpu = memory(|spec| spec.resources.device = DeviceKind::Cuda);
+    assert_eq!(gpu.on_host(), gpu.checkpoint + PROCESS_BYTES);
+    assert_eq!(gpu.on_gpu, gpu.weights + gpu.gradients + gpu.moments + gpu.activations);
 }
 
 #[test]
