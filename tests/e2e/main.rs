@@ -16,3 +16,4 @@ mod pipeline;
 mod preempt;
 mod rng;
 mod tidy;
+mod tiers;
