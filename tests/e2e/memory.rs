@@ -38,9 +38,14 @@ fn shapes() -> Vec<(&'static str, u32, Vec<&'static str>)> {
     let gpt2: &[&str] = &["model={family=\"gpt2\",dim=512,layers=6,heads=8,max_positions=256}"];
     let qwen2: &[&str] = &["model={family=\"qwen2\",dim=512,layers=4,heads=8,kv_heads=2,max_positions=256,tied=true}"];
     let gemma: &[&str] = &["model={family=\"gemma\",dim=512,layers=4,heads=4,kv_heads=1,head_dim=256,max_positions=256,tied=true}"];
-    let bert: &[&str] = &[
-        "model={family=\"bert\",dim=512,layers=6,heads=8,max_positions=256}",
-        "tokenizer={train={kind=\"wordpiece\",vocab_size=512}}",
+    let bert: &[&str] =
+        &["model={family=\"bert\",dim=512,layers=6,heads=8,max_positions=256}", "tokenizer={train={kind=\"wordpiece\",vocab_size=512}}"];
+    let small: &[&str] = &[
+        "model={family=\"llama\",dim=192,layers=4,heads=6,tied=true}",
+        "stage.general.sequence_length=128",
+        "resources.ranks=2",
+        "stage.general.global_batch=8",
+        "stage.general.steps=20",
     ];
     vec![
         ("llama", 8192, llama(&[])),
@@ -61,6 +66,7 @@ fn shapes() -> Vec<(&'static str, u32, Vec<&'static str>)> {
         ("qwen2, 2 ranks", 65536, [qwen2, two].concat()),
         ("gemma", 32768, gemma.to_vec()),
         ("bert, masked words", 512, [bert, eight].concat()),
+        ("the quickstart's", 3072, small.to_vec()),
         ("next to nothing", 512, vec!["stage.general.sequence_length=32"]),
     ]
 }

@@ -169,9 +169,9 @@ fn a_ranks_memory_is_reckoned_as_by_hand() {
     // Last stream, hidden states and their gradient; 256 rows of logits, which are more than backward's first layer needs.
     let (around, head) = (tokens * 4 * 3 * 64, tokens * 4 * 512);
     assert_eq!(plain.activations, 2 * layer + around + head.max(tokens * 4 * (2 * 64 + 2 * 192)));
-    // Logits, backward's first layer, the embedding's gradient and two streams come and go.
+    // Logits, backward's first layer, the embedding's gradient and two streams come and go; twice that is kept.
     let passing = tokens * 4 * (512 + 2 * 64 + 2 * 192 + 2 * 64) + 4 * 32_768;
-    assert_eq!(plain.process, PROCESS_BYTES + passing);
+    assert_eq!(plain.process, PROCESS_BYTES + 2 * passing);
     assert_eq!(plain.total, 28 * parameters + plain.activations + plain.process);
 
     let shared = memory(|spec| spec.resources.ranks = 4);
