@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p osler-engine --example train_speed -- [SIZE] [RANKS] [THREADS] [STEPS]`, by default `tiny 1 1 8`. Prints one JSON
 //! line. With more than one rank the program starts itself once per rank. Losses are printed too: with the peers' seed and tokens they
-//! must be the peers' losses. With `OSLER_BENCH_PIN=1`, rank r runs on the cores from r times THREADS on (and rank 0's product on its own only).
+//! must be the peers' losses. `OSLER_BENCH_MODE` adds what a mode costs: `mask` (packed documents do not see each other), `parts` (four
+//! micro-batches a rank) and `elastic` (the same four, summed in the fixed tree). With `OSLER_BENCH_PIN=1`, rank r runs on the cores from r times THREADS on (and rank 0's product on its own only).
 #![forbid(unsafe_code)]
 
 use osler_core::spec::{ComputeSpec, DecayOn, Determinism, Family, GuardSpec, ModelSpec, OptimizerSpec, ScheduleSpec};
@@ -111,6 +112,8 @@ fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
         rope_scaling: None,
         init_std: 0.02,
     };
+    let mode = std::env::var("OSLER_BENCH_MODE").unwrap_or_default();
+    let elastic = mode == "elastic";
     TrainerOptions {
         model,
         vocab: size.vocab,
@@ -120,12 +123,12 @@ fn options(size: &Size, ranks: usize, steps: usize) -> TrainerOptions {
         guard: GuardSpec::default(),
         total_steps: steps as u64,
         global_batch: size.micro * ranks as u32,
-        micro_batch: size.micro,
+        micro_batch: if elastic || mode == "parts" { size.micro / 4 } else { size.micro },
         sequence_length: size.length,
-        compute: ComputeSpec::default(),
-        determinism: Determinism::Fast,
+        compute: ComputeSpec { document_mask: mode == "mask", ..ComputeSpec::default() },
+        determinism: if elastic { Determinism::Elastic } else { Determinism::Fast },
         zero: true,
-        end_of_text: None,
+        end_of_text: Some(0),
         device: Device::Cpu,
         timeout: LIMIT,
         bucket_bytes: BUCKET_BYTES,
