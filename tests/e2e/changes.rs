@@ -1,6 +1,6 @@
 //! Runs that change on the way: their number of ranks, the step that a stage goes on from, the stage that another one is forked from.
 
-use crate::cluster::{Cluster, events, mini_spec};
+use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec};
 use osler_core::ids::StageName;
 use osler_core::record::{EventKind, RunRecord};
 use osler_core::report::StageReport;
@@ -9,18 +9,12 @@ use osler_proto::v1;
 
 /// Training alone, with the given changes.
 fn training(cluster: &Cluster, changes: &[&str]) -> RunSpec {
-    let bare = ["after_stage.quantize=[]", "after_stage.gate=[]", "after_stage.exam=[]"];
-    mini_spec(cluster.folder.path(), &[&bare, changes].concat())
+    mini_spec(cluster.folder.path(), &[&TRAINING_ALONE, changes].concat())
 }
 
 fn started(cluster: &mut Cluster, slots: u32) {
     cluster.start_coordinator();
     cluster.start_agent("a", slots);
-}
-
-/// Digests of the last checkpoint's parts: weights, both moments, counts and the guard's memory.
-fn final_parts(cluster: &Cluster, record: &RunRecord, stage: &StageName) -> Vec<String> {
-    cluster.manifests(record)[stage].last().unwrap().parts.iter().map(|part| part.digest.to_string()).collect()
 }
 
 fn stage_report(cluster: &Cluster, record: &RunRecord, stage: &StageName) -> StageReport {
@@ -50,7 +44,7 @@ fn an_elastic_run_that_changes_its_ranks_twice_ends_with_the_same_bits() {
     let sizes: Vec<u32> = record.checkpoints[domain].iter().filter_map(|c| c.world_size).collect();
     assert!(sizes.starts_with(&[1]) && sizes.contains(&2) && sizes.ends_with(&[1]), "{sizes:?}");
     assert!(changing.audit(&record).is_clean());
-    assert_eq!(final_parts(&changing, &record, domain), final_parts(&steady, &undisturbed, domain), "{}", events(&record));
+    assert_eq!(changing.final_parts(&record, domain), steady.final_parts(&undisturbed, domain), "{}", events(&record));
 }
 
 #[test]

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(10);
 
+/// Changes that leave training alone of the small run.
+pub const TRAINING_ALONE: [&str; 3] = ["after_stage.quantize=[]", "after_stage.gate=[]", "after_stage.exam=[]"];
+
 /// A small world and a run file over it: two stages, two ranks, exams, both compressions. Seconds on two cores.
 pub fn mini_spec(folder: &Path, changes: &[&str]) -> RunSpec {
     let world = folder.join("world");
@@ -107,8 +110,12 @@ impl Cluster {
     }
 
     pub fn start_agent(&mut self, name: &str, slots: u32) {
+        self.start_agent_with(name, slots, &[]);
+    }
+
+    pub fn start_agent_with(&mut self, name: &str, slots: u32, options: &[&str]) {
         let mut command = Command::new(binary("osler-worker"));
-        command.args(["--name", name, "--slots", &slots.to_string()]);
+        command.args(["--name", name, "--slots", &slots.to_string()]).args(options);
         command.arg("--endpoint-file").arg(self.store().join("coordinator/endpoint.json"));
         command.arg("--token-file").arg(self.token_file());
         command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
@@ -250,6 +257,11 @@ impl Cluster {
             steps.map(|r| format!("{stage} {}", serde_json::to_string(&r).unwrap())).collect::<Vec<_>>()
         };
         self.manifests(record).into_iter().flat_map(told).collect()
+    }
+
+    /// Digests of a stage's last checkpoint: weights, both moments, counts and the guard's memory, by rank.
+    pub fn final_parts(&self, record: &RunRecord, stage: &StageName) -> Vec<String> {
+        self.manifests(record)[stage].last().unwrap().parts.iter().map(|part| part.digest.to_string()).collect()
     }
 
     pub fn report(&self, record: &RunRecord) -> Report {

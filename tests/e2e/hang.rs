@@ -1,14 +1,13 @@
 //! A rank that stands still is found, named and replaced.
 
-use crate::cluster::{Cluster, events, mini_spec, signal, wait_for};
+use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec, signal, wait_for};
 use nix::sys::signal::Signal;
 use osler_core::plan::train_key;
 
 #[test]
 fn slow_a_frozen_rank_is_named_and_its_gang_goes_on_without_it() {
     let mut cluster = Cluster::new();
-    let changes = ["after_stage.quantize=[]", "after_stage.gate=[]", "after_stage.exam=[]", "stage.domain.steps=600"];
-    let spec = mini_spec(cluster.folder.path(), &changes);
+    let spec = mini_spec(cluster.folder.path(), &[&TRAINING_ALONE[..], &["stage.domain.steps=600"]].concat());
     let domain = &spec.stages[1].name;
     let key = train_key(domain);
     cluster.start_coordinator();

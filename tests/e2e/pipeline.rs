@@ -113,7 +113,5 @@ fn a_stopped_run_continues_where_it_was_and_ends_with_the_same_bits() {
     straight.start_agent("a", 2);
     straight.submit(&spec).unwrap();
     let undisturbed = straight.wait_finished("mini");
-    let final_parts =
-        |c: &Cluster, r: &RunRecord| c.manifests(r)[domain].last().unwrap().parts.iter().map(|p| p.digest).collect::<Vec<_>>();
-    assert_eq!(final_parts(&cluster, &record), final_parts(&straight, &undisturbed));
+    assert_eq!(cluster.final_parts(&record, domain), straight.final_parts(&undisturbed, domain));
 }

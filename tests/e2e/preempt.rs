@@ -1,6 +1,6 @@
 //! A scheduler takes nodes away: gangs save inside the grace, nothing is lost, exit codes say "requeue".
 
-use crate::cluster::{Cluster, binary, descendants, events, mini_spec, signal, wait_for};
+use crate::cluster::{Cluster, TRAINING_ALONE, binary, descendants, events, mini_spec, signal, wait_for};
 use nix::sys::signal::Signal;
 use osler_core::ids::{Generation, StageName};
 use osler_core::paths;
@@ -9,17 +9,11 @@ use osler_core::record::RunRecord;
 use std::process::{Command, Stdio};
 
 const REQUEUE: Option<i32> = Some(75);
-const BARE: [&str; 5] = [
-    "after_stage.quantize=[]",
-    "after_stage.gate=[]",
-    "after_stage.exam=[]",
-    "stage.domain.steps=400",
-    // So far apart that what is published was saved because of the signal.
-    "checkpoint.every_steps=390",
-];
+/// Checkpoints so far apart that what is published was saved because of the signal.
+const LONG: [&str; 2] = ["stage.domain.steps=400", "checkpoint.every_steps=390"];
 
-fn final_parts(cluster: &Cluster, record: &RunRecord, stage: &StageName) -> Vec<String> {
-    cluster.manifests(record)[stage].last().unwrap().parts.iter().map(|part| part.digest.to_string()).collect()
+fn changes() -> Vec<&'static str> {
+    [&TRAINING_ALONE[..], &LONG].concat()
 }
 
 fn blameless(record: &RunRecord) {
@@ -44,7 +38,7 @@ fn until_training(cluster: &Cluster, stage: &StageName, last: Generation) -> Gen
 #[test]
 fn a_node_that_is_taken_away_loses_no_step() {
     let mut cluster = Cluster::new();
-    let spec = mini_spec(cluster.folder.path(), &BARE);
+    let spec = mini_spec(cluster.folder.path(), &changes());
     let domain = &spec.stages[1].name;
     cluster.start_coordinator();
     cluster.start_agent("a", 1);
@@ -69,7 +63,21 @@ fn a_node_that_is_taken_away_loses_no_step() {
     straight.start_agent("a", 2);
     straight.submit(&spec).unwrap();
     let undisturbed = straight.wait_finished("mini");
-    assert_eq!(final_parts(&cluster, &record, domain), final_parts(&straight, &undisturbed, domain));
+    assert_eq!(cluster.final_parts(&record, domain), straight.final_parts(&undisturbed, domain));
+}
+
+#[test]
+fn an_agent_without_any_grace_ends_its_gang_at_once_and_says_requeue() {
+    let mut cluster = Cluster::new();
+    let spec = mini_spec(cluster.folder.path(), &changes());
+    cluster.start_coordinator();
+    cluster.start_agent_with("a", 2, &["--grace", "0"]);
+    cluster.submit(&spec).unwrap();
+    until_training(&cluster, &spec.stages[1].name, Generation(0));
+    assert_eq!(cluster.end_agent("a", Signal::SIGTERM), REQUEUE);
+    cluster.start_agent("a", 2);
+    let record = cluster.wait_finished("mini");
+    assert!(cluster.audit(&record).is_clean());
 }
 
 #[test]
@@ -85,7 +93,7 @@ fn an_idle_agent_ends_with_zero() {
 #[test]
 fn a_batch_job_whose_processes_all_get_the_signal_saves_and_is_resumed() {
     let cluster = Cluster::new();
-    let spec = mini_spec(cluster.folder.path(), &BARE);
+    let spec = mini_spec(cluster.folder.path(), &changes());
     let domain = &spec.stages[1].name;
     let file = cluster.folder.path().join("world/mini.toml");
     std::fs::write(&file, include_str!("mini.toml")).unwrap();
@@ -95,7 +103,7 @@ fn a_batch_job_whose_processes_all_get_the_signal_saves_and_is_resumed() {
         command
     };
     let mut up = vec!["up", file.to_str().unwrap()];
-    BARE.iter().for_each(|change| up.extend(["--set", change]));
+    changes().iter().for_each(|change| up.extend(["--set", change]));
     let mut last = Generation(0);
     for usr1 in [true, false] {
         let published = cluster.record("mini").map_or(0, |r| r.published_steps(domain));

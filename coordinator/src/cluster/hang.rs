@@ -54,10 +54,9 @@ impl Pace {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    fn limit(&self, saving: bool, limits: &Limits) -> u64 {
+    fn limit(&self, limits: &Limits) -> u64 {
         let usual = self.usual().map(|usual| usual.saturating_mul(limits.hang_factor).max(limits.hang_least));
-        let limit = usual.unwrap_or(limits.hang_first);
-        if saving { limit.max(limits.hang_saving) } else { limit }
+        usual.unwrap_or(limits.hang_first)
     }
 }
 
@@ -68,43 +67,61 @@ struct Word<'a> {
     said: Option<&'a (Progress, Millis)>,
 }
 
+/// What one look at a gang says.
+struct Look {
+    pace: Pace,
+    hang: Option<Fault>,
+    slow: Vec<String>,
+}
+
 impl Run {
     /// Looks at every gang that has met: notes its pace, ends it if it hangs, tells of slow ranks.
     pub(super) fn watch_gangs(&mut self, now: Millis, workers: &Workers) {
-        for key in self.keys(|job| matches!(job.status, JobState::Active { .. })) {
-            let Some(attempt) = self.active(&key).filter(|attempt| attempt.rendezvous.is_some() && attempt.ended.is_empty()).cloned()
-            else {
-                continue;
-            };
-            let words = self.words(&key, &attempt);
-            let done = words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0);
-            let saving = words.iter().any(|word| word.said.is_some_and(|(p, _)| p.phase == phase::SAVING));
-            let mut pace = match self.paces.get(&key) {
-                Some(pace) if pace.generation == attempt.generation => pace.clone(),
-                _ => Pace::new(attempt.generation, now),
-            };
-            pace.hear(now, done);
-            if !workers.all_heard(now, &attempt) || self.must_stop(&key, &attempt, workers) {
-                pace.since = now;
-            }
-            let still = now.0.saturating_sub(pace.since.0);
-            let hang = (still > pace.limit(saving, &workers.limits)).then(|| hang(now, still, &pace, &words, &workers.limits));
-            let slow = slow_ranks(now, &mut pace, &words, &workers.limits);
+        for key in self.keys(|job| matches!(&job.status, JobState::Active { attempt } if attempt.rendezvous.is_some())) {
+            let Some(Look { pace, hang, slow }) = self.look(now, &key, workers) else { continue };
+            let about = Some(pace.generation);
             self.paces.insert(key.clone(), pace);
-            slow.into_iter().for_each(|message| self.happened(now, EventKind::Worker, Some((&key, Some(attempt.generation))), message));
+            slow.into_iter().for_each(|message| self.happened(now, EventKind::Worker, Some((&key, about)), message));
             if let Some(fault) = hang {
                 self.fail(now, &key, fault, workers);
             }
         }
     }
 
+    fn look(&self, now: Millis, key: &JobKey, workers: &Workers) -> Option<Look> {
+        let (attempt, limits) = (self.active(key)?, &workers.limits);
+        let words = self.words(key, attempt);
+        let mut pace = match self.paces.get(key) {
+            Some(pace) if pace.generation == attempt.generation => pace.clone(),
+            _ => Pace::new(attempt.generation, now),
+        };
+        pace.hear(now, words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0));
+        // A rank that saves and says so has the store's patience, however long that is; one that falls silent over it has not.
+        let saves = |word: &Word<'_>| word.said.is_some_and(|(p, _)| p.phase == phase::SAVING) && word.silence(now) <= limits.silent;
+        if words.iter().any(saves) || !workers.all_heard(now, attempt) {
+            pace.since = now;
+        }
+        let still = now.0.saturating_sub(pace.since.0);
+        let hang = (still > pace.limit(limits)).then(|| hang(now, still, &pace, &words, limits));
+        let slow = slow_ranks(now, &mut pace, &words, limits);
+        Some(Look { pace, hang, slow })
+    }
+
+    /// Of the ranks that have not ended.
     fn words(&self, key: &JobKey, attempt: &Attempt) -> Vec<Word<'_>> {
         let word = |(rank, place): (usize, &osler_core::record::Place)| {
             let rank = rank as u32;
             let said = self.progress.get(&(key.clone(), rank)).filter(|(p, at)| p.unit == "steps" && *at >= attempt.started_at);
             Word { rank, place: format!("{}/{rank}", place.worker), said }
         };
-        attempt.places.iter().enumerate().map(word).collect()
+        attempt.places.iter().enumerate().filter(|(rank, _)| !attempt.ended.contains_key(&(*rank as u32))).map(word).collect()
+    }
+}
+
+impl Word<'_> {
+    /// Milliseconds since its last word.
+    fn silence(&self, now: Millis) -> u64 {
+        self.said.map_or(u64::MAX, |(_, at)| now.0.saturating_sub(at.0))
     }
 }
 
@@ -118,8 +135,7 @@ impl Workers {
 fn hang(now: Millis, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limits) -> Fault {
     let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1e3);
     let usual = pace.usual().map_or_else(|| "it has made none yet".to_owned(), |usual| format!("one takes {} usually", seconds(usual)));
-    let silence = |word: &Word<'_>| word.said.map_or(u64::MAX, |(_, at)| now.0.saturating_sub(at.0));
-    let frozen = words.iter().max_by_key(|word| silence(word)).filter(|word| silence(word) > limits.silent);
+    let frozen = words.iter().max_by_key(|word| word.silence(now)).filter(|word| word.silence(now) > limits.silent);
     let working = || words.iter().find(|word| word.said.is_some_and(|(p, _)| p.phase != phase::WAITING));
     let (culprit, why) = match (frozen, working()) {
         (Some(word), _) => {
@@ -193,10 +209,31 @@ mod tests {
     fn patience_grows_with_the_steps() {
         let limits = Limits::default();
         let with = |ms: u64| pace(&[(1_000, 1), (1_000 + ms, 2)]);
-        assert_eq!(pace(&[]).limit(false, &limits), 300_000);
-        assert_eq!(with(100).limit(false, &limits), 15_000);
-        assert_eq!(with(2_000).limit(false, &limits), 60_000);
-        assert_eq!(with(100).limit(true, &limits), 300_000);
-        assert_eq!(with(60_000).limit(true, &limits), 1_800_000);
+        assert_eq!(pace(&[]).limit(&limits), limits.hang_first);
+        assert_eq!(with(100).limit(&limits), 15_000);
+        assert_eq!(with(2_000).limit(&limits), 60_000);
+        assert_eq!(with(60_000).limit(&limits), 1_800_000);
+    }
+
+    #[test]
+    fn a_rank_that_is_slow_for_long_enough_is_told_once() {
+        let limits = Limits::default();
+        let said = |ms: f64| (Progress { busy_ms: Some(ms), ..Progress::default() }, Millis(0));
+        let mut pace = pace(&[]);
+        let mut look = |now: u64, busy: [f64; 3]| {
+            let said = busy.map(said);
+            let words: Vec<Word<'_>> =
+                (0..3).map(|rank| Word { rank, place: format!("w/{rank}"), said: said.get(rank as usize) }).collect();
+            slow_ranks(Millis(now), &mut pace, &words, &limits)
+        };
+        assert!(look(0, [100.0, 151.0, 100.0]).is_empty());
+        assert!(look(29_999, [100.0, 151.0, 100.0]).is_empty());
+        let told = look(30_000, [100.0, 151.0, 100.0]);
+        assert!(told.len() == 1 && told[0].starts_with("rank 1 on w/1 is slow: its own work takes 151 ms"), "{told:?}");
+        assert!(look(90_000, [100.0, 151.0, 100.0]).is_empty(), "it was told");
+        // As fast as the others for a moment: the time begins anew.
+        assert!(look(91_000, [100.0, 120.0, 100.0]).is_empty());
+        assert!(look(92_000, [100.0, 400.0, 100.0]).is_empty());
+        assert_eq!(look(122_000, [100.0, 400.0, 100.0]).len(), 1);
     }
 }

@@ -19,10 +19,8 @@ pub struct Limits {
     /// A gang hangs that makes no step for so many times its usual step, and for at least `hang_least`.
     pub hang_factor: u64,
     pub hang_least: u64,
-    /// The same before its first step: loading and compiling take their time.
+    /// The same before its pace is known: fetching and loading a large model take their time.
     pub hang_first: u64,
-    /// The same while a rank waits for its checkpoint to be written: a remote store has its own patience.
-    pub hang_saving: u64,
     /// A rank that says nothing for so long is frozen, if its worker is heard.
     pub silent: u64,
     /// A rank is slow whose own work takes so many times that of the others, in percent, for `slow_for`.
@@ -46,8 +44,7 @@ impl Default for Limits {
             longest_backoff: 10_000,
             hang_factor: 30,
             hang_least: 15_000,
-            hang_first: 300_000,
-            hang_saving: 300_000,
+            hang_first: 1_800_000,
             silent: 5_000,
             slow_percent: 150,
             slow_for: 30_000,

@@ -190,9 +190,12 @@ fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fa
     Ok(())
 }
 
-/// Objects that a coordinator which died between writing a record and deleting may have left: parts of the latest retired checkpoints.
+/// Objects that a coordinator which died between writing a record and deleting may have left: parts of the latest retired
+/// checkpoints, and of those that the latest return gave up.
 pub fn leftovers(run: &Run) -> Vec<String> {
     const LATEST: usize = 4;
     let retired = |published: &[Published]| published.iter().rev().filter(|c| c.retired).take(LATEST).cloned().collect::<Vec<_>>();
-    run.record.checkpoints.iter().flat_map(|(stage, all)| retired(all).into_iter().flat_map(|c| parts_of(run, stage, &c))).collect()
+    let given_up = run.record.rewinds.iter().filter_map(|(stage, all)| Some((stage, &all.last()?.abandoned)));
+    let all = run.record.checkpoints.iter().chain(given_up);
+    all.flat_map(|(stage, published)| retired(published).into_iter().flat_map(|c| parts_of(run, stage, &c))).collect()
 }

@@ -17,7 +17,7 @@ pub struct RewindRequest {
     pub stage: StageName,
     /// A published step whose parts are still there, or 0.
     pub to: u64,
-    /// Steps whose data is left out from now on; empty: none.
+    /// Steps of the plan whose data is left out from now on, at or after `to`; empty: none.
     pub skip: Range<u64>,
 }
 
@@ -34,14 +34,16 @@ impl Cluster {
         if matches!(job.status, JobState::Succeeded { .. }) {
             return Err(refused("it is done, and others may build on it: fork a stage from it instead".to_owned()));
         }
-        let published = run.record.published_steps(&stage);
+        let planned = run.record.spec.stage(&stage).map_or(0, |s| s.steps());
         if to != 0 && run.record.checkpoint(&stage, Some(to)).is_none() {
             return Err(refused(format!("step {to} is no checkpoint whose parts are still there: `osler ckpt list {name}` shows them")));
         }
-        if !skip.is_empty() && (skip.start < to || skip.end - skip.start > published.max(1)) {
+        if skip.start > skip.end || (!skip.is_empty() && (skip.start < to || skip.end > planned)) {
             let message = format!(
-                "steps {} to {} cannot be left out: they must lie at or after step {to} and be no more than the {published} published ones",
-                skip.start, skip.end
+                "the data of steps {} to {} cannot be left out: name steps from {to} to {}, the first one first",
+                skip.start,
+                skip.end.saturating_sub(1),
+                planned.saturating_sub(1)
             );
             return Err(refused(message));
         }

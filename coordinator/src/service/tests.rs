@@ -202,3 +202,27 @@ async fn an_agent_is_told_at_once_and_otherwise_held_back() {
     assert_eq!(running_jobs, 2);
     running.end().await;
 }
+
+#[tokio::test]
+async fn prometheus_gets_its_page_without_a_token_and_nothing_else() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("store").to_str().unwrap()).unwrap();
+    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+    let owner = tokio::spawn(owner.run(std::future::pending()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve_metrics(listener, handle));
+    for (request, status, word) in
+        [("GET /metrics", "200", "osler_coordinator_epoch 1\n"), ("POST /metrics", "405", ""), ("GET /../metrics", "404", "")]
+    {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(word), "{request}: {answer}");
+        assert_eq!(answer.contains("text/plain; version=0.0.4"), status == "200", "{answer}");
+    }
+    server.abort();
+    owner.abort();
+}

@@ -23,4 +23,5 @@ pub mod report;
 pub mod retention;
 pub mod rewind;
 pub mod spec;
+pub mod splitmix;
 pub mod sync;

@@ -16,6 +16,7 @@
 use crate::digest::Digest;
 use crate::ids::StageName;
 use crate::spec::MlmSpec;
+use crate::splitmix::SplitMix64;
 
 const VERSION: &[u8] = b"osler-mlm-1";
 /// A target that does not count, as PyTorch's losses have it.
@@ -138,24 +139,16 @@ impl Masking {
         let (seed, step, slot) = (self.seed.to_le_bytes(), step.to_le_bytes(), slot.to_le_bytes());
         let digest = Digest::of_parts([VERSION, &seed, self.stage.as_str().as_bytes(), &step, &slot]);
         let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-        Draws(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        Draws(SplitMix64(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Draws(u64);
+struct Draws(SplitMix64);
 
 impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ x >> 31
-    }
-
     /// Below `n`, which is at least 1. The high half of a product: what bias is left is below n / 2^64.
     fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.0.draw()) * u128::from(n)) >> 64) as u64
     }
 }
 

@@ -80,7 +80,7 @@ impl Agent {
     ) -> Result<Ended, LinkError> {
         tokio::pin!(stop);
         let mut not_before = Instant::now();
-        let (mut deadline, mut ended) = (None, Ended::Idle);
+        let (mut deadline, mut over, mut ended) = (None, false, Ended::Idle);
         loop {
             // Children may speak at any time; a Sync is dropped and made anew when they say something that cannot wait.
             tokio::select! {
@@ -93,10 +93,10 @@ impl Agent {
                     not_before = Instant::now();
                     self.drain();
                 }
-                () = reached(deadline), if !self.children.is_empty() => {
+                () = reached(deadline), if !over => {
                     tracing::warn!("the grace is over: killing {} processes", self.children.len());
                     self.children.values_mut().for_each(Child::kill);
-                    deadline = Some(Instant::now() + self.options.grace);
+                    over = true;
                 }
                 Some((process, event)) = inbox.recv() => {
                     if !self.on_child(process, event) { continue; }

@@ -351,3 +351,28 @@ fn silence_on_the_link_is_no_hang() {
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
     assert!(world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault.is_none());
 }
+
+#[test]
+fn a_rank_that_freezes_when_others_have_ended_is_found_too() {
+    let (mut world, run) = training();
+    let first = world.state(&run, TRAIN).attempt().unwrap().places[0].worker.clone();
+    let first = world.agents.iter().position(|agent| agent.name == first).unwrap();
+    let one_has_ended = |w: &World| w.state(&run, TRAIN).attempt().is_some_and(|a| a.ended.len() == 1);
+    for turn in 0.. {
+        assert!(turn < 100, "rank 0 did not end alone");
+        world.tick(100);
+        world.agents[first].work(&mut world.gangs);
+        world.sync(first);
+        if one_has_ended(&world) {
+            break;
+        }
+        world.agents[1 - first].work(&mut world.gangs);
+        world.sync(1 - first);
+    }
+    // From here on the other rank does nothing, and its agent calls on.
+    world.wait(30_000, &[0, 1]);
+    assert!(!one_has_ended(&world), "nobody noticed");
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    let fault = world.record(&run).jobs[&JobKey::from(TRAIN)].past[0].fault.clone().unwrap();
+    assert!(fault.message.contains("rank 1 is frozen"), "{fault}");
+}

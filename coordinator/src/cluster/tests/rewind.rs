@@ -118,12 +118,14 @@ fn a_person_sends_a_stopped_stage_back() {
     world.apply(Event::Stop(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     let newest = world.record(&run).published_steps(&stage("general"));
-    for (to, skip) in [(4, 0..0), (5, 0..0), (newest, 2..3), (0, 0..50)] {
+    for (to, skip) in [(4, 0..0), (5, 0..0), (newest, 2..3), (0, 5..11), (0, u64::MAX - 5..u64::MAX), (0, 4..2)] {
         assert!(matches!(world.apply(ask(to, skip.clone())), Err(Refused::NotRewound { .. })), "{to} {skip:?}");
     }
     world.apply(ask(0, 2..4)).unwrap();
     assert_eq!(left_out(&world, &run), [(0, 2..4)]);
     assert_eq!(world.record(&run).published_steps(&stage("general")), 0);
+    let parts = format!("/step-{newest:08}/rank-00001");
+    assert!(crate::cluster::leftovers(world.cluster.run(&run).unwrap()).iter().any(|path| path.contains(&parts)), "nobody deletes {parts}");
     world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
     assert!(audit(&world, &run, "general").is_clean());

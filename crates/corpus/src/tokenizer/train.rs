@@ -138,10 +138,18 @@ impl Counter {
 
 fn count_words(texts: &[String]) -> Result<HashMap<String, u64>> {
     let pre_tokenizer = pre_tokenizer();
+    count(texts, |text| {
+        let mut split = PreTokenizedString::from(text);
+        pre_tokenizer.pre_tokenize(&mut split)?;
+        Ok(split)
+    })
+}
+
+/// The words that `split` cuts texts into, with their counts.
+pub(super) fn count(texts: &[String], split: impl Fn(&str) -> tokenizers::Result<PreTokenizedString>) -> Result<HashMap<String, u64>> {
     let mut words: HashMap<String, u64> = HashMap::new();
     for text in texts {
-        let mut split = PreTokenizedString::from(text.as_str());
-        pre_tokenizer.pre_tokenize(&mut split).map_err(|e| Error::Unusable(format!("splitting a text into words: {e}")))?;
+        let split = split(text).map_err(|e| Error::Unusable(format!("splitting a text into words: {e}")))?;
         for (word, _, _) in split.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
             match words.get_mut(word) {
                 Some(count) => *count += 1,

@@ -14,7 +14,7 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
+use tokenizers::{AddedToken, NormalizedString, Normalizer, PreTokenizedString, PreTokenizer, Tokenizer};
 
 pub(super) const PAD: &str = "[PAD]";
 pub(super) const UNK: &str = "[UNK]";
@@ -34,24 +34,14 @@ const START: u8 = 0;
 
 /// Words of texts as BERT splits them, with their counts.
 pub(super) fn count_words(texts: &[String], lowercase: bool) -> Result<HashMap<String, u64>> {
-    let failed = |e: tokenizers::Error| Error::Unusable(format!("splitting a text into words: {e}"));
     let normalizer = normalizer(lowercase);
-    let mut words: HashMap<String, u64> = HashMap::new();
-    for text in texts {
-        let mut normal = NormalizedString::from(text.as_str());
-        normalizer.normalize(&mut normal).map_err(failed)?;
+    super::train::count(texts, |text| {
+        let mut normal = NormalizedString::from(text);
+        normalizer.normalize(&mut normal)?;
         let mut split = PreTokenizedString::from(normal.get());
-        BertPreTokenizer.pre_tokenize(&mut split).map_err(failed)?;
-        for (word, _, _) in split.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            match words.get_mut(word) {
-                Some(count) => *count += 1,
-                None => {
-                    words.insert(word.to_owned(), 1);
-                }
-            }
-        }
-    }
-    Ok(words)
+        BertPreTokenizer.pre_tokenize(&mut split)?;
+        Ok(split)
+    })
 }
 
 fn normalizer(lowercase: bool) -> BertNormalizer {

@@ -5,6 +5,7 @@ use crate::models::params::vocabulary_tensors;
 use crate::source::TensorSource;
 use osler_core::digest::Digest;
 use osler_core::spec::{ExtendRule, ModelSpec};
+use osler_core::splitmix::SplitMix64;
 
 /// The noise on a mean, in parts of the model's `init_std`: enough that no two new tokens stay the same, little beside what is learned.
 const NOISE: f64 = 0.01;
@@ -71,21 +72,18 @@ fn means(rows: &[f32], width: usize) -> Vec<f64> {
 }
 
 /// Nearly normal numbers of deviation 1 as sums of twelve uniform ones: exact arithmetic, so the same bits on every processor.
-struct Noise(u64);
+struct Noise(SplitMix64);
 
 impl Noise {
     fn new(seed: u64, name: &str) -> Self {
         let [a, b, c, d, e, f, g, h, ..] =
             *Digest::of_parts([b"osler-extend-1".as_slice(), &seed.to_le_bytes(), name.as_bytes()]).as_bytes();
-        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        Self(SplitMix64(u64::from_le_bytes([a, b, c, d, e, f, g, h])))
     }
 
-    /// SplitMix64's top 53 bits, in [0, 1).
+    /// The top 53 bits, in [0, 1).
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ x >> 31) >> 11) as f64 / (1u64 << 53) as f64
+        (self.0.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
