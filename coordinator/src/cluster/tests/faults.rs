@@ -376,3 +376,24 @@ fn a_rank_that_freezes_when_others_have_ended_is_found_too() {
     let fault = world.record(&run).jobs[&JobKey::from(TRAIN)].past[0].fault.clone().unwrap();
     assert!(fault.message.contains("rank 1 is frozen"), "{fault}");
 }
+
+#[test]
+fn a_save_that_takes_long_is_no_hang_while_its_rank_says_so() {
+    use osler_core::process::{Progress, phase};
+    let (mut world, run) = training();
+    let processes = [0, 1].map(|agent| world.process(agent, TRAIN));
+    processes.iter().for_each(|process| world.gangs.hang(process, true));
+    for second in 0..900 {
+        world.tick(1_000);
+        for (agent, process) in processes.iter().enumerate() {
+            let word = Progress { phase: phase::SAVING.into(), done: 5, total: 10, unit: "steps".into(), ..Progress::default() };
+            let mut observed = world.agents[agent].observe();
+            observed.reports = vec![NumberedReport { seq: 10_000 + second, process: process.clone(), report: Report::Progress(word) }];
+            world.apply(Event::Sync(Box::new(observed))).unwrap();
+        }
+    }
+    assert!(world.is(&run, TRAIN, "active"), "{:?}", world.record(&run).jobs[&JobKey::from(TRAIN)].past);
+    world.wait(30_000, &[0, 1]);
+    let past = &world.record(&run).jobs[&JobKey::from(TRAIN)].past;
+    assert!(past.len() == 1 && past[0].fault.as_ref().is_some_and(|fault| fault.message.contains("is frozen")), "{past:?}");
+}
