@@ -54,13 +54,21 @@ impl Ledger {
                 let number = paths::number_of(&path).filter(|n| paths::epoch(Epoch(*n)) == path);
                 newest = newest.max(number.ok_or(LedgerError::Foreign { path })?);
             }
-            let epoch = Epoch(newest + 1);
-            let reign = serde_json::to_vec(&Reign { epoch, since: now }).unwrap_or_default();
-            match store.create(&paths::epoch(epoch), reign.into()).await {
-                Ok(()) => return Ok(Self { store, epoch }),
-                Err(StoreError::AlreadyExists(_)) => {} // somebody else started at the same time: take the one after
-                Err(e) => return Err(e.into()),
+            // Somebody else may start at the same time: then take the one after.
+            if let Some(ledger) = Self::succeed(store.clone(), Epoch(newest), now).await? {
+                return Ok(ledger);
             }
+        }
+    }
+
+    /// Begins the reign right after `before`. None: somebody else has begun it.
+    pub async fn succeed(store: Store, before: Epoch, now: Millis) -> Result<Option<Self>, LedgerError> {
+        let epoch = Epoch(before.0 + 1);
+        let reign = serde_json::to_vec(&Reign { epoch, since: now }).unwrap_or_default();
+        match store.create(&paths::epoch(epoch), reign.into()).await {
+            Ok(()) => Ok(Some(Self { store, epoch })),
+            Err(StoreError::AlreadyExists(_)) => Ok(None),
+            Err(e) => Err(e.into()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] decides purely, [`ledger`] makes its decisions durable and fences older coordinators, [`owner`] is the one task that
 //! does both in turn, [`service`] is the door: gRPC in, events out.
-//! [`metrics`] shows it all to Prometheus.
+//! [`metrics`] shows it all to Prometheus. [`reign`] lets a standby take over.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod ledger;
 pub mod metrics;
 pub mod owner;
+pub mod reign;
 pub mod service;
 mod view;
 

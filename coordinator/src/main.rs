@@ -4,9 +4,12 @@
 
 use anyhow::Context;
 use clap::Parser;
+use futures::FutureExt;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
+use osler_coordinator::ledger::{Ledger, LedgerError};
 use osler_coordinator::owner::Owner;
+use osler_coordinator::reign::{Reign, Terms, stand_by};
 use osler_coordinator::service::{serve, serve_metrics};
 use osler_core::paths;
 use osler_core::process::exit;
@@ -17,10 +20,12 @@ use osler_runtime::shutdown::Signals;
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::telemetry;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 /// Decides what runs where, and publishes checkpoints. One per store.
 #[derive(Debug, Parser)]
@@ -32,6 +37,12 @@ struct Options {
     /// Loopback only; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// What agents and people call, HOST:PORT, if not the address that it listens on.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Wait beside the store's coordinator and take over when it dies or ends; and wait again when another one has taken over.
+    #[arg(long)]
+    standby: bool,
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -70,31 +81,67 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let token_file = options.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
-    let token = Token::load_or_create(&token_file)?;
-    let store = Store::open(&options.store)?;
-    let endpoint_file = match options.endpoint_file {
-        Some(file) => file,
-        None => Endpoint::default_path(&local_folder(&options.store)?),
-    };
-    store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
-    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
-    let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
+    let token_file = options.token_file.clone().or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let token_file = std::path::absolute(&token_file)?;
-    let endpoint = Endpoint { address: listener.local_addr()?, pid: std::process::id(), token_file };
-    endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
-    announce(endpoint.address)?;
-    if let Some(address) = options.metrics {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
-        tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
-        tokio::spawn(serve_metrics(listener, handle.clone()));
+    Token::load_or_create(&token_file)?;
+    let store = Store::open(&options.store)?;
+    store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
+    let end = asked_to_end();
+    tokio::pin!(end);
+    loop {
+        let ledger = match options.standby {
+            false => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
+            true => {
+                announce("standing by")?;
+                tokio::select! {
+                    () = &mut end => return Ok(()),
+                    ledger = stand_by(&store, &SystemClock, Terms::default()) => ledger.context("stand by")?,
+                }
+            }
+        };
+        match reign(&options, &token_file, ledger, end.as_mut()).await {
+            Err(e) if options.standby && matches!(e.downcast_ref(), Some(LedgerError::Fenced { .. })) => tracing::warn!("{e:#}"),
+            ended => return ended,
+        }
     }
-    // The server ends with the process: open streams must not keep it.
-    let server = tokio::spawn(serve(listener, handle, token, std::future::pending()));
-    let ended = owner.run(asked_to_end()).await;
-    server.abort();
-    endpoint.remove(&endpoint_file)?;
-    ended.context("coordinate")
+}
+
+/// From the begin of an epoch to its end: takes over the store, serves, and keeps the lease meanwhile.
+async fn reign(options: &Options, token_file: &Path, ledger: Ledger, end: Pin<&mut impl Future<Output = ()>>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
+    let address = listener.local_addr()?;
+    let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
+    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
+    let serving = async {
+        let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
+        let token = Token::load(token_file)?;
+        let endpoint_file = match &options.endpoint_file {
+            Some(file) => file.clone(),
+            None => Endpoint::default_path(&local_folder(&options.store)?),
+        };
+        let endpoint = Endpoint { address, pid: std::process::id(), token_file: token_file.to_owned() };
+        endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
+        announce(&format!("listening on {address}"))?;
+        // The servers end with the reign: open streams must not keep it.
+        let mut servers = JoinSet::new();
+        if let Some(address) = options.metrics {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
+            tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
+            servers.spawn(serve_metrics(listener, handle.clone()).map(drop));
+        }
+        servers.spawn(serve(listener, handle, token, std::future::pending()).map(drop));
+        let ended = owner.run(end).await;
+        endpoint.remove(&endpoint_file)?;
+        anyhow::Ok(ended?)
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        never = lease.renew(Terms::default()) => match never {},
+    };
+    if ended.is_ok() {
+        lease.release(Terms::default()).await;
+    }
+    ended
 }
 
 async fn asked_to_end() {
@@ -112,11 +159,11 @@ async fn asked_to_end() {
     }
 }
 
-/// The one line on standard output: whoever starts a coordinator may wait for it.
-fn announce(address: SocketAddr) -> std::io::Result<()> {
+/// A line on standard output when the state changes: whoever starts a coordinator may wait for it.
+fn announce(what: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on {address}")?;
+    writeln!(out, "{what}")?;
     out.flush()
 }
 

@@ -18,7 +18,6 @@ use futures::future::try_join_all;
 use handle::Request;
 use osler_core::ids::RunName;
 use osler_runtime::clock::Clock;
-use osler_runtime::store::Store;
 use parked::{Call, Parked};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -53,10 +52,9 @@ impl std::fmt::Debug for Owner {
 }
 
 impl Owner {
-    /// Takes over a store: the next epoch, every run of it, and a version of each that fences the coordinator before.
-    pub async fn start(store: Store, clock: Arc<dyn Clock>, limits: Limits) -> Result<(Handle, Self), LedgerError> {
-        let url = store.url().to_owned();
-        let ledger = Ledger::open(store, clock.now()).await?;
+    /// Takes over a store under an epoch that has just begun: every run of it, and a version of each that fences the coordinator before.
+    pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, limits: Limits) -> Result<(Handle, Self), LedgerError> {
+        let url = ledger.store().url().to_owned();
         let cluster = take_over(&ledger, &url, clock.as_ref(), limits).await?;
         let (sender, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);

@@ -9,7 +9,8 @@ use osler_core::record::RunRecord;
 use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::{MAX_MESSAGE_BYTES, v1};
-use osler_runtime::auth::{Token, WithToken};
+use osler_runtime::auth::{Token, WithToken, default_token_file};
+use osler_runtime::lease;
 use osler_runtime::store::{Store, local_folder};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -90,12 +91,22 @@ impl Access {
                 Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator and whether it runs"))),
             };
         }
-        let Some(endpoint) = Endpoint::read(&self.folder()?) else { return Ok(None) };
-        let Ok(token) = Token::load(&endpoint.token_file) else { return Ok(None) };
-        // The file of a coordinator that was killed stays; its port may have gone to somebody else.
-        let Ok(mut found) = Coordinator::connect(&endpoint.address, &token).await else { return Ok(None) };
-        let answers = timeout(CONNECT, found.runs()).await.is_ok_and(|answer| answer.is_ok());
-        Ok(answers.then_some(found))
+        if let Some(endpoint) = Endpoint::read(&self.folder()?)
+            && let Some(found) = answering(&endpoint.address, &endpoint.token_file).await
+        {
+            return Ok(Some(found));
+        }
+        self.reigning().await
+    }
+
+    /// On another machine, or a standby that took over: the store knows where.
+    async fn reigning(&self) -> Outcome<Option<Coordinator>> {
+        let Some(token_file) = self.token_file.clone().or_else(default_token_file) else { return Ok(None) };
+        let Ok(store) = self.open_store() else { return Ok(None) };
+        match timeout(CONNECT, lease::address(&store)).await {
+            Ok(Ok(Some(address))) => Ok(answering(&address, &token_file).await),
+            _ => Ok(None),
+        }
     }
 
     /// The coordinator, which must be there.
@@ -108,6 +119,13 @@ impl Access {
             ))),
         }
     }
+}
+
+/// A coordinator that answers. The word of one that was killed stays; its port may have gone to somebody else.
+async fn answering(address: &str, token_file: &Path) -> Option<Coordinator> {
+    let token = Token::load(token_file).ok()?;
+    let mut found = Coordinator::connect(address, &token).await.ok()?;
+    timeout(CONNECT, found.runs()).await.is_ok_and(|answer| answer.is_ok()).then_some(found)
 }
 
 /// A line of a list of runs.

@@ -60,6 +60,7 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Cluster {
     pub folder: tempfile::TempDir,
     coordinator: Option<Child>,
+    standby: Option<Child>,
     agents: BTreeMap<String, (Child, u32)>,
     runtime: tokio::runtime::Runtime,
 }
@@ -80,7 +81,7 @@ impl Drop for Cluster {
 impl Cluster {
     pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), coordinator: None, agents: BTreeMap::new(), runtime }
+        Self { folder: tempfile::tempdir().unwrap(), coordinator: None, standby: None, agents: BTreeMap::new(), runtime }
     }
 
     pub fn store(&self) -> PathBuf {
@@ -96,17 +97,38 @@ impl Cluster {
         self.folder.path().join("token")
     }
 
-    pub fn start_coordinator(&mut self) {
+    fn spawn_coordinator(&self, options: &[&str]) -> Child {
         let mut command = Command::new(binary("osler-coordinator"));
-        command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
-        let child = command.stdout(Stdio::null()).stderr(self.log("coordinator.log")).spawn().unwrap();
-        let pid = u64::from(child.id());
+        command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file()).args(options);
+        command.stdout(Stdio::null()).stderr(self.log("coordinator.log")).spawn().unwrap()
+    }
+
+    /// The process that says that it listens.
+    fn listening(&self) -> Option<u32> {
+        let document: serde_json::Value = serde_json::from_slice(&fs::read(self.store().join("coordinator/endpoint.json")).ok()?).ok()?;
+        document["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    }
+
+    pub fn start_coordinator(&mut self) {
+        let child = self.spawn_coordinator(&[]);
+        let pid = child.id();
         self.coordinator = Some(child);
-        let endpoint = self.store().join("coordinator/endpoint.json");
-        wait_for("the coordinator listens", || {
-            let document: serde_json::Value = serde_json::from_slice(&fs::read(&endpoint).ok()?).ok()?;
-            (document["pid"].as_u64() == Some(pid)).then_some(())
-        });
+        wait_for("the coordinator listens", || (self.listening() == Some(pid)).then_some(()));
+    }
+
+    pub fn start_standby(&mut self) {
+        self.standby = Some(self.spawn_coordinator(&["--standby"]));
+    }
+
+    /// Waits until the standby reigns. Gives the coordinator before.
+    pub fn wait_for_takeover(&mut self) -> Option<Child> {
+        let standby = self.standby.take().unwrap();
+        wait_for("the standby reigns", || (self.listening() == Some(standby.id())).then_some(()));
+        self.coordinator.replace(standby)
+    }
+
+    pub fn freeze_coordinator(&self) {
+        signal(Pid::from_raw(self.coordinator.as_ref().unwrap().id() as i32), Signal::SIGSTOP);
     }
 
     pub fn start_agent(&mut self, name: &str, slots: u32) {
@@ -116,13 +138,13 @@ impl Cluster {
     pub fn start_agent_with(&mut self, name: &str, slots: u32, options: &[&str]) {
         let mut command = Command::new(binary("osler-worker"));
         command.args(["--name", name, "--slots", &slots.to_string()]).args(options);
-        command.arg("--endpoint-file").arg(self.store().join("coordinator/endpoint.json"));
-        command.arg("--token-file").arg(self.token_file());
+        command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
         command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
         let child = command.stdout(Stdio::null()).stderr(self.log("agents.log")).spawn().unwrap();
         self.agents.insert(name.to_owned(), (child, slots));
     }
 
+    /// Not the standby.
     pub fn kill_coordinator(&mut self) {
         if let Some(mut child) = self.coordinator.take() {
             let _gone = child.kill();
@@ -150,6 +172,10 @@ impl Cluster {
     }
 
     pub fn kill_everything(&mut self) {
+        if let Some(mut child) = self.standby.take() {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
         self.kill_coordinator();
         for (name, _) in self.agents() {
             self.kill_agent(&name);

@@ -15,5 +15,6 @@ mod memory;
 mod pipeline;
 mod preempt;
 mod rng;
+mod standby;
 mod tidy;
 mod tiers;

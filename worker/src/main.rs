@@ -9,7 +9,7 @@ use osler_core::ids::{Incarnation, WorkerName};
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
-use osler_runtime::store::local_folder;
+use osler_runtime::store::Store;
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
@@ -39,10 +39,10 @@ enum Mode {
 
 #[derive(Debug, Args)]
 struct AgentArgs {
-    /// The coordinator's address, HOST:PORT.
-    #[arg(long, env = "OSLER_COORDINATOR", conflicts_with = "endpoint_file")]
-    coordinator: Option<String>,
-    /// The coordinator's store: its address is found through it.
+    /// The coordinator's address, HOST:PORT; with standbys theirs too, separated by commas.
+    #[arg(long, env = "OSLER_COORDINATOR", value_delimiter = ',', conflicts_with = "endpoint_file")]
+    coordinator: Vec<String>,
+    /// The coordinator's store: whoever reigns over it is found through it.
     #[arg(long, conflicts_with_all = ["coordinator", "endpoint_file"])]
     store: Option<String>,
     /// A file in which the coordinator keeps its address; read again after every lost connection.
@@ -109,11 +109,11 @@ async fn run_agent(options: Options) -> anyhow::Result<Ended> {
 }
 
 fn options(args: AgentArgs) -> anyhow::Result<Options> {
-    let endpoint = match (args.coordinator, args.endpoint_file, args.store) {
-        (Some(address), ..) => Endpoint::Address(address),
-        (None, Some(file), _) => Endpoint::File(file),
-        (None, None, Some(store)) => Endpoint::File(local_folder(&store)?.join("coordinator/endpoint.json")),
-        (None, None, None) => anyhow::bail!("where is the coordinator? give --store, --endpoint-file PATH or --coordinator HOST:PORT"),
+    let endpoint = match (args.coordinator.is_empty(), args.endpoint_file, args.store) {
+        (false, ..) => Endpoint::Addresses(args.coordinator),
+        (true, Some(file), _) => Endpoint::File(file),
+        (true, None, Some(store)) => Endpoint::Store(Store::open(&store)?),
+        (true, None, None) => anyhow::bail!("where is the coordinator? give --store, --endpoint-file PATH or --coordinator HOST:PORT"),
     };
     let token_file = args.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());

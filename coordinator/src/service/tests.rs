@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::Limits;
-use crate::ledger::LedgerError;
+use crate::ledger::{Ledger, LedgerError};
 use crate::owner::Owner;
 use crate::testing::agent::{Agent, Gangs};
 use crate::testing::spec;
@@ -11,7 +11,7 @@ use osler_core::sync::Desired;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::v1::work_client::WorkClient;
 use osler_runtime::auth::WithToken;
-use osler_runtime::clock::SystemClock;
+use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::Store;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -37,7 +37,8 @@ fn token(folder: &Path) -> Token {
 
 async fn start(folder: &Path) -> Running {
     let store = Store::open(folder.join("store").to_str().unwrap()).unwrap();
-    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+    let ledger = Ledger::open(store, SystemClock.now()).await.unwrap();
+    let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (kill, killed) = oneshot::channel::<()>();
@@ -208,7 +209,8 @@ async fn prometheus_gets_its_page_without_a_token_and_nothing_else() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().join("store").to_str().unwrap()).unwrap();
-    let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+    let ledger = Ledger::open(store, SystemClock.now()).await.unwrap();
+    let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.unwrap();
     let owner = tokio::spawn(owner.run(std::future::pending()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! coordinator/epoch/00000001.json                    created once: who reigns
+//! coordinator/lease/00000001.json                    renewed by the coordinator of that epoch: that it lives, and where
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
@@ -18,6 +19,10 @@ pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
     format!("{EPOCHS}/{:08}.json", epoch.0)
+}
+
+pub fn lease(epoch: Epoch) -> String {
+    format!("coordinator/lease/{:08}.json", epoch.0)
 }
 
 /// An object that nobody else makes, to see whether a taken name is refused.

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod clock;
+pub mod lease;
 pub mod net;
 pub mod shutdown;
 pub mod store;

@@ -4,7 +4,9 @@ use osler_core::sync::{Desired, Observed};
 use osler_proto::v1::work_client::WorkClient;
 use osler_proto::{InvalidMessage, MAX_MESSAGE_BYTES, v1};
 use osler_runtime::auth::{Token, WithToken};
-use std::path::PathBuf;
+use osler_runtime::lease;
+use osler_runtime::store::Store;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
@@ -15,25 +17,37 @@ const CONNECT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
-/// Where the coordinator is. A file is read again at every try, so that agents find a coordinator that came back elsewhere.
+/// Where the coordinator is. Looked up again at every try, so that agents find one that came back elsewhere, or a standby that took over.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    Address(String),
+    /// Tried in turn: a coordinator and its standbys.
+    Addresses(Vec<String>),
+    /// One coordinator's endpoint file.
     File(PathBuf),
+    /// The lease of the store's coordinator.
+    Store(Store),
 }
 
 impl Endpoint {
-    fn uri(&self) -> Option<String> {
+    /// `tries` counts the calls that got no answer.
+    async fn uri(&self, tries: usize) -> Result<String, String> {
         let address = match self {
-            Self::Address(address) => address.clone(),
-            Self::File(path) => {
-                let text = std::fs::read(path).ok()?;
-                let document: serde_json::Value = serde_json::from_slice(&text).ok()?;
-                document.get("address")?.as_str()?.to_owned()
-            }
+            Self::Addresses(addresses) => addresses.get(tries % addresses.len().max(1)).cloned().ok_or("no address was given")?,
+            Self::File(path) => in_file(path).ok_or_else(|| format!("{} is not there", path.display()))?,
+            Self::Store(store) => match timeout(CONNECT, lease::address(store)).await {
+                Ok(Ok(Some(address))) => address,
+                Ok(Ok(None)) => return Err("no coordinator reigns over the store".to_owned()),
+                Ok(Err(e)) => return Err(e.to_string()),
+                Err(_) => return Err("the store does not answer".to_owned()),
+            },
         };
-        Some(format!("http://{address}"))
+        Ok(format!("http://{address}"))
     }
+}
+
+fn in_file(path: &Path) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    Some(document.get("address")?.as_str()?.to_owned())
 }
 
 /// Reasons to stop for good; everything else is tried again.
@@ -61,11 +75,13 @@ pub struct Link {
     calls: u64,
     retry: Duration,
     away: bool,
+    /// Calls without an answer.
+    missed: usize,
 }
 
 impl Link {
     pub fn new(endpoint: Endpoint, token: Token) -> Self {
-        Self { endpoint, token, client: None, seen_reply: 0, calls: 0, retry: FIRST_RETRY, away: false }
+        Self { endpoint, token, client: None, seen_reply: 0, calls: 0, retry: FIRST_RETRY, away: false, missed: 0 }
     }
 
     /// One call. `None`: no answer; the link has waited a little already. Safe to drop at any point.
@@ -91,7 +107,7 @@ impl Link {
                 if !self.away {
                     tracing::warn!(reason = status.message(), "no answer from the coordinator; processes go on, trying again");
                 }
-                (self.away, self.client, self.seen_reply) = (true, None, 0);
+                (self.away, self.client, self.seen_reply, self.missed) = (true, None, 0, self.missed + 1);
                 sleep(self.retry).await;
                 self.retry = (self.retry * 2).min(LAST_RETRY);
                 Ok(None)
@@ -102,15 +118,15 @@ impl Link {
     async fn call(&mut self, request: v1::SyncRequest, wait: Duration) -> Result<v1::SyncReply, Status> {
         let client = match &mut self.client {
             Some(client) => client,
-            empty => empty.insert(connect(&self.endpoint, &self.token).await?),
+            empty => empty.insert(connect(&self.endpoint, self.missed, &self.token).await?),
         };
         let reply = timeout(wait + CONNECT, client.sync(request)).await;
         Ok(reply.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner())
     }
 }
 
-async fn connect(endpoint: &Endpoint, token: &Token) -> Result<Client, Status> {
-    let uri = endpoint.uri().ok_or_else(|| Status::unavailable("the coordinator's endpoint file is not there"))?;
+async fn connect(endpoint: &Endpoint, tries: usize, token: &Token) -> Result<Client, Status> {
+    let uri = endpoint.uri(tries).await.map_err(Status::unavailable)?;
     let address = Address::from_shared(uri).map_err(|e| Status::unavailable(e.to_string()))?;
     let channel = address.connect_timeout(CONNECT).tcp_nodelay(true).connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let client = WorkClient::with_interceptor(channel, WithToken(token.clone()));

@@ -1,0 +1,103 @@
+//! Takeover on a real folder, in paused time.
+
+use super::*;
+use osler_runtime::clock::SystemClock;
+use tokio::task::JoinHandle;
+
+fn folder() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+    (folder, store)
+}
+
+/// A coordinator that reigns until it is aborted.
+async fn active(store: &Store) -> (Epoch, JoinHandle<Infallible>) {
+    let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
+    let epoch = ledger.epoch();
+    let mut reign = Reign::begin(store.clone(), epoch, "127.0.0.1:1".into()).await.unwrap();
+    (epoch, tokio::spawn(async move { reign.renew(Terms::default()).await }))
+}
+
+fn standby(store: &Store) -> JoinHandle<Ledger> {
+    let store = store.clone();
+    tokio::spawn(async move { stand_by(&store, &SystemClock, Terms::default()).await.unwrap() })
+}
+
+/// How long it takes in the paused time, which moves on when every task waits.
+async fn within(task: JoinHandle<Ledger>) -> (Ledger, Duration) {
+    let begun = Instant::now();
+    (task.await.unwrap(), begun.elapsed())
+}
+
+use osler_core::ids::Millis;
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_takes_over_from_a_dead_coordinator_and_not_from_one_that_lives() {
+    let (_folder, store) = folder();
+    let (epoch, renewing) = active(&store).await;
+    let standby = standby(&store);
+    sleep(Duration::from_secs(600)).await;
+    assert!(!standby.is_finished(), "took over from a coordinator that lives");
+    renewing.abort();
+    let (ledger, waited) = within(standby).await;
+    assert_eq!(ledger.epoch(), Epoch(epoch.0 + 1));
+    assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(7), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_coordinator_that_ended_in_order() {
+    let (_folder, store) = folder();
+    let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
+    let reign = Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into()).await.unwrap();
+    let standby = standby(&store);
+    sleep(Duration::from_secs(2)).await;
+    reign.release(Terms::default()).await;
+    let (_, waited) = within(standby).await;
+    assert!(waited <= Duration::from_secs(1), "{waited:?}");
+    assert_eq!(lease::address(&store).await.unwrap(), None, "the new one has not said where it is, and the old one is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_standbys_one_reigns_and_the_other_waits_for_it() {
+    let (_folder, store) = folder();
+    let (_, renewing) = active(&store).await;
+    let mut standbys = [standby(&store), standby(&store)];
+    sleep(Duration::from_secs(3)).await;
+    renewing.abort();
+    let [a, b] = &mut standbys;
+    let (first, other) = tokio::select! { ledger = a => (ledger, 1), ledger = b => (ledger, 0) };
+    let first = first.unwrap();
+    let mut reign = Reign::begin(store.clone(), first.epoch(), "127.0.0.1:2".into()).await.unwrap();
+    let renewing = tokio::spawn(async move { reign.renew(Terms::default()).await });
+    sleep(Duration::from_secs(60)).await;
+    assert!(!standbys[other].is_finished());
+    assert_eq!(lease::address(&store).await.unwrap().as_deref(), Some("127.0.0.1:2"));
+    renewing.abort();
+    let second = (&mut standbys[other]).await.unwrap();
+    assert_eq!(second.epoch(), Epoch(first.epoch().0 + 1));
+    assert!(matches!(first.check_reign().await, Err(LedgerError::Fenced { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_died_before_it_wrote_a_lease_is_succeeded_too() {
+    let (_folder, store) = folder();
+    let dead = Ledger::open(store.clone(), Millis(1)).await.unwrap();
+    let (ledger, waited) = within(standby(&store)).await;
+    assert_eq!(ledger.epoch(), Epoch(dead.epoch().0 + 1));
+    assert!(waited >= Terms::default().expiry, "{waited:?}");
+}
+
+#[test]
+fn a_standby_that_stood_still_itself_begins_to_wait_anew() {
+    let terms = Terms::default();
+    let begin = Instant::now();
+    let lease = Lease { epoch: Epoch(1), address: "a".into(), beat: 7, released: false };
+    let seen =
+        |at: f64, before: Option<Sight>| Sight::update(before, (Epoch(1), Some(lease.clone())), begin + Duration::from_secs_f64(at), terms);
+    let sight = seen(4.5, Some(seen(4.0, Some(seen(3.0, Some(seen(1.5, Some(seen(0.0, None)))))))));
+    assert!(sight.why_over(terms).is_none());
+    let frozen = seen(60.0, Some(sight));
+    assert!(frozen.why_over(terms).is_none(), "its own pause was taken for the other's silence");
+    let later = seen(65.0, Some(seen(63.5, Some(seen(62.0, Some(frozen))))));
+    assert!(later.why_over(terms).is_some());
+}

@@ -1,0 +1,41 @@
+//! Where the reigning coordinator says that it lives and where it can be reached: one small object for each epoch.
+//!
+//! It grants nothing. The right to write is the epoch's own object, which is created once; a lease only tells a standby whether to
+//! begin the next epoch, and agents and people where to call. So it needs no conditional write, and nobody compares clocks: a standby
+//! watches `beat` change and measures by its own clock.
+
+use crate::store::{Store, StoreError};
+use osler_core::ids::Epoch;
+use osler_core::paths;
+use serde::{Deserialize, Serialize};
+
+/// Written over and over by the coordinator of that epoch, and by nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub epoch: Epoch,
+    /// HOST:PORT that agents and people call.
+    pub address: String,
+    /// Grows with every renewal.
+    pub beat: u64,
+    /// The coordinator ended in order: nobody has to wait for its silence.
+    pub released: bool,
+}
+
+/// What one epoch's coordinator wrote last. Another version's lease, or one that cannot be read, counts as none: its epoch still does.
+pub async fn of(store: &Store, epoch: Epoch) -> Result<Option<Lease>, StoreError> {
+    let lease = store.get(&paths::lease(epoch)).await?.and_then(|bytes| serde_json::from_slice::<Lease>(&bytes).ok());
+    Ok(lease.filter(|lease| lease.epoch == epoch))
+}
+
+/// The newest epoch, and its lease once its coordinator has written one. None: nobody ever reigned over the store.
+pub async fn newest(store: &Store) -> Result<Option<(Epoch, Option<Lease>)>, StoreError> {
+    let epochs = store.list(paths::EPOCHS).await?;
+    let Some(epoch) = epochs.iter().filter_map(|path| paths::number_of(path)).max().map(Epoch) else { return Ok(None) };
+    Ok(Some((epoch, of(store, epoch).await?)))
+}
+
+/// Where the coordinator of a store can be called, as far as the store knows.
+pub async fn address(store: &Store) -> Result<Option<String>, StoreError> {
+    let lease = newest(store).await?.and_then(|(_, lease)| lease);
+    Ok(lease.filter(|lease| !lease.released).map(|lease| lease.address))
+}
