@@ -43,6 +43,12 @@ struct Options {
     /// Wait beside the store's coordinator and take over when it dies or ends; and wait again when another one has taken over.
     #[arg(long)]
     standby: bool,
+    /// Seconds that a run with `min_ranks` waits for all of its slots before it goes on with fewer.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    shrink_after: u64,
+    /// Seconds that there must be room for a gang that runs with fewer ranks before it is started again with more.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    grow_after: u64,
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -113,7 +119,7 @@ async fn reign(options: &Options, token_file: &Path, ledger: Ledger, end: Pin<&m
     let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
     let serving = async {
-        let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
+        let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), limits(options)).await.context("take over the store")?;
         let token = Token::load(token_file)?;
         let endpoint_file = match &options.endpoint_file {
             Some(file) => file.clone(),
@@ -142,6 +148,10 @@ async fn reign(options: &Options, token_file: &Path, ledger: Ledger, end: Pin<&m
         lease.release(Terms::default()).await;
     }
     ended
+}
+
+fn limits(options: &Options) -> Limits {
+    Limits { shrink_after: options.shrink_after * 1000, grow_after: options.grow_after * 1000, ..Limits::default() }
 }
 
 async fn asked_to_end() {

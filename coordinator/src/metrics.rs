@@ -156,6 +156,7 @@ fn class(class: FaultClass) -> &'static str {
         FaultClass::OutOfMemory => "out-of-memory",
         FaultClass::Infrastructure => "infrastructure",
         FaultClass::Internal => "internal",
+        FaultClass::NoProgress => "no-progress",
     }
 }
 

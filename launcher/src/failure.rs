@@ -10,8 +10,10 @@ pub enum Failure {
     /// A bad file or bad usage: the same call fails again.
     Usage(String),
     Failed(anyhow::Error),
-    /// Ended on request; what was published is kept and the run can be resumed.
+    /// The run can be resumed, here or elsewhere: it was stopped, or machines failed it. What was published is kept.
     Stopped(String),
+    /// The run failed in a way that going on as it is would repeat.
+    Hopeless(String),
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
             Self::Usage(_) => exit::USAGE,
             Self::Failed(_) => exit::FAILED,
             Self::Stopped(_) => exit::STOPPED,
+            Self::Hopeless(_) => exit::NO_REQUEUE,
         }
     }
 }
@@ -27,7 +30,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Stopped(message) => f.write_str(message),
+            Self::Usage(message) | Self::Stopped(message) | Self::Hopeless(message) => f.write_str(message),
             Self::Failed(error) => write!(f, "{error:#}"),
         }
     }

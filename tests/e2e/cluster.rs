@@ -110,7 +110,11 @@ impl Cluster {
     }
 
     pub fn start_coordinator(&mut self) {
-        let child = self.spawn_coordinator(&[]);
+        self.start_coordinator_with(&[]);
+    }
+
+    pub fn start_coordinator_with(&mut self, options: &[&str]) {
+        let child = self.spawn_coordinator(options);
         let pid = child.id();
         self.coordinator = Some(child);
         wait_for("the coordinator listens", || (self.listening() == Some(pid)).then_some(()));

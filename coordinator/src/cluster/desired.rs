@@ -35,9 +35,9 @@ impl Cluster {
 }
 
 impl Run {
-    /// Gangs checkpoint and end when the run is stopped, and when one of their workers wants to go.
+    /// Gangs checkpoint and end when the run is stopped, when one of their workers wants to go, and to start again with more ranks.
     pub fn must_stop(&self, key: &JobKey, attempt: &Attempt, workers: &Workers) -> bool {
-        self.is_train(key) && self.is_leaving(attempt, workers)
+        self.is_train(key) && (self.is_leaving(attempt, workers) || self.is_growing(key))
     }
 
     fn assignment(&self, key: &JobKey, attempt: &Attempt, rank: u32, store: &str) -> Option<Assignment> {

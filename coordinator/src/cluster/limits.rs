@@ -11,8 +11,6 @@ pub struct Limits {
     pub forgotten: u64,
     /// No event for so long means that the coordinator itself stood still: silence of workers is not theirs.
     pub pause: u64,
-    /// An attempt that would be this many in a row without progress is not made.
-    pub barren_attempts: usize,
     /// The wait before the second retry in a row; doubles with each one.
     pub first_backoff: u64,
     pub longest_backoff: u64,
@@ -26,6 +24,10 @@ pub struct Limits {
     /// A rank is slow whose own work takes so many times that of the others, in percent, for `slow_for`.
     pub slow_percent: u64,
     pub slow_for: u64,
+    /// A gang that may run with fewer ranks waits so long for all of its slots.
+    pub shrink_after: u64,
+    /// A gang that runs with fewer ranks than planned starts again with more when there was room for so long.
+    pub grow_after: u64,
     /// So often a stage goes back by itself.
     pub rewinds: usize,
     /// The newest events that a record keeps.
@@ -39,7 +41,6 @@ impl Default for Limits {
             lost: 10_000,
             forgotten: 3_600_000,
             pause: 2_000,
-            barren_attempts: 10,
             first_backoff: 250,
             longest_backoff: 10_000,
             hang_factor: 30,
@@ -48,6 +49,8 @@ impl Default for Limits {
             silent: 5_000,
             slow_percent: 150,
             slow_for: 30_000,
+            shrink_after: 10_000,
+            grow_after: 30_000,
             rewinds: 5,
             events: 2_000,
         }

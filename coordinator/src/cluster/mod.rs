@@ -3,7 +3,9 @@
 //! The caller persists the effects before it answers anybody, in this order: puts, new versions of the changed records, deletes.
 //! What a worker should do is not an effect but a question, [`Cluster::desired`], asked after that.
 
+mod budget;
 mod desired;
+mod elastic;
 mod finish;
 mod hang;
 mod limits;
@@ -177,6 +179,7 @@ impl Cluster {
             run.conclude(now);
         }
         self.place(now, effects);
+        self.grow(now);
         let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
         self.workers.forget(now, &busy);
     }

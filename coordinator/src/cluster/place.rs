@@ -87,19 +87,19 @@ impl Cluster {
             return;
         }
         let mut slots = self.slots(now);
+        let shrink_after = self.workers.limits.shrink_after;
         for (name, key) in queue {
             if slots.free_in_all() == 0 {
                 break;
             }
             let Some(run) = self.runs.get_mut(&name) else { continue };
-            let Some(job) = run.job(&key) else { continue };
-            let JobState::Pending { not_before, .. } = job.status else { continue };
-            let ranks = job.planned.ranks;
-            let places = if not_before > now { None } else { slots.take(ranks) };
-            match places {
+            let Some(JobState::Pending { not_before, .. }) = run.job(&key).map(|job| &job.status) else { continue };
+            let not_before = *not_before;
+            let ranks = if not_before > now { None } else { run.fitting(now, &key, slots.free_in_all(), shrink_after) };
+            match ranks.and_then(|ranks| slots.take(ranks)) {
                 Some(places) => run.start(now, &key, places, effects),
                 // A gang that waits, also for a retry that is seconds away, keeps what it will need.
-                None if run.is_train(&key) && ranks <= slots.total => break,
+                None if run.is_train(&key) && run.least_ranks(&key) <= slots.total => break,
                 None => {}
             }
         }
@@ -122,7 +122,9 @@ impl Run {
         let on: Vec<String> =
             ranks.iter().map(|(worker, n)| if *n == 1 { worker.to_string() } else { format!("{worker} ({n} ranks)") }).collect();
         let from = if published > 0 { format!(", from step {published}") } else { String::new() };
-        let message = format!("generation {generation} on {}{from}", on.join(", "));
+        let planned = self.job(key).map_or(0, |job| job.planned.ranks as usize);
+        let fewer = if places.len() < planned { format!(" with {} of {planned} ranks", places.len()) } else { String::new() };
+        let message = format!("generation {generation} on {}{fewer}{from}", on.join(", "));
         effects.notes.push(format!("{}/{key}: {message}", self.record.name()));
         self.happened(now, EventKind::Started, Some((key, Some(generation))), message);
         let attempt =

@@ -4,55 +4,20 @@
 //! generations of a job are never alive together.
 
 use super::Effects;
+use super::budget::{Failure, Verdict, severity, verdict};
 use super::limits::Limits;
 use super::run::Run;
 use super::workers::Workers;
+use osler_core::digest::Digest;
 use osler_core::ids::{Generation, Millis};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::record::{Attempt, EventKind, JobState, PastAttempt, Then};
 use osler_core::sync::ProcessId;
 
-/// One attempt that failed, as the budget sees it.
-#[derive(Debug, Clone, Copy)]
-struct Failure {
-    class: FaultClass,
-    progressed: bool,
-}
-
-/// Whether a fault is tried again, and after how many milliseconds.
-///
-/// `row` holds the failures since the job last made progress, this one first. Progress forgives what was before it.
-fn backoff(row: &[Failure], limits: &Limits) -> Option<u64> {
-    let this = row.first()?;
-    let barren = row.iter().filter(|f| !f.progressed).count();
-    let alike = row.iter().filter(|f| f.class == this.class).count();
-    let allowed = match this.class {
-        FaultClass::User | FaultClass::Divergence => false,
-        FaultClass::Internal | FaultClass::OutOfMemory => alike <= 1,
-        FaultClass::Infrastructure => true,
-    };
-    if !allowed || barren >= limits.barren_attempts {
-        return None;
-    }
-    let doublings = u32::try_from(barren).unwrap_or(u32::MAX).checked_sub(2);
-    Some(doublings.map_or(0, |n| limits.first_backoff.saturating_mul(1 << n.min(20)).min(limits.longest_backoff)))
-}
-
-/// Which of two faults of one attempt explains it: a rank that fails on its own brings down the others, whose faults then say only
-/// that a link broke.
-fn severity(class: FaultClass) -> u8 {
-    match class {
-        FaultClass::Infrastructure => 0,
-        FaultClass::OutOfMemory => 1,
-        FaultClass::Internal => 2,
-        FaultClass::Divergence => 3,
-        FaultClass::User => 4,
-    }
-}
-
 impl Run {
     /// Ends the attempt because of a fault, or lets a graver fault explain an attempt that is ending already.
     pub fn fail(&mut self, now: Millis, key: &JobKey, fault: Fault, workers: &Workers) {
+        let fault = self.record.spec.retry.classify(fault);
         let Some(job) = self.job(key) else { return };
         match &job.status {
             JobState::Active { attempt } => {
@@ -77,10 +42,23 @@ impl Run {
 
     fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
         let this = Failure { class: fault.class, progressed: self.steps_published(key, attempt) > 0 };
-        match backoff(&self.failures_in_a_row(key, this), limits) {
-            Some(wait) => Then::Retry { fault, not_before: Millis(now.0 + wait) },
-            None => Then::Fail { fault },
+        let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + 1);
+        let generation = attempt.generation.0.to_le_bytes();
+        let draw = Digest::of_parts([self.record.name().as_str().as_bytes(), key.as_str().as_bytes(), &generation]);
+        match verdict(&row, total, &self.record.spec.retry, limits, draw) {
+            Verdict::Again(wait) => Then::Retry { fault, not_before: Millis(now.0 + wait) },
+            over => Then::Fail { fault: over.last(fault, self.is_train(key).then_some(attempt.published)) },
         }
+    }
+
+    /// Faults of a job that no attempt has forgiven that made progress and lived long enough.
+    fn faults_in_all(&self, key: &JobKey) -> usize {
+        let forgiven = self.forgiven_before(key);
+        let healthy = self.record.spec.retry.healthy_seconds.saturating_mul(1000);
+        let past = self.job(key).map_or(&[][..], |job| &job.past);
+        let counted = past.iter().rev().take_while(|a| a.generation >= forgiven);
+        let counted = counted.take_while(|a| a.steps_published == 0 || a.ended_at.0.saturating_sub(a.started_at.0) < healthy);
+        counted.filter(|a| a.fault.is_some()).count()
     }
 
     fn failures_in_a_row(&self, key: &JobKey, this: Failure) -> Vec<Failure> {
@@ -169,6 +147,7 @@ impl Run {
         };
         self.gone.remove(key);
         self.paces.remove(key);
+        self.growing.remove(key);
         self.progress.retain(|(job, _), _| job != key);
         if let Some(job) = self.record.jobs.get_mut(key) {
             job.past.push(past);
@@ -189,41 +168,5 @@ impl Run {
                 self.fail(now, &key, fault, workers);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn budgets_are_those_of_the_policy() {
-        use FaultClass::{Infrastructure as Infra, Internal, OutOfMemory as Oom, User};
-        let barren = |classes: &[FaultClass]| classes.iter().map(|c| Failure { class: *c, progressed: false }).collect::<Vec<_>>();
-        for (row, expected) in [
-            (barren(&[User]), None),
-            (barren(&[Internal]), Some(0)),
-            (barren(&[Internal, Internal]), None),
-            (barren(&[Internal, Infra]), Some(250)),
-            (barren(&[Oom]), Some(0)),
-            (barren(&[Oom, Infra, Oom]), None),
-            (barren(&[Infra]), Some(0)),
-            (barren(&[Infra; 2]), Some(250)),
-            (barren(&[Infra; 3]), Some(500)),
-            (barren(&[Infra; 8]), Some(10_000)),
-            (barren(&[Infra; 9]), Some(10_000)),
-            (barren(&[Infra; 10]), None),
-            (vec![Failure { class: Infra, progressed: true }], Some(0)),
-            (vec![Failure { class: Infra, progressed: false }, Failure { class: Infra, progressed: true }], Some(0)),
-            (vec![Failure { class: Internal, progressed: false }, Failure { class: Internal, progressed: true }], None),
-        ] {
-            assert_eq!(backoff(&row, &Limits::default()), expected, "{row:?}");
-        }
-    }
-
-    #[test]
-    fn the_gravest_fault_explains_an_attempt() {
-        use FaultClass::{Divergence, Infrastructure, Internal, OutOfMemory, User};
-        assert!([Infrastructure, OutOfMemory, Internal, Divergence, User].map(severity).is_sorted());
     }
 }

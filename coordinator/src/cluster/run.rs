@@ -1,5 +1,6 @@
 //! One run: its durable record, and what is remembered beside it only while this coordinator lives.
 
+use super::elastic::Growth;
 use super::hang::Pace;
 use osler_core::ids::{Epoch, Generation, Millis, StageName};
 use osler_core::job::{JobKey, JobKind};
@@ -16,6 +17,8 @@ pub struct Run {
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
     /// How fast each gang is.
     pub paces: BTreeMap<JobKey, Pace>,
+    /// Gangs that run with fewer ranks than they could have.
+    pub growing: BTreeMap<JobKey, Growth>,
     /// Ranks of ending attempts whose processes are confirmed gone.
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
@@ -32,6 +35,7 @@ impl Run {
             record,
             progress: BTreeMap::new(),
             paces: BTreeMap::new(),
+            growing: BTreeMap::new(),
             gone: BTreeMap::new(),
             changed: true,
             moved: false,

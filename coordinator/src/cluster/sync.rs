@@ -170,6 +170,7 @@ fn exited(code: i32, log_tail: &[String]) -> Fault {
     let (class, message) = match code {
         exit::OK => (FaultClass::Internal, "the process exited with 0 but reported no result".to_owned()),
         exit::USAGE => (FaultClass::User, format!("the process exited with {code}: bad file or usage")),
+        exit::NO_REQUEUE => (FaultClass::User, format!("the process exited with {code}: not to be tried again")),
         129.. => (FaultClass::Infrastructure, format!("the process was killed by signal {}", code - 128)),
         _ => (FaultClass::Internal, format!("the process exited with {code} and said nothing")),
     };
@@ -187,6 +188,7 @@ mod tests {
             (0, Internal),
             (1, Internal),
             (64, User),
+            (93, User),
             (101, Internal),
             (134, Infrastructure),
             (137, Infrastructure),

@@ -27,7 +27,7 @@ impl Cluster {
                 }
                 JobState::Pending { .. } => {
                     let first = keeper.as_deref().filter(|_| behind.contains(key));
-                    Some(self.no_slots(job.planned.ranks, &slots, first, &unusable))
+                    Some(self.no_slots(job.planned.ranks, run.least_ranks(key), &slots, first, &unusable))
                 }
                 JobState::Active { .. } | JobState::Succeeded { .. } | JobState::Failed { .. } => None,
             }
@@ -39,7 +39,7 @@ impl Cluster {
     fn kept_waiting(&self, run: &Run, slots: &Slots) -> (Option<String>, BTreeSet<JobKey>) {
         let keeps = |(name, key): &(RunName, JobKey)| {
             let run = self.runs.get(name)?;
-            (run.is_train(key) && run.job(key)?.planned.ranks <= slots.total).then_some(())
+            (run.is_train(key) && run.least_ranks(key) <= slots.total).then_some(())
         };
         let mut queue = self.queue().into_iter().skip_while(|waiting| keeps(waiting).is_none());
         let keeper = queue.next().map(|(name, key)| format!("{name}/{key}"));
@@ -56,15 +56,20 @@ impl Cluster {
         self.workers.known.iter().filter_map(state).take(3).collect()
     }
 
-    fn no_slots(&self, ranks: u32, slots: &Slots, first: Option<&str>, unusable: &str) -> String {
+    /// For a job of `ranks` that may start with `least` after a while.
+    fn no_slots(&self, ranks: u32, least: u32, slots: &Slots, first: Option<&str>, unusable: &str) -> String {
         if self.workers.known.is_empty() {
             return "there are no workers: start osler-worker".to_owned();
         }
-        if ranks > slots.total {
-            return format!("needs {ranks} slots, the workers have {} in all: start more workers{unusable}", slots.total);
+        if least > slots.total {
+            let least = if least < ranks { format!("at least {least} of {ranks}") } else { ranks.to_string() };
+            return format!("needs {least} slots, the workers have {} in all: start more workers{unusable}", slots.total);
         }
         match first {
             Some(first) => format!("{first} waits for its slots and goes first{unusable}"),
+            None if least < ranks => {
+                format!("{} of {ranks} slots free; starts with {least} or more in a moment{unusable}", slots.free_in_all().min(ranks))
+            }
             None => format!("{} of {ranks} slots free{unusable}", slots.free_in_all().min(ranks)),
         }
     }

@@ -191,6 +191,8 @@ pub enum FaultClass {
     Infrastructure,
     /// Our own bug or a broken promise (ranks disagree, digest mismatch): retried once, reported loudly.
     Internal,
+    /// Attempts in a row published nothing: found by the coordinator, of no process.
+    NoProgress,
 }
 
 impl fmt::Display for FaultClass {
@@ -201,6 +203,7 @@ impl fmt::Display for FaultClass {
             Self::OutOfMemory => "out of memory",
             Self::Infrastructure => "infrastructure",
             Self::Internal => "internal",
+            Self::NoProgress => "no progress",
         })
     }
 }

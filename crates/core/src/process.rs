@@ -108,6 +108,8 @@ pub mod exit {
     pub const USAGE: i32 = 64;
     /// Stopped on request with a published checkpoint: resumable.
     pub const STOPPED: i32 = 75;
+    /// Failed in a way that the same call would fail again: a scheduler must not requeue it.
+    pub const NO_REQUEUE: i32 = 93;
 }
 
 /// The environment variable that tells a rank the number of its GPU among those of its agent. No two processes of an agent that run at

@@ -7,7 +7,8 @@ use crate::source::{Source, state_text};
 use crate::status::Status;
 use crate::watch::{Display, News, follow};
 use osler_core::ids::RunName;
-use osler_core::record::{RunRecord, RunState};
+use osler_core::job::FaultClass;
+use osler_core::record::{JobState, RunRecord, RunState};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -68,10 +69,23 @@ async fn watch(args: &Args) -> Outcome {
 /// What a run's end means for the exit code of who watched it.
 pub fn ending(record: &RunRecord) -> Outcome {
     match &record.state {
-        RunState::Failed(reason) => Err(failed(format!("run {} failed: {reason}", record.name()))),
+        RunState::Failed(reason) => {
+            let message = format!("run {} failed: {reason}", record.name());
+            Err(if machines_failed(record) { Failure::Stopped(message) } else { Failure::Hopeless(message) })
+        }
         RunState::Stopped => Err(Failure::Stopped(format!("run {0} is stopped; go on with `osler resume {0}`", record.name()))),
         _ => Ok(()),
     }
+}
+
+/// Whether other machines, or these another time, may do what failed.
+fn machines_failed(record: &RunRecord) -> bool {
+    let mut classes = record.jobs.values().filter_map(|job| match &job.status {
+        JobState::Failed { fault, .. } => Some(fault.class),
+        _ => None,
+    });
+    let first = classes.next();
+    first.is_some() && first.into_iter().chain(classes).all(|class| class == FaultClass::Infrastructure)
 }
 
 fn text(record: &RunRecord, status: &Status) -> String {
@@ -120,6 +134,8 @@ fn text(record: &RunRecord, status: &Status) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
+    use osler_core::ids::Millis;
+    use osler_core::job::Fault;
 
     #[test]
     fn a_run_without_its_coordinator_is_not_called_running() {
@@ -132,12 +148,23 @@ mod tests {
     }
 
     #[test]
-    fn an_end_decides_the_exit_code() {
-        let mut record = fixture::finished().0;
-        assert!(ending(&record).is_ok());
-        record.state = RunState::Stopped;
-        assert_eq!(ending(&record).unwrap_err().code(), 75);
-        record.state = RunState::Failed("gate".into());
-        assert_eq!(ending(&record).unwrap_err().code(), 1);
+    fn the_exit_code_tells_a_scheduler_whether_to_requeue() {
+        let mut record = fixture::running().record;
+        let mut code = |state, class: Option<FaultClass>| {
+            record.state = state;
+            let job = record.jobs.values_mut().next().unwrap();
+            if let Some(class) = class {
+                job.status = JobState::Failed { at: Millis(1), fault: Fault::new(class, "x") };
+            }
+            ending(&record).map_or_else(|failure| failure.code(), |()| 0)
+        };
+        let failed = || RunState::Failed("x".into());
+        assert_eq!(code(failed(), None), 93, "a gate said stop");
+        assert_eq!(code(RunState::Stopped, None), 75);
+        assert_eq!(code(failed(), Some(FaultClass::Infrastructure)), 75);
+        for class in [FaultClass::User, FaultClass::NoProgress, FaultClass::OutOfMemory, FaultClass::Internal, FaultClass::Divergence] {
+            assert_eq!(code(failed(), Some(class)), 93, "{class}");
+        }
+        assert_eq!(code(RunState::Finished, None), 0);
     }
 }

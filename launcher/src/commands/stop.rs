@@ -2,11 +2,12 @@
 
 use crate::client::Access;
 use crate::commands::status::ending;
-use crate::failure::{Failure, Outcome, failed};
+use crate::failure::{Outcome, failed};
 use crate::show::{self, Format};
 use crate::source::{Source, state_text};
 use crate::watch::{News, follow};
 use osler_core::ids::RunName;
+use osler_core::record::RunState;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,7 +46,9 @@ pub async fn run(args: &Args) -> Outcome {
         let record = last.ok_or_else(|| failed("the coordinator ended before it answered"))?;
         state = record.state.to_string();
         // Stopped is what was asked for; only a failure is one.
-        if let Err(failure @ Failure::Failed(_)) = ending(&record) {
+        if let Err(failure) = ending(&record)
+            && record.state != RunState::Stopped
+        {
             return Err(failure);
         }
     }

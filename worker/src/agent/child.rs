@@ -13,15 +13,19 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
 const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
+/// A process that says why it fails is about to end; its log is added to its last word if it does.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub enum ChildEvent {
@@ -184,7 +188,7 @@ fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(126)
 }
 
-/// Reads both pipes to their ends; returns the last lines of the log.
+/// Reads both pipes to their ends; returns the last lines of the log. Why a process fails is passed on with them, unless it does not end.
 async fn read_all(
     stdout: process::ChildStdout,
     stderr: process::ChildStderr,
@@ -192,22 +196,42 @@ async fn read_all(
     id: &ProcessId,
     events: &mpsc::Sender<(ProcessId, ChildEvent)>,
 ) -> Vec<String> {
+    let pass_on = async |report| {
+        let _agent_gone = events.send((id.clone(), ChildEvent::Report(report))).await;
+    };
     let reports = async {
         let mut lines = BufReader::new(stdout);
-        let mut strays = vec![];
-        while let Some(line) = bounded_line(&mut lines, MAX_LINE_BYTES).await {
+        let (mut strays, mut last_word) = (vec![], None);
+        loop {
+            let next = bounded_line(&mut lines, MAX_LINE_BYTES);
+            let next = match last_word.take() {
+                None => next.await,
+                Some(fault) => match timeout(LAST_WORD, next).await {
+                    Ok(next) => {
+                        last_word = Some(fault);
+                        next
+                    }
+                    Err(_) => {
+                        pass_on(Report::Failed { fault }).await;
+                        continue;
+                    }
+                },
+            };
+            let Some(line) = next else { return (strays, last_word) };
             match serde_json::from_slice::<Report>(&line) {
-                Ok(report) => {
-                    let _agent_gone = events.send((id.clone(), ChildEvent::Report(report))).await;
-                }
+                Ok(Report::Failed { fault }) => last_word = last_word.or(Some(fault)),
+                Ok(report) => pass_on(report).await,
                 // A library that prints: part of the log.
                 Err(_) => strays.push(shown(&line)),
             }
         }
-        strays
     };
-    let (strays, tail) = tokio::join!(reports, keep_log(stderr, log));
-    strays.into_iter().chain(tail).rev().take(TAIL_LINES).collect::<Vec<_>>().into_iter().rev().collect()
+    let ((strays, last_word), tail) = tokio::join!(reports, keep_log(stderr, log));
+    let tail: Vec<String> = strays.into_iter().chain(tail).rev().take(TAIL_LINES).collect::<Vec<_>>().into_iter().rev().collect();
+    if let Some(fault) = last_word {
+        pass_on(Report::Failed { fault: Fault { log_tail: tail.clone(), ..fault } }).await;
+    }
+    tail
 }
 
 async fn keep_log(stderr: process::ChildStderr, path: PathBuf) -> VecDeque<String> {

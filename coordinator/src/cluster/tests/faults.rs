@@ -397,3 +397,37 @@ fn a_save_that_takes_long_is_no_hang_while_its_rank_says_so() {
     let past = &world.record(&run).jobs[&JobKey::from(TRAIN)].past;
     assert!(past.len() == 1 && past[0].fault.as_ref().is_some_and(|fault| fault.message.contains("is frozen")), "{past:?}");
 }
+
+#[test]
+fn a_stage_that_dies_again_and_again_without_a_step_fails_for_want_of_progress() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    let train = JobKey::from("train/general");
+    world.until("steps are published", |w| w.record(&run).published_steps(&crate::testing::stage("general")) >= 4);
+    for times in 1..=11 {
+        world.until("trains", |w| w.agents[0].running().any(|p| p.id.job == train));
+        let victim = world.process(0, "train/general");
+        world.agents[0].kill(&victim, 137, &mut world.gangs);
+        world.until("the death is recorded", |w| w.record(&run).jobs[&train].past.len() == times);
+    }
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    let JobState::Failed { fault, .. } = world.state(&run, "train/general") else { panic!() };
+    assert_eq!(fault.class, FaultClass::NoProgress);
+    assert!(fault.message.starts_with("10 attempts in a row published nothing beyond step 4; the last one ended with infra"), "{fault}");
+}
+
+#[test]
+fn a_rule_of_the_run_file_makes_a_fault_another() {
+    use osler_core::spec::{RetryRule, RetrySpec};
+    let rule = RetryRule { exit_code: Some(3), log: None, class: FaultClass::User };
+    let mut world = World::new(&[2]);
+    let run = world.submit(RunSpec { retry: RetrySpec { rules: vec![rule], ..RetrySpec::default() }, ..spec("r") });
+    for (code, tries) in [(4, 1), (3, 2)] {
+        world.until("trains", |w| w.agents[0].running().any(|p| p.id.job == JobKey::from("train/general")));
+        let victim = world.process(0, "train/general");
+        world.agents[0].kill(&victim, code, &mut world.gangs);
+        world.until("the death is recorded", |w| w.record(&run).jobs[&JobKey::from("train/general")].past.len() == tries);
+    }
+    let JobState::Failed { fault, .. } = world.state(&run, "train/general") else { panic!("tried again against the rule") };
+    assert!(fault.message.ends_with("(retry.rule 0 makes this user error)"), "{fault}");
+}

@@ -98,7 +98,11 @@ impl Rules<'_> {
         }
         let resources = &self.spec.resources;
         self.between("resources.ranks", resources.ranks, 1, MAX_RANKS);
+        if let Some(least) = resources.min_ranks {
+            self.between("resources.min_ranks", least, 1, resources.ranks.max(1));
+        }
         self.between("resources.threads_per_rank", resources.threads_per_rank, 1, MAX_THREADS);
+        self.retry();
         let policy = &self.spec.checkpoint;
         self.between("checkpoint.every_steps", policy.every_steps, 1, MAX_STEPS);
         self.between("checkpoint.keep_last", policy.keep_last, 1, 10_000);
@@ -117,6 +121,27 @@ impl Rules<'_> {
     }
 
     /// A pinned step must be one at which some stage saves: at a multiple of `every_steps`, or at its end.
+    fn retry(&self) {
+        const MOST: u32 = 1_000_000;
+        let retry = &self.spec.retry;
+        let counts = [("user", retry.user), ("internal", retry.internal), ("out_of_memory", retry.out_of_memory)];
+        for (key, count) in counts.into_iter().chain([("infrastructure", retry.infrastructure), ("total", retry.total)]) {
+            self.between(&join("retry", key), count, 0, MOST);
+        }
+        self.between("retry.no_progress", retry.no_progress, 1, MOST);
+        self.between("retry.healthy_seconds", retry.healthy_seconds, 1, 30 * 86_400);
+        for (at, rule) in retry.rules.iter().enumerate() {
+            if let Some(code) = rule.exit_code {
+                self.between(&format!("retry.rule.{at}.exit_code"), code, 0, 255);
+            }
+            if let Some(Err(why)) = rule.log.as_deref().map(super::retry::pattern) {
+                let why = why.to_string();
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                self.report.problem(&format!("retry.rule.{at}.log"), format!("not a usable regular expression: {why}"));
+            }
+        }
+    }
+
     fn pinned(&self) {
         let policy = &self.spec.checkpoint;
         if !self.report.all_sound(&["checkpoint.pinned", "checkpoint.every_steps"]) {

@@ -6,6 +6,7 @@ mod compute;
 mod model;
 mod parse;
 mod reader;
+mod retry;
 mod schedule;
 mod tokenizer;
 
@@ -14,6 +15,7 @@ pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, parse, parse_tier};
 pub use reader::{Problem, Problems};
+pub use retry::{RetryRule, RetrySpec};
 pub use schedule::{DecayShape, ScheduleSpec};
 pub use tokenizer::{ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
 
@@ -44,6 +46,8 @@ pub struct RunSpec {
     pub export: ExportSpec,
     pub checkpoint: CheckpointSpec,
     pub resources: ResourceSpec,
+    #[serde(default, skip_serializing_if = "RetrySpec::is_default")]
+    pub retry: RetrySpec,
 }
 
 impl RunSpec {
@@ -459,6 +463,9 @@ fn is_zero(number: &u32) -> bool {
 pub struct ResourceSpec {
     /// Ranks of a train job: one process each.
     pub ranks: u32,
+    /// A train job goes on with as few when nodes are lost, and grows back; none: it waits for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ranks: Option<u32>,
     /// Where train jobs compute. Exports, exams and compression use the CPU.
     #[serde(default)]
     pub device: DeviceKind,

@@ -5,6 +5,7 @@
 mod after;
 mod corpus;
 mod model;
+mod retry;
 mod set;
 mod stage;
 mod tier;
@@ -57,9 +58,24 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     }
     let after::AfterStage { quantize, exams, gates, export } = after::read_after_stage(&mut root, &stages, report, &mut labels);
     let checkpoint = read_checkpoint(&mut root);
+    let retry = retry::read_retry(&mut root, report);
     root.finish();
-    let spec =
-        RunSpec { name, description, seed, corpora, tokenizer, model, stages, exams, quantize, gates, export, checkpoint, resources };
+    let spec = RunSpec {
+        name,
+        description,
+        seed,
+        corpora,
+        tokenizer,
+        model,
+        stages,
+        exams,
+        quantize,
+        gates,
+        export,
+        checkpoint,
+        resources,
+        retry,
+    };
     check::rules(&spec, &labels, report);
     Some(spec)
 }
@@ -86,6 +102,7 @@ fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
     let mut section = root.section_or_default("resources");
     let spec = ResourceSpec {
         ranks: section.or("ranks", 1),
+        min_ranks: section.take("min_ranks"),
         device: section.or("device", DeviceKind::default()),
         threads_per_rank: section.or("threads_per_rank", 1),
         determinism: section.or("determinism", Determinism::default()),

@@ -142,6 +142,13 @@ impl Stage<'_> {
             self.problem("global_batch", format!("{global_batch} sequences cannot be shared evenly by {ranks} ranks: use {near}"));
             return;
         }
+        if let Some(Err(why)) =
+            self.rules.spec.resources.min_ranks.map(|least| self.stage.shared_by(least, self.rules.spec.resources.determinism))
+            && self.rules.report.sound("resources.min_ranks")
+            && self.sound(&["micro_batch"])
+        {
+            self.rules.report.problem("resources.min_ranks", format!("stage {}: {why}", self.stage.name));
+        }
         let share = global_batch / ranks;
         let inside = self.rules.between(&self.field("micro_batch"), micro_batch, 1, MAX_BATCH);
         if inside && self.sound(&["micro_batch"]) && micro_batch > share {

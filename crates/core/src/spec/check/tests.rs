@@ -300,6 +300,15 @@ fn ranks_must_share_the_batch_evenly() {
 }
 
 #[test]
+fn the_fewest_ranks_can_share_every_stage() {
+    accepted(&[&["resources.ranks=8", "resources.min_ranks=2"], &["resources.ranks=8", "resources.min_ranks=8"]]);
+    assert_eq!(judge(&["resources.ranks=8", "resources.min_ranks=9"]), ["resources.min_ranks: found 9, expected 1 to 8"]);
+    assert_eq!(judge(&["resources.ranks=8", "resources.min_ranks=0"]), ["resources.min_ranks: found 0, expected 1 to 8"]);
+    let why = "resources.min_ranks: stage one: its global batch of 24 sequences cannot be shared evenly: use 4 or 6";
+    assert_eq!(judge(&["resources.ranks=8", "resources.min_ranks=5"]), [why]);
+}
+
+#[test]
 fn policies() {
     refused(&[
         (&["resources.ranks=0"], "resources.ranks: found 0, expected 1 to 4096"),
@@ -536,4 +545,19 @@ fn the_nearest_values_that_work_are_named() {
     for (value, of, expected) in divisors {
         assert_eq!(nearest_divisors(value, of), expected, "{value} {of}");
     }
+}
+
+#[test]
+fn retries() {
+    refused(&[
+        (&["retry.no_progress=0"], "retry.no_progress: found 0, expected 1 to 1000000"),
+        (&["retry.healthy_seconds=0"], "retry.healthy_seconds: found 0, expected 1 to 2592000"),
+        (
+            &["retry.rule=[{ class = \"user\" }]"],
+            "retry.rule.0.class: what does it apply to? add exit_code = 12, or log = \"a regular expression\"",
+        ),
+        (&["retry.rule=[{ exit_code = 256, class = \"user\" }]"], "retry.rule.0.exit_code: found 256, expected 0 to 255"),
+        (&["retry.rule=[{ log = \"(\", class = \"user\" }]"], "retry.rule.0.log: not a usable regular expression: unclosed group"),
+    ]);
+    accepted(&[&["retry.user=3", "retry.rule=[{ exit_code = 12, log = \"(?i)nccl\", class = \"out-of-memory\" }]"]]);
 }

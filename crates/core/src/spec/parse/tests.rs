@@ -147,7 +147,14 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200), keep_best: 0, pinned: vec![] });
     assert_eq!(
         spec.resources,
-        ResourceSpec { ranks: 2, device: DeviceKind::Cpu, threads_per_rank: 1, determinism: Determinism::Fast, zero: true }
+        ResourceSpec {
+            ranks: 2,
+            min_ranks: None,
+            device: DeviceKind::Cpu,
+            threads_per_rank: 1,
+            determinism: Determinism::Fast,
+            zero: true
+        }
     );
 }
 
@@ -548,6 +555,10 @@ const FIELDS: &[&str] = &[
     "after_stage.export.dtype",
     "after_stage.export.shard_bytes",
     "resources.ranks",
+    "retry.infrastructure",
+    "retry.rule",
+    "retry.rule.0.log",
+    "resources.min_ranks",
     "resources.threads_per_rank",
     "resources.device",
     "resources.determinism",
