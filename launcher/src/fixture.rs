@@ -186,6 +186,7 @@ pub fn finished() -> (RunRecord, Manifests) {
             ended_at: Millis(1_795_410_060_000),
             fault: None,
             steps_published: 0,
+            others: BTreeMap::new(),
         }];
         record.jobs.insert(key, JobRecord { planned, status, past });
     }
@@ -258,11 +259,13 @@ pub fn finished() -> (RunRecord, Manifests) {
     if let Some(job) = record.jobs.get_mut(&train_key(&domain)) {
         let mut fault = Fault::new(FaultClass::Infrastructure, "killed by signal 9 <b>");
         fault.origin = Some("local/1".into());
+        fault.log_tail = vec!["step 6".into(), "\u{1b}[31mlast words".into()];
         let lost = PastAttempt {
             fault: Some(fault),
             generation: Generation(25),
             ended_at: Millis(1_795_410_015_000),
             started_at: Millis(1_795_410_000_000),
+            others: BTreeMap::from([("local/0".to_owned(), "infrastructure: connection closed by peer".to_owned())]),
             ..job.past[0].clone()
         };
         job.past.insert(0, lost);
@@ -324,6 +327,7 @@ pub fn running() -> Seen {
         ended: BTreeMap::new(),
         parts: BTreeMap::new(),
         published: 5,
+        others: BTreeMap::new(),
     };
     for (key, job) in &mut record.jobs {
         if *key == train_key(&domain) {

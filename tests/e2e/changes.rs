@@ -1,6 +1,7 @@
 //! Runs that change on the way: their number of ranks, the step that a stage goes on from, the stage that another one is forked from.
 
 use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec};
+use nix::sys::signal::Signal;
 use osler_core::ids::StageName;
 use osler_core::plan::train_key;
 use osler_core::record::{EventKind, RunRecord};
@@ -50,11 +51,12 @@ fn an_elastic_run_that_changes_its_ranks_twice_ends_with_the_same_bits() {
 
 #[test]
 fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits() {
-    let elastic = ["resources.determinism=elastic", "resources.min_ranks=1", "stage.domain.steps=2500", "checkpoint.every_steps=50"];
+    // One rank is fast: many steps, so that it is not done before the node is back.
+    let elastic = ["resources.determinism=elastic", "stage.domain.steps=15000", "checkpoint.every_steps=150"];
     let mut steady = Cluster::new();
-    let spec = training(&steady, &elastic);
+    let spec = training(&steady, &[&elastic[..], &["resources.ranks=1"]].concat());
     let domain = &spec.stages[1].name;
-    started(&mut steady, 2);
+    started(&mut steady, 1);
     steady.submit(&spec).unwrap();
     let undisturbed = steady.wait_finished("mini");
 
@@ -62,16 +64,17 @@ fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits
     losing.start_coordinator_with(&["--shrink-after", "1", "--grow-after", "2"]);
     losing.start_agent("a", 1);
     losing.start_agent("b", 1);
-    losing.submit(&spec).unwrap();
-    losing.wait_until("mini", "steps of both", |r| r.published_steps(domain) >= 100);
+    losing.submit(&training(&losing, &[&elastic[..], &["resources.min_ranks=1"]].concat())).unwrap();
+    losing.wait_until("mini", "steps of both", |r| r.published_steps(domain) >= 150);
     losing.kill_agent("b");
     let sizes = |record: &RunRecord| -> Vec<u32> { record.checkpoints[domain].iter().filter_map(|c| c.world_size).collect() };
     losing.wait_until("mini", "steps of one", |r| sizes(r).ends_with(&[1]));
     losing.start_agent("b", 1);
     losing.wait_until("mini", "steps of both again", |r| sizes(r).ends_with(&[2]) && sizes(r).contains(&1));
+    assert_eq!(losing.end_agent("b", Signal::SIGTERM), Some(75));
     let record = losing.wait_finished("mini");
     let faults: Vec<bool> = record.jobs[&train_key(domain)].past.iter().map(|past| past.fault.is_some()).collect();
-    assert_eq!(faults, [true, false, false], "lost, grew, succeeded: {}", events(&record));
+    assert_eq!(faults, [true, false, false, false], "lost, grew, preempted, succeeded: {}", events(&record));
     assert!(losing.audit(&record).is_clean());
     assert_eq!(losing.final_parts(&record, domain), steady.final_parts(&undisturbed, domain), "{}", events(&record));
 }

@@ -13,6 +13,7 @@ use osler_runtime::store::Store;
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,10 @@ struct AgentArgs {
     /// This worker's name in the cluster; the host's name if absent.
     #[arg(long)]
     name: Option<WorkerName>,
+    /// This machine's IP address in the network that ranks exchange gradients over; needed when gangs span machines. What travels there is
+    /// not encrypted.
+    #[arg(long, env = "OSLER_GANG_ADDRESS", value_name = "IP", default_value = "127.0.0.1")]
+    gang_address: IpAddr,
     /// For files that are worth nothing after a job; a folder of the system's temporary one if absent.
     #[arg(long)]
     scratch: Option<PathBuf>,
@@ -130,10 +135,18 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         token: Token::load(&token_file)?,
         slots: args.slots,
         grace: Duration::from_secs(args.grace),
+        gang_address: usable(args.gang_address)?,
         worker,
         host,
         endpoint,
         rank_binary,
         job_binary,
     })
+}
+
+/// An address that is not this machine's would be found out by the first gang only.
+fn usable(address: IpAddr) -> anyhow::Result<IpAddr> {
+    anyhow::ensure!(!address.is_unspecified(), "--gang-address {address}: name one address of this machine, not the wildcard");
+    TcpListener::bind((address, 0)).with_context(|| format!("--gang-address {address} is not an address of this machine"))?;
+    Ok(address)
 }

@@ -127,8 +127,16 @@ impl Run {
         let message = format!("generation {generation} on {}{fewer}{from}", on.join(", "));
         effects.notes.push(format!("{}/{key}: {message}", self.record.name()));
         self.happened(now, EventKind::Started, Some((key, Some(generation))), message);
-        let attempt =
-            Attempt { generation, places, started_at: now, rendezvous: None, ended: BTreeMap::new(), parts: BTreeMap::new(), published };
+        let attempt = Attempt {
+            generation,
+            places,
+            started_at: now,
+            rendezvous: None,
+            ended: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            published,
+            others: BTreeMap::new(),
+        };
         self.set(key, JobState::Active { attempt });
     }
 }

@@ -13,6 +13,16 @@ use osler_core::ids::{Generation, Millis};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::record::{Attempt, EventKind, JobState, PastAttempt, Then};
 use osler_core::sync::ProcessId;
+use std::collections::BTreeMap;
+
+/// What one more process says of an attempt that is ending. A few are enough: in a large gang they all say the same.
+fn note_witness(others: &mut BTreeMap<String, String>, fault: Fault) -> bool {
+    const MOST: usize = 8;
+    const LONGEST: usize = 300;
+    let Some(origin) = fault.origin.filter(|origin| others.len() < MOST && !others.contains_key(origin)) else { return false };
+    others.insert(origin, format!("{}: {}", fault.class, fault.message).chars().take(LONGEST).collect());
+    true
+}
 
 impl Run {
     /// Ends the attempt because of a fault, or lets a graver fault explain an attempt that is ending already.
@@ -24,11 +34,13 @@ impl Run {
                 let next = self.decide(now, key, attempt, fault, &workers.limits);
                 self.end(now, key, next, workers);
             }
-            JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } if severity(fault.class) > severity(known.class) => {
-                let next = self.decide(now, key, attempt, fault, &workers.limits);
-                if let Some(JobState::Ending { next: then, .. }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
-                    *then = next;
-                    self.changed = true;
+            JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } => {
+                let graver = severity(fault.class) > severity(known.class);
+                let witness = if graver { known.clone() } else { fault.clone() };
+                let next = graver.then(|| self.decide(now, key, attempt, fault, &workers.limits));
+                if let Some(JobState::Ending { attempt, next: then }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
+                    self.changed |= note_witness(&mut attempt.others, witness) || next.is_some();
+                    *then = next.unwrap_or_else(|| then.clone());
                 }
             }
             _ => {}
@@ -144,6 +156,7 @@ impl Run {
             ended_at: now,
             fault,
             steps_published: self.steps_published(key, attempt),
+            others: attempt.others.clone(),
         };
         self.gone.remove(key);
         self.paces.remove(key);

@@ -9,6 +9,8 @@ use osler_core::job::{Fault, FaultClass, JobKey, JobResult};
 use osler_core::process::{Progress, Report};
 use osler_core::record::{JobState, RankEnd};
 use osler_core::sync::NumberedReport;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 const MAX_MESSAGE: usize = 4096;
 const MAX_LOG_LINES: usize = 50;
@@ -84,7 +86,7 @@ impl Run {
                 self.moved = true;
                 None
             }
-            Report::Rendezvous { address } => self.take_rendezvous(key, rank, address),
+            Report::Rendezvous { address } => self.take_rendezvous(key, rank, address, workers),
             Report::Part(part) => self.take_part(now, key, rank, part, effects).err(),
             Report::Done { result } => self.take_done(now, key, rank, result, workers),
             Report::Stopped { step } => {
@@ -102,7 +104,7 @@ impl Run {
         }
     }
 
-    fn take_rendezvous(&mut self, key: &JobKey, rank: u32, address: String) -> Option<Fault> {
+    fn take_rendezvous(&mut self, key: &JobKey, rank: u32, address: String, workers: &Workers) -> Option<Fault> {
         let usable = address.len() <= MAX_ADDRESS
             && address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if rank != 0 || !self.is_train(key) || !usable {
@@ -112,7 +114,18 @@ impl Run {
                 format!("rank {rank} offered {shown:?} as the meeting place; rank 0 gives host:port"),
             ));
         }
-        if self.active(key)?.rendezvous.as_deref() != Some(address.as_str()) {
+        let attempt = self.active(key)?;
+        let local = address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+        let hosts: BTreeSet<&str> = attempt.places.iter().filter_map(|place| Some(workers.at(place)?.host.as_str())).collect();
+        if local && hosts.len() > 1 {
+            let hosts: Vec<&str> = hosts.into_iter().take(4).collect();
+            let message = format!(
+                "the ranks are on several machines ({}, ...) and rank 0 listens on loopback: start every osler-worker with --gang-address IP",
+                hosts.join(", ")
+            );
+            return Some(Fault::new(FaultClass::User, message));
+        }
+        if attempt.rendezvous.as_deref() != Some(address.as_str()) {
             self.active_mut(key)?.rendezvous = Some(address);
         }
         None

@@ -116,5 +116,8 @@ pub mod exit {
 /// the same time have the same; two agents of one machine get different GPUs through CUDA_VISIBLE_DEVICES.
 pub const GPU_VARIABLE: &str = "OSLER_GPU";
 
+/// The environment variable that tells a rank the IP address on which the ranks of other machines reach it.
+pub const GANG_ADDRESS_VARIABLE: &str = "OSLER_GANG_ADDRESS";
+
 /// The longest line that either side accepts: an assignment of a run with thousands of inputs fits.
 pub const MAX_LINE_BYTES: usize = 64 << 20;

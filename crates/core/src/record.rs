@@ -94,6 +94,9 @@ pub struct Attempt {
     pub parts: BTreeMap<u64, Vec<Part>>,
     /// Train: the step that this attempt resumed from, then its last published one.
     pub published: u64,
+    /// What other processes said when they failed after the first one, by `worker/rank`; a few of them, for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, String>,
 }
 
 /// What happens once the processes of an ended attempt are confirmed gone.
@@ -190,6 +193,9 @@ pub struct PastAttempt {
     pub fault: Option<Fault>,
     /// Train: steps that it published beyond where it started. Jobs without checkpoints: 0.
     pub steps_published: u64,
+    /// As in [`Attempt`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -421,6 +427,7 @@ mod tests {
             started_at: Millis(1),
             rendezvous: None,
             ended: BTreeMap::from([(4, RankEnd::Stopped { step: 9 })]),
+            others: BTreeMap::from([("w/1".to_owned(), "internal: y".to_owned())]),
             parts: BTreeMap::from([(9, vec![])]),
             published: 0,
         };

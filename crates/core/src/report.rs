@@ -1,9 +1,11 @@
 //! The report of a run: computed from the record and the published manifests only, so that each number can be traced to an object.
 
 mod cost;
+mod goodput;
 mod time;
 
 pub use cost::{CostReport, EnergyBasis, EnergyReport, Utilisation};
+pub use goodput::Goodput;
 pub use time::TimeReport;
 
 use crate::audit::{Audit, audit_stage};
@@ -26,6 +28,8 @@ pub struct Report {
     pub reason: Option<String>,
     pub spec_digest: String,
     pub submitted_at: Millis,
+    /// Where the run's wall time went; none until something of it is over.
+    pub goodput: Option<Goodput>,
     pub stages: Vec<StageReport>,
     pub corpora: BTreeMap<CorpusName, CorpusReport>,
     pub quantized: Vec<QuantizedReport>,
@@ -152,6 +156,7 @@ pub fn build(record: &RunRecord, manifests: &BTreeMap<StageName, Vec<Manifest>>)
         reason,
         spec_digest: record.spec_digest.to_string(),
         submitted_at: record.submitted_at,
+        goodput: goodput::goodput(record, stages.iter().filter_map(|stage| stage.time.as_ref())),
         stages,
         corpora: corpora(record),
         quantized: quantized(record),

@@ -2,6 +2,7 @@
 
 use crate::client::{Access, Seen};
 use crate::failure::Outcome;
+use crate::render::cause;
 use crate::show::{self, Format, Grid};
 use crate::source::{Source, state_text};
 use crate::status::reason;
@@ -38,6 +39,9 @@ fn text(seen: &Seen, live: bool) -> String {
     text.push_str(&format!("run file     sha256 {}\n", record.spec_digest));
     text.push_str(&format!("record       version {}, written under epoch {}\n", record.version, record.epoch));
     text.push_str(&format!("\n{}", jobs(seen)));
+    for cause in record.jobs.iter().filter_map(|(key, job)| cause::of_job(record, key, job)) {
+        text.push_str(&format!("\nfailed attempt: {cause}"));
+    }
     let checkpoints = checkpoints(record);
     if !checkpoints.is_empty() {
         text.push_str(&format!("\n{}", checkpoints.text()));
@@ -107,6 +111,9 @@ mod tests {
             assert!(shown.contains(key.as_str()), "{key} is missing from\n{shown}");
         }
         assert!(shown.contains("last failure: infrastructure: killed by signal 9 <b> (first at local/1)"), "{shown}");
-        assert!(shown.contains("domain"), "{shown}");
+        let block = "failed attempt: train/domain, generation 25 on local, failed 2026-11-23 05:00:15 UTC\n  \
+                     first    local/1: infrastructure: killed by signal 9 <b>\n           | step 6\n           | \u{fffd}[31mlast words\n  \
+                     then     local/0: infrastructure: connection closed by peer\n  more     osler logs tiny --job train/domain\n";
+        assert!(shown.contains(block), "{shown}");
     }
 }

@@ -1,5 +1,7 @@
 //! `osler logs`: what a run's processes wrote to standard error, as the store keeps it, each line with its job and rank.
 
+mod fold;
+
 use crate::client::Access;
 use crate::failure::{Outcome, failed, usage};
 use crate::show;
@@ -19,6 +21,9 @@ pub struct Args {
     /// Go on showing them until the run is over.
     #[arg(short, long)]
     follow: bool,
+    /// Show each rank's lines as they are, also those that others said too.
+    #[arg(long)]
+    no_fold: bool,
     /// One rank only.
     #[arg(long, value_name = "N")]
     rank: Option<u32>,
@@ -50,9 +55,8 @@ pub async fn run(args: &Args) -> Outcome {
             live = still_live(&mut source, &store, args).await;
         }
         let logs = find(&store, args).await?;
-        for log in logs {
-            let from = read.entry(log.path.clone()).or_insert(0);
-            *from = say(&store, &log, *from, args.follow && live).await?;
+        for gang in logs.chunk_by(|a, b| a.gang() == b.gang()) {
+            say(&store, gang, &mut read, args.follow && live, !args.no_fold).await?;
         }
         if !args.follow || !live {
             break;
@@ -90,6 +94,12 @@ struct Log {
     path: String,
 }
 
+impl Log {
+    fn gang(&self) -> (u64, &str) {
+        (self.generation, &self.job)
+    }
+}
+
 async fn find(store: &Store, args: &Args) -> Outcome<Vec<Log>> {
     let folder = format!("{}/{}/logs", paths::RUNS, args.run);
     let mut logs: Vec<Log> = store.list(&folder).await?.iter().filter_map(|path| parse(&folder, path)).collect();
@@ -112,25 +122,48 @@ fn under(key: &str, wanted: &str) -> bool {
     key.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Shows a log from a byte on; gives back where to go on. A line without its end is left for later if there will be a later.
-async fn say(store: &Store, log: &Log, mut from: u64, more_to_come: bool) -> Outcome<u64> {
-    let prefix = format!("[{} g{}/r{}] ", log.job, log.generation, log.rank);
-    loop {
-        let size = store.size(&log.path).await?.ok_or_else(|| failed(format!("{} is gone", log.path)))?;
-        let end = from.saturating_add(CHUNK).min(size);
-        let bytes = if from < end { store.get_range(&log.path, from..end).await? } else { Default::default() };
-        let last_chunk = (bytes.len() as u64) < CHUNK;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let cut =
-            if whole == 0 || (last_chunk && !more_to_come) { if last_chunk && more_to_come { 0 } else { bytes.len() } } else { whole };
-        let shown = bytes.get(..cut).unwrap_or_default();
-        let text: String = String::from_utf8_lossy(shown).lines().map(|line| format!("{prefix}{}\n", show::clean(line))).collect();
-        show::out(&text)?;
-        from += shown.len() as u64;
-        if last_chunk {
-            return Ok(from);
+/// Shows what a gang's logs have beyond the bytes that were `read`, a piece of each at a time. A line without its end is left for later if
+/// there will be a later.
+async fn say(store: &Store, gang: &[Log], read: &mut BTreeMap<String, u64>, more_to_come: bool, folded: bool) -> Outcome {
+    let mut open: Vec<&Log> = gang.iter().collect();
+    while !open.is_empty() {
+        let mut pieces = vec![];
+        let mut unfinished = vec![];
+        for log in open {
+            let from = read.entry(log.path.clone()).or_insert(0);
+            let (lines, bytes, more) = piece(store, log, *from, more_to_come).await?;
+            *from += bytes;
+            pieces.push((log.rank, lines));
+            unfinished.extend(more.then_some(log));
         }
+        open = unfinished;
+        let Some(first) = gang.first() else { return Ok(()) };
+        let said = if folded { fold::fold(&pieces) } else { pieces.into_iter().flat_map(one_by_one).collect() };
+        let prefix = |ranks: &[u32]| format!("[{} g{}/r{}] ", first.job, first.generation, fold::ranks(ranks));
+        let text: String = said.iter().map(|(ranks, line)| format!("{}{}\n", prefix(ranks), show::clean(line))).collect();
+        show::out(&text)?;
     }
+    Ok(())
+}
+
+fn one_by_one((rank, lines): (u32, Vec<String>)) -> impl Iterator<Item = (Vec<u32>, String)> {
+    lines.into_iter().map(move |line| (vec![rank], line))
+}
+
+/// The next lines of a log, how many bytes they are, and whether there may be more at once.
+async fn piece(store: &Store, log: &Log, from: u64, more_to_come: bool) -> Outcome<(Vec<String>, u64, bool)> {
+    let size = store.size(&log.path).await?.ok_or_else(|| failed(format!("{} is gone", log.path)))?;
+    let end = from.saturating_add(CHUNK).min(size);
+    let bytes = if from < end { store.get_range(&log.path, from..end).await? } else { Default::default() };
+    let last_chunk = (bytes.len() as u64) < CHUNK;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let cut = match (whole, last_chunk, more_to_come) {
+        (_, true, false) | (0, false, _) => bytes.len(),
+        (whole, ..) => whole,
+    };
+    let shown = bytes.get(..cut).unwrap_or_default();
+    let lines = String::from_utf8_lossy(shown).lines().map(str::to_owned).collect();
+    Ok((lines, shown.len() as u64, !last_chunk))
 }
 
 #[cfg(test)]
@@ -164,8 +197,9 @@ mod tests {
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
         std::fs::write(folder.path().join("l"), "one\ntw").unwrap();
         let log = Log { generation: 1, job: "t".into(), rank: 0, path: "l".into() };
-        assert_eq!(say(&store, &log, 0, true).await.unwrap(), 4);
-        assert_eq!(say(&store, &log, 4, true).await.unwrap(), 4);
-        assert_eq!(say(&store, &log, 4, false).await.unwrap(), 6);
+        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        assert_eq!(piece(&store, &log, 0, true).await.unwrap(), (lines(&["one"]), 4, false));
+        assert_eq!(piece(&store, &log, 4, true).await.unwrap(), (vec![], 0, false));
+        assert_eq!(piece(&store, &log, 4, false).await.unwrap(), (lines(&["tw"]), 2, false));
     }
 }

@@ -7,6 +7,7 @@ use crate::commands::status::ending;
 use crate::daemons::{Daemons, Which};
 use crate::failure::{Failure, Outcome, failed, usage};
 use crate::machine;
+use crate::render::cause;
 use crate::run_file::RunFile;
 use crate::show;
 use crate::stored;
@@ -125,6 +126,9 @@ pub async fn drive(store: &str, slots: u32, goal: Goal) -> Outcome {
         )));
     }
     report::print(&Store::open(store)?, &record).await?;
+    if let (RunState::Failed(_), Some(cause)) = (&record.state, cause::of_run(&record)) {
+        show::note(&cause);
+    }
     ending(&record)
 }
 

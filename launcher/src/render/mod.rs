@@ -1,5 +1,6 @@
 //! A report as a person reads it: on a terminal, or in a browser. Pure; the numbers are core's.
 
+pub mod cause;
 pub mod cost;
 pub mod exams;
 pub mod html;

@@ -11,6 +11,7 @@ pub fn render(report: &Report) -> String {
         head(report),
         stages(report),
         guarded(report),
+        goodput(report),
         time(report),
         efficiency(report),
         energy(report),
@@ -69,6 +70,17 @@ fn guarded(report: &Report) -> String {
             grid.cells([stage.name.to_string(), "-".into()].into_iter().chain(numbers).chain([show::clean(&rewind.reason)]));
         }
     }
+    section(&grid)
+}
+
+/// The whole run's time; causes that took nothing are left out.
+fn goodput(report: &Report) -> String {
+    let Some(goodput) = &report.goodput else { return String::new() };
+    let mut grid = Grid::new(&["goodput", ">time", ">share"]);
+    for (cause, seconds) in goodput.causes.iter().filter(|(_, seconds)| *seconds > 0.0) {
+        grid.row([(*cause).to_owned(), show::duration(*seconds), share(*seconds, goodput.wall)]);
+    }
+    grid.row(["in all".into(), show::duration(goodput.wall), share(goodput.wall, goodput.wall)]);
     section(&grid)
 }
 
@@ -295,5 +307,16 @@ mod tests {
         let shown = render(&build(&record, &crate::manifests::Manifests::new()));
         assert!(shown.contains("audit: nothing published yet"), "{shown}");
         assert!(shown.contains("0/10"), "{shown}");
+    }
+
+    #[test]
+    fn the_goodput_ledger_accounts_for_every_second() {
+        let (record, manifests) = fixture::finished();
+        let report = osler_core::report::build(&record, &manifests);
+        let goodput = report.goodput.as_ref().unwrap();
+        let sum: f64 = goodput.causes.iter().map(|(_, seconds)| seconds).sum();
+        assert!((sum - goodput.wall).abs() < 1e-6 && goodput.wall > 0.0, "{goodput:?}");
+        let shown = render(&report);
+        assert!(shown.contains("steps") && shown.contains("recovering"), "{shown}");
     }
 }

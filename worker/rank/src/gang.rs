@@ -1,12 +1,12 @@
 //! How the ranks of a generation find each other: rank 0 hosts the store and says where, the coordinator tells the others.
 
 use anyhow::Context as _;
-use osler_core::process::{GPU_VARIABLE, Report};
+use osler_core::process::{GANG_ADDRESS_VARIABLE, GPU_VARIABLE, Report};
 use osler_core::spec::DeviceKind;
 use osler_engine::Device;
 use osler_torch_dist::{GroupOptions, ProcessGroup, Store, cuda_device};
 use osler_worker::harness::{Failure, Job, report, user};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// From a rank's start until all have met. Covers a coordinator that restarts in between.
@@ -28,22 +28,32 @@ pub fn device(job: &Job) -> Result<Device, Failure> {
     cuda_device(number).context(advice).map_err(user)
 }
 
+/// Where this rank listens for the others: what its agent was told, else this machine only.
+fn address() -> anyhow::Result<IpAddr> {
+    match std::env::var(GANG_ADDRESS_VARIABLE) {
+        Ok(text) => text.parse().with_context(|| format!("{GANG_ADDRESS_VARIABLE}={text} is no IP address")),
+        Err(_) => Ok(Ipv4Addr::LOCALHOST.into()),
+    }
+}
+
 /// Joins this assignment's gang. None when it has one rank. The generation fences: ranks of another one cannot meet this group.
 pub fn join(job: &mut Job, device: Device) -> anyhow::Result<Option<ProcessGroup>> {
     let (rank, world) = (job.assignment.rank as usize, job.assignment.world_size as usize);
     if world == 1 {
         return Ok(None);
     }
+    let here = address()?;
     let store = if rank == 0 {
-        let store = Store::host(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, world, MEET)?;
-        report(&Report::Rendezvous { address: format!("{}:{}", Ipv4Addr::LOCALHOST, store.port()) });
+        let store = Store::host(here, 0, world, MEET)?;
+        report(&Report::Rendezvous { address: SocketAddr::new(here, store.port()).to_string() });
         store
     } else {
         let address = job.rendezvous(MEET)?;
-        let (host, port) = address.rsplit_once(':').with_context(|| format!("rendezvous {address:?} is not HOST:PORT"))?;
-        Store::connect(host, port.parse().with_context(|| format!("rendezvous {address:?} has no port"))?, world, MEET)?
+        let place: SocketAddr = address.parse().with_context(|| format!("rendezvous {address:?} is not IP:PORT"))?;
+        Store::connect(&place.ip().to_string(), place.port(), world, MEET)?
     };
-    let options = GroupOptions { meet: MEET, ..GroupOptions::new(rank, world, job.assignment.generation.0, STEP) };
+    let generation = job.assignment.generation.0;
+    let options = GroupOptions { meet: MEET, interface_address: here, ..GroupOptions::new(rank, world, generation, STEP) };
     Ok(Some(match device {
         Device::Cuda(index) => ProcessGroup::nccl(&store, options, index)?,
         _ => ProcessGroup::gloo(&store, options)?,

@@ -5,11 +5,12 @@
 
 use osler_core::job::{Fault, FaultClass};
 use osler_core::paths;
-use osler_core::process::{Assignment, Command, GPU_VARIABLE, MAX_LINE_BYTES, Report};
+use osler_core::process::{Assignment, Command, GANG_ADDRESS_VARIABLE, GPU_VARIABLE, MAX_LINE_BYTES, Report};
 use osler_core::sync::ProcessId;
 use osler_runtime::store::Store;
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -53,6 +54,7 @@ impl Child {
         process: &ProcessId,
         assignment: Assignment,
         gpu: Option<u32>,
+        gang_address: IpAddr,
         events: mpsc::Sender<(ProcessId, ChildEvent)>,
     ) -> io::Result<Self> {
         let log = Log::new(&assignment, process, scratch)?;
@@ -60,6 +62,7 @@ impl Child {
         std::fs::create_dir_all(&folder)?;
         let mut command = process::Command::new(binary);
         command.arg("job").arg(&folder).env("OMP_NUM_THREADS", assignment.spec.resources.threads_per_rank.to_string());
+        command.env(GANG_ADDRESS_VARIABLE, gang_address.to_string());
         if let Some(gpu) = gpu {
             command.env(GPU_VARIABLE, gpu.to_string());
         }

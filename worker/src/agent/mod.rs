@@ -17,6 +17,7 @@ use osler_core::process::Command;
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,6 +41,8 @@ pub struct Options {
     /// Runs the others: this binary, with the argument `job`.
     pub job_binary: PathBuf,
     pub scratch: PathBuf,
+    /// Where ranks here listen for those of other machines.
+    pub gang_address: IpAddr,
     /// How long gangs have to save when this agent is asked to end; then everything is killed.
     pub grace: Duration,
 }
@@ -142,7 +145,8 @@ impl Agent {
                 Action::Start(process, assignment, gpu) => {
                     let binary = if assignment.kind.needs_torch() { &self.options.rank_binary } else { &self.options.job_binary };
                     tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "starting process");
-                    match Child::start(binary, &self.options.scratch, &process, *assignment, gpu, self.events.clone()) {
+                    let Options { scratch, gang_address, .. } = &self.options;
+                    match Child::start(binary, scratch, &process, *assignment, gpu, *gang_address, self.events.clone()) {
                         Ok(child) => drop(self.children.insert(process, child)),
                         Err(e) => {
                             tracing::error!(job = %process.id, error = %e, "cannot start process");

@@ -431,3 +431,13 @@ fn a_rule_of_the_run_file_makes_a_fault_another() {
     let JobState::Failed { fault, .. } = world.state(&run, "train/general") else { panic!("tried again against the rule") };
     assert!(fault.message.ends_with("(retry.rule 0 makes this user error)"), "{fault}");
 }
+
+#[test]
+fn ranks_of_several_machines_do_not_meet_on_loopback() {
+    let mut world = World::new(&[1, 1]);
+    world.agents[1].host = "elsewhere".into();
+    let run = world.submit(spec("r"));
+    world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    let JobState::Failed { fault, .. } = world.state(&run, "train/general") else { panic!() };
+    assert!(fault.message.contains("start every osler-worker with --gang-address IP"), "{fault}");
+}

@@ -10,7 +10,7 @@ use crate::job::{Fault, FaultClass, JobKind};
 use crate::order::SampleSum;
 use crate::plan::PlannedJob;
 use crate::record::{JobRecord, JobState, PastAttempt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const TOKENS: u64 = 100;
 
@@ -24,6 +24,7 @@ fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
         ended_at: at(*end),
         fault: failed.then(|| Fault::new(FaultClass::Infrastructure, "killed")),
         steps_published: 0,
+        others: BTreeMap::new(),
     });
     let kind = JobKind::Train { stage: StageName::new("s").unwrap() };
     let planned = PlannedJob { kind, needs: BTreeSet::new(), ranks: 2 };

@@ -15,6 +15,9 @@ pub struct TimeReport {
     pub phases: PhaseSeconds,
     /// Work that was not published before its attempt failed, and the time until the next attempt started.
     pub lost_to_failures: f64,
+    /// Of that, what was inside attempts.
+    #[serde(skip)]
+    pub lost_inside: f64,
     /// Between a stop on request and the resume.
     pub stopped: f64,
     /// Everything else: starting and ending processes, waiting for acknowledgements.
@@ -53,7 +56,10 @@ pub(super) fn time(job: &JobRecord, manifests: &[Manifest], tokens_per_step: u64
         }
         let untold = length - told.total();
         match attempt.fault {
-            Some(_) => report.lost_to_failures += untold + until_next,
+            Some(_) => {
+                report.lost_inside += untold;
+                report.lost_to_failures += untold + until_next;
+            }
             None => {
                 report.idle += untold;
                 report.stopped += until_next;

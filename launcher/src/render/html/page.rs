@@ -58,6 +58,7 @@ fn head(report: &Report) -> Html {
         ("Tokens trained", short(tokens as f64)),
         ("Steps", count(steps)),
         ("Training time", if wall > 0.0 { show::duration(wall) } else { "-".into() }),
+        ("Goodput", report.goodput.as_ref().map_or_else(|| "-".into(), |goodput| show::percent(goodput.goodput))),
         ("Audit", audit.into()),
         ("Submitted", show::time(report.submitted_at)),
     ] {
