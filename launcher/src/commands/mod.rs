@@ -1,6 +1,7 @@
 //! The commands, one file each. What they share is elsewhere; here is only which there are.
 
 mod audit;
+mod bug_report;
 mod ckpt;
 mod corpus;
 mod demo;
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 /// Trains domain language models from one run file, and can prove on what.
 ///
-/// Exit codes: 0 ok, 1 failed, 64 bad file or usage, 75 stopped and resumable.
+/// Exit codes: 0 ok, 1 failed, 64 bad file or usage, 75 stopped and resumable, 93 failed for good.
 #[derive(Debug, Parser)]
 #[command(name = "osler", version, max_term_width = 120)]
 pub struct Cli {
@@ -59,6 +60,8 @@ pub enum Command {
     Resume(resume::Args),
     /// Report on a run: losses, exams, gates, checkpoints, time.
     Report(report::Args),
+    /// Put what somebody else needs to find a fault into one archive.
+    BugReport(bug_report::Args),
     /// Prove that each sample was consumed once.
     Audit(audit::Args),
     /// Copy a stage's model out of the store.
@@ -92,6 +95,7 @@ impl Command {
             Self::Stop(args) => stop::run(&args).await,
             Self::Resume(args) => resume::run(args).await,
             Self::Report(args) => report::run(&args).await,
+            Self::BugReport(args) => bug_report::run(&args).await,
             Self::Audit(args) => audit::run(&args).await,
             Self::Export(args) => export::run(&args).await,
             Self::Ckpt(command) => ckpt::run(&command).await,
