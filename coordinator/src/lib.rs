@@ -15,4 +15,6 @@ pub mod service;
 mod view;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;

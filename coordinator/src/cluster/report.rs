@@ -114,6 +114,7 @@ impl Run {
         }
         if self.active(key)?.rendezvous.as_deref() != Some(address.as_str()) {
             self.active_mut(key)?.rendezvous = Some(address);
+            self.tell(key);
         }
         None
     }
@@ -124,6 +125,7 @@ impl Run {
             return refused;
         }
         self.active_mut(key)?.ended.insert(rank, RankEnd::Done { result });
+        self.tell(key);
         self.rank_ended(now, key, workers);
         None
     }

@@ -45,6 +45,9 @@ impl Ledger {
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
         }
+        if record.epoch > self.epoch() {
+            return Err(self.fenced(format!("epoch {} wrote {path}", record.epoch))); // else we would write after it
+        }
         Ok(record)
     }
 }

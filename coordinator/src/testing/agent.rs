@@ -162,13 +162,6 @@ impl Agent {
         }
     }
 
-    /// The agent dies, and its processes with it.
-    pub fn die(&mut self, gangs: &mut Gangs) {
-        for id in self.running().cloned().collect::<Vec<_>>() {
-            self.kill(&id, 137, gangs);
-        }
-    }
-
     fn report(&mut self, id: &ProcessId, report: Report) {
         self.last_seq += 1;
         self.reports.push(NumberedReport { seq: self.last_seq, process: id.clone(), report });

@@ -2,10 +2,10 @@
 
 mod faults;
 mod flow;
+mod indexes;
 mod metrics;
 mod rewind;
 mod scheduling;
-mod simulation;
 
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
@@ -31,7 +31,9 @@ impl World {
     }
 
     fn apply(&mut self, event: Event) -> Result<Answer, Refused> {
+        let before = indexes::Before::of(&self.cluster, &event);
         let effects = self.cluster.apply(self.now, event);
+        before.compare(&mut self.cluster);
         self.puts.extend(effects.puts);
         self.deletes.extend(effects.deletes);
         for run in effects.persist {
