@@ -16,4 +16,6 @@ pub mod service;
 mod view;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;

@@ -16,7 +16,7 @@ use crate::metrics;
 use crate::view;
 use futures::future::try_join_all;
 use handle::Request;
-use osler_core::ids::RunName;
+use osler_core::ids::{Epoch, RunName};
 use osler_runtime::clock::Clock;
 use parked::{Call, Parked};
 use std::collections::BTreeSet;
@@ -63,6 +63,10 @@ impl Owner {
         Ok((Handle::new(sender), owner))
     }
 
+    pub fn epoch(&self) -> Epoch {
+        self.ledger.epoch()
+    }
+
     /// Works until `shutdown` resolves, or the ledger cannot be written any more.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), LedgerError> {
         let mut tick = interval(TICK);
@@ -70,6 +74,7 @@ impl Owner {
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
+                biased; // so that a simulated seed is the same every time; no branch is ready long enough to starve another
                 () = &mut shutdown => return Ok(()),
                 _ = tick.tick() => self.tick().await?,
                 first = self.requests.recv() => match first {
@@ -131,11 +136,12 @@ impl Owner {
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
         let changed = turn.persist;
         if !changed.is_empty() {
-            self.ledger.check_reign().await?;
+            self.ledger.check_reign().await?; // before, too: a run that is new has no earlier version whose successor could be taken
         }
         commit(&mut self.cluster, &self.ledger, turn.puts, &changed).await?;
         turn.replies.into_iter().for_each(|reply| reply());
-        self.parked.release(&self.cluster, turn.calls, !changed.is_empty());
+        let news = self.cluster.take_news();
+        self.parked.release(&self.cluster, turn.calls, news);
         self.publish(&changed);
         turn.questions.into_iter().for_each(|question| self.answer(question));
         for path in turn.deletes {
@@ -145,13 +151,13 @@ impl Owner {
     }
 
     fn publish(&mut self, changed: &BTreeSet<RunName>) {
-        let now = self.clock.now();
+        let now = self.cluster.now();
         let moved = self.cluster.take_moved();
         self.watched.publish(&self.cluster, now, changed, &moved);
     }
 
     fn answer(&mut self, question: Request) {
-        let now = self.clock.now();
+        let now = self.cluster.now();
         match question {
             Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
@@ -174,7 +180,9 @@ struct Turn {
     questions: Vec<Request>,
 }
 
-/// Objects first, then the records that name them; different objects side by side.
+/// Objects first, then the records that name them; different objects side by side. Then a look whether we still reign: a version that
+/// could be created fences only while its name is taken, and the names of old ones are free again. A write that was stalled for long
+/// enough would succeed, and its author would tell agents what another coordinator has long decided otherwise.
 async fn commit(
     cluster: &mut Cluster,
     ledger: &Ledger,
@@ -184,8 +192,11 @@ async fn commit(
     try_join_all(puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
     let versions: Vec<_> =
         changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
+    if versions.is_empty() {
+        return Ok(());
+    }
     try_join_all(versions.into_iter().map(|(run, version, bytes)| ledger.write(run, version, bytes.into()))).await?;
-    Ok(())
+    ledger.check_reign().await
 }
 
 /// Loads every run and writes a version of each under the new epoch. An older coordinator may write once more in between; then what
@@ -212,3 +223,6 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,14 @@ fn an_elastic_run_that_changes_its_ranks_twice_ends_with_the_same_bits() {
 #[test]
 fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits() {
     // One rank is fast: many steps, so that it is not done before the node is back.
-    let elastic = ["resources.determinism=elastic", "stage.domain.steps=15000", "checkpoint.every_steps=150"];
+    // A rank's share would be its micro-batch otherwise, and that is part of the bits.
+    let elastic = [
+        "resources.determinism=elastic",
+        "stage.general.micro_batch=2",
+        "stage.domain.micro_batch=2",
+        "stage.domain.steps=15000",
+        "checkpoint.every_steps=150",
+    ];
     let mut steady = Cluster::new();
     let spec = training(&steady, &[&elastic[..], &["resources.ranks=1"]].concat());
     let domain = &spec.stages[1].name;

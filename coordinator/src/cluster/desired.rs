@@ -5,7 +5,7 @@ use super::{Cluster, Run};
 use osler_core::ids::{StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::process::{Assignment, CheckpointRef};
-use osler_core::record::{Attempt, JobState};
+use osler_core::record::Attempt;
 use osler_core::spec::Init;
 use osler_core::sync::{Desired, ProcessId, Wanted};
 
@@ -14,13 +14,13 @@ impl Cluster {
     pub fn desired(&self, name: &WorkerName) -> Desired {
         let Some(worker) = self.workers.known.get(name) else { return Desired::default() };
         let mut wanted = vec![];
-        for (run, key, attempt) in self.attempts() {
-            if !matches!(run.job(key).map(|job| &job.status), Some(JobState::Active { .. })) {
-                continue;
-            }
-            let here = attempt.places.iter().enumerate().filter(|(_, p)| p.worker == *name && p.incarnation == worker.incarnation);
-            for (rank, _) in here {
-                let rank = rank as u32;
+        let live = self.runs.values().filter(|run| run.record.state.is_live());
+        for (run, key, ranks) in live.flat_map(|run| run.index().on(name).map(move |(key, ranks)| (run, key, ranks))) {
+            let Some(attempt) = run.active(key) else { continue };
+            for rank in ranks.iter().copied() {
+                if attempt.places.get(rank as usize).is_none_or(|p| p.incarnation != worker.incarnation) {
+                    continue;
+                }
                 let process = ProcessId { id: run.record.id(key), generation: attempt.generation, rank };
                 let listed = worker.listed.contains_key(&process);
                 let ended = attempt.ended.contains_key(&rank);

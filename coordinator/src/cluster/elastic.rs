@@ -41,7 +41,7 @@ impl Run {
 
     /// Notes that a gang could have more ranks, and asks it to end once that has been so for long enough.
     fn watch_room(&mut self, now: Millis, key: &JobKey, free: u32, patience: u64) {
-        let Some(attempt) = self.active(key).filter(|attempt| attempt.rendezvous.is_some()) else { return };
+        let Some(attempt) = self.active(key).filter(|attempt| attempt.has_met()) else { return };
         let (generation, has) = (attempt.generation, attempt.places.len() as u32);
         let could = self.sizes(key).into_iter().find(|ranks| *ranks <= has.saturating_add(free)).filter(|ranks| *ranks > has);
         let Some(could) = could else {
@@ -53,6 +53,7 @@ impl Run {
             growth.asked = true;
             let message = format!("asked to checkpoint: it can go on with {could} ranks instead of {has}");
             self.happened(now, EventKind::Worker, Some((key, Some(generation))), message);
+            self.tell(key);
         }
     }
 }
@@ -67,7 +68,7 @@ pub struct Growth {
 impl Cluster {
     /// Looks after gangs that run with fewer ranks than planned. What waits for slots comes first: it would take those of the larger gang.
     pub(super) fn grow(&mut self, now: Millis) {
-        let smaller = |run: &Run| run.keys(|job| job.status.attempt().is_some_and(|a| a.places.len() < job.planned.ranks as usize));
+        let smaller = |run: &Run| run.held(|job| job.status.attempt().is_some_and(|a| a.places.len() < job.planned.ranks as usize));
         let running = self.runs.values().filter(|run| run.record.state == RunState::Running);
         let candidates: Vec<_> = running.flat_map(|run| smaller(run).into_iter().map(|key| (run.record.name().clone(), key))).collect();
         if candidates.is_empty() {

@@ -7,7 +7,7 @@
 use super::limits::Limits;
 use super::run::Run;
 use super::workers::{WorkerState, Workers};
-use osler_core::ids::{Generation, Millis};
+use osler_core::ids::{Generation, Millis, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::{Progress, phase};
 use osler_core::record::{Attempt, EventKind, JobState};
@@ -63,7 +63,7 @@ impl Pace {
 /// The last word of one rank.
 struct Word<'a> {
     rank: u32,
-    place: String,
+    worker: &'a WorkerName,
     said: Option<&'a (Progress, Millis)>,
 }
 
@@ -77,7 +77,7 @@ struct Look {
 impl Run {
     /// Looks at every gang that has met: notes its pace, ends it if it hangs, tells of slow ranks.
     pub(super) fn watch_gangs(&mut self, now: Millis, workers: &Workers) {
-        for key in self.keys(|job| matches!(&job.status, JobState::Active { attempt } if attempt.rendezvous.is_some())) {
+        for key in self.held(|job| matches!(&job.status, JobState::Active { attempt } if attempt.has_met())) {
             let Some(Look { pace, hang, slow }) = self.look(now, &key, workers) else { continue };
             let about = Some(pace.generation);
             self.paces.insert(key.clone(), pace);
@@ -108,17 +108,24 @@ impl Run {
     }
 
     /// Of the ranks that have not ended.
-    fn words(&self, key: &JobKey, attempt: &Attempt) -> Vec<Word<'_>> {
-        let word = |(rank, place): (usize, &osler_core::record::Place)| {
+    fn words<'a>(&'a self, key: &JobKey, attempt: &'a Attempt) -> Vec<Word<'a>> {
+        // All ranks' latest words, ascending like the ranks: one walk instead of a search for each.
+        let mut latest = self.progress.range((key.clone(), 0)..=(key.clone(), u32::MAX)).peekable();
+        let word = |(rank, place): (usize, &'a osler_core::record::Place)| {
             let rank = rank as u32;
-            let said = self.progress.get(&(key.clone(), rank)).filter(|(p, at)| p.unit == "steps" && *at >= attempt.started_at);
-            Word { rank, place: format!("{}/{rank}", place.worker), said }
+            while latest.next_if(|((_, of), _)| *of < rank).is_some() {}
+            let said = latest.next_if(|((_, of), _)| *of == rank).map(|(_, said)| said);
+            Word { rank, worker: &place.worker, said: said.filter(|(p, at)| p.unit == "steps" && *at >= attempt.started_at) }
         };
         attempt.places.iter().enumerate().filter(|(rank, _)| !attempt.ended.contains_key(&(*rank as u32))).map(word).collect()
     }
 }
 
 impl Word<'_> {
+    fn place(&self) -> String {
+        format!("{}/{}", self.worker, self.rank)
+    }
+
     /// Milliseconds since its last word.
     fn silence(&self, now: Millis) -> u64 {
         self.said.map_or(u64::MAX, |(_, at)| now.0.saturating_sub(at.0))
@@ -153,7 +160,14 @@ fn hang(now: Millis, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limit
         (None, None) => (None, "all ranks wait for each other".to_owned()),
     };
     let message = format!("no step for {} ({usual}); {why}", seconds(still));
-    Fault { origin: culprit.map(|word| word.place.clone()), ..Fault::new(FaultClass::Infrastructure, message) }
+    Fault { origin: culprit.map(Word::place), ..Fault::new(FaultClass::Infrastructure, message) }
+}
+
+/// The median of sorted values without one that equals `own`.
+fn median_of_others(sorted: &[f64], own: f64) -> f64 {
+    let at = (sorted.len() - 1) / 2;
+    let own_at = sorted.partition_point(|ms| ms.total_cmp(&own).is_lt());
+    sorted.get(if own_at <= at { at + 1 } else { at }).copied().unwrap_or(own)
 }
 
 /// Sentences about ranks that have been slow for long enough, each once.
@@ -164,10 +178,10 @@ fn slow_ranks(now: Millis, pace: &mut Pace, words: &[Word<'_>], limits: &Limits)
     if busy.len() < 2 || busy.len() < words.len() {
         return told;
     }
-    for (at, (word, own)) in busy.iter().enumerate() {
-        let mut others: Vec<f64> = busy.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, ms))| *ms).collect();
-        others.sort_by(f64::total_cmp);
-        let usual = others[others.len() / 2];
+    let mut sorted: Vec<f64> = busy.iter().map(|(_, ms)| *ms).collect();
+    sorted.sort_by(f64::total_cmp);
+    for (word, own) in &busy {
+        let usual = median_of_others(&sorted, *own);
         if own * 100.0 <= usual * limits.slow_percent as f64 {
             pace.slow.remove(&word.rank);
             continue;
@@ -177,7 +191,8 @@ fn slow_ranks(now: Millis, pace: &mut Pace, words: &[Word<'_>], limits: &Limits)
             *since = None;
             told.push(format!(
                 "rank {} on {} is slow: its own work takes {own:.0} ms a step, the others' {usual:.0} ms; a gang is as fast as its slowest rank",
-                word.rank, word.place
+                word.rank,
+                word.place()
             ));
         }
     }
@@ -216,14 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn the_median_of_others_is_that_of_the_list_without_one() {
+        for sorted in [vec![1.0, 2.0], vec![1.0, 1.0, 5.0], vec![1.0, 2.0, 2.0, 3.0, 9.0], vec![4.0; 6]] {
+            for at in 0..sorted.len() {
+                let mut others = sorted.clone();
+                let own = others.remove(at);
+                assert_eq!(median_of_others(&sorted, own), others[others.len() / 2], "{sorted:?} without {own}");
+            }
+        }
+    }
+
+    #[test]
     fn a_rank_that_is_slow_for_long_enough_is_told_once() {
         let limits = Limits::default();
         let said = |ms: f64| (Progress { busy_ms: Some(ms), ..Progress::default() }, Millis(0));
         let mut pace = pace(&[]);
+        let w = WorkerName::new("w").unwrap();
         let mut look = |now: u64, busy: [f64; 3]| {
             let said = busy.map(said);
-            let words: Vec<Word<'_>> =
-                (0..3).map(|rank| Word { rank, place: format!("w/{rank}"), said: said.get(rank as usize) }).collect();
+            let words: Vec<Word<'_>> = (0..3).map(|rank| Word { rank, worker: &w, said: said.get(rank as usize) }).collect();
             slow_ranks(Millis(now), &mut pace, &words, &limits)
         };
         assert!(look(0, [100.0, 151.0, 100.0]).is_empty());

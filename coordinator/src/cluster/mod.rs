@@ -8,6 +8,7 @@ mod desired;
 mod elastic;
 mod finish;
 mod hang;
+mod index;
 mod limits;
 mod phases;
 mod place;
@@ -35,6 +36,7 @@ use osler_core::record::{RunRecord, RunState};
 use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use std::collections::{BTreeMap, BTreeSet};
+use sync::Told;
 use workers::Workers;
 
 /// Everything that can happen to a cluster.
@@ -120,6 +122,8 @@ pub struct Cluster {
     /// Where ranks find the objects.
     store: String,
     last_event: Millis,
+    /// By how much the clock was set back in this coordinator's life.
+    set_back: u64,
     /// Reports of attempts that are over; counted, because many of them mean that something is wrong.
     fenced: u64,
 }
@@ -127,11 +131,15 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
         let workers = Workers::new(now, limits);
-        Self { runs: BTreeMap::new(), workers, epoch, store: store.into(), last_event: now, fenced: 0 }
+        Self { runs: BTreeMap::new(), workers, epoch, store: store.into(), last_event: now, set_back: 0, fenced: 0 }
     }
 
-    /// Takes over a run that an earlier coordinator wrote.
+    /// Takes over a run that an earlier coordinator wrote. Time goes on from what the records tell, also on a clock that is behind
+    /// theirs: a retry that they put off by seconds would else wait for that clock.
     pub fn adopt(&mut self, record: RunRecord) {
+        let latest = record.events.last().map_or(Millis(0), |event| event.at);
+        self.last_event = self.last_event.max(latest);
+        self.workers.since = self.workers.since.max(latest);
         let name = record.name().clone();
         self.runs.insert(name, Run::new(record, self.workers.limits.events));
     }
@@ -139,23 +147,33 @@ impl Cluster {
     pub fn apply(&mut self, now: Millis, event: Event) -> Effects {
         let now = self.advance(now);
         let mut effects = Effects { puts: vec![], persist: BTreeSet::new(), deletes: vec![], notes: vec![], answer: Ok(Answer::Ticked) };
+        let mut heartbeat = false;
         effects.answer = match event {
             Event::Submit(spec) => self.submit(now, *spec),
             Event::Stop(run) => self.stop(now, &run).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, &mut effects).map(Answer::State),
             Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, &mut effects).map(Answer::State),
-            Event::Sync(observed) => self.sync(now, *observed, &mut effects).map(|()| Answer::Synced),
+            Event::Sync(observed) => {
+                let synced = self.sync(now, *observed, &mut effects);
+                // Most calls say nothing that another job or worker depends on; what only time brings, the next tick sees.
+                heartbeat = matches!(synced, Ok(Told::Nothing) | Err(_)) && !self.runs.values().any(|run| run.changed);
+                synced.map(|_| Answer::Synced)
+            }
             Event::Tick => Ok(Answer::Ticked),
         };
-        self.settle(now, &mut effects);
+        if !heartbeat {
+            self.settle(now, &mut effects);
+        }
         effects.persist = self.runs.iter().filter(|(_, run)| run.changed).map(|(name, _)| name.clone()).collect();
         effects
     }
 
-    /// Time never goes back here, whatever the clock does; and a pause of our own is not the workers' silence.
-    fn advance(&mut self, now: Millis) -> Millis {
-        let now = now.max(self.last_event);
+    /// Time never goes back here, whatever the clock does, nor does it stand still until a clock that was set back has caught up:
+    /// nothing would be lost, retried or found hanging. And a pause of our own is not the workers' silence.
+    fn advance(&mut self, clock: Millis) -> Millis {
+        self.set_back = self.set_back.max(self.last_event.0.saturating_sub(clock.0));
+        let now = Millis(clock.0 + self.set_back);
         let gap = now.0 - self.last_event.0;
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
@@ -175,19 +193,21 @@ impl Cluster {
             run.end_unwanted(now, &self.workers);
             if run.changed {
                 run.unblock(now);
+                run.conclude(now);
             }
-            run.conclude(now);
         }
         self.place(now, effects);
         self.grow(now);
-        let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
-        self.workers.forget(now, &busy);
+        if self.workers.any_to_forget(now) {
+            let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
+            self.workers.forget(now, &busy);
+        }
     }
 
     /// Every attempt that holds slots.
     fn attempts(&self) -> impl Iterator<Item = (&Run, &JobKey, &osler_core::record::Attempt)> {
         let live = self.runs.values().filter(|run| run.record.state.is_live());
-        live.flat_map(|run| run.record.jobs.iter().filter_map(move |(key, job)| Some((run, key, job.status.attempt()?))))
+        live.flat_map(|run| run.index().held().filter_map(move |key| Some((run, key, run.job(key)?.status.attempt()?))))
     }
 
     pub fn run(&self, name: &RunName) -> Option<&Run> {
@@ -208,6 +228,16 @@ impl Cluster {
     pub fn take_moved(&mut self) -> Vec<RunName> {
         let moved = self.runs.iter_mut().filter_map(|(name, run)| std::mem::take(&mut run.moved).then(|| name.clone()));
         moved.collect()
+    }
+
+    /// Workers for whom [`Self::desired`] may say something new since this was last asked. Those that called since know themselves.
+    pub fn take_news(&mut self) -> BTreeSet<WorkerName> {
+        self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.news)).collect()
+    }
+
+    /// When the latest event happened, by the cluster's own time.
+    pub fn now(&self) -> Millis {
+        self.last_event
     }
 
     pub fn epoch(&self) -> Epoch {

@@ -18,10 +18,10 @@ impl Run {
     /// Ends what should not run: all of a failing run; of a stopping one, and on workers that want to go, all but the gangs that can save.
     pub fn end_unwanted(&mut self, now: Millis, workers: &Workers) {
         let failing = matches!(self.record.state, RunState::Failing(_));
-        let unwanted = self.keys(|job| match &job.status {
+        let unwanted = self.held(|job| match &job.status {
             // A gang that has not met yet has nothing to save.
             JobState::Active { attempt } => {
-                let saves = matches!(job.planned.kind, JobKind::Train { .. }) && attempt.rendezvous.is_some();
+                let saves = matches!(job.planned.kind, JobKind::Train { .. }) && attempt.has_met();
                 failing || (self.is_leaving(attempt, workers) && !saves)
             }
             _ => false,

@@ -3,12 +3,12 @@
 //! Older runs go first; within a run train jobs, then by key. A gang that could start once slots fall free keeps them from everything
 //! after it; a gang that is larger than the whole cluster keeps nothing, so exams never starve for it.
 
-use super::{Cluster, Effects, Run};
+use super::{Cluster, Effects, Run, Worker};
 use osler_core::ids::{Generation, Incarnation, Millis, RunName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{Attempt, EventKind, JobState, Place, RunState};
 use osler_core::sync::ProcessId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Free and total slots of the workers that take work.
 #[derive(Debug, Clone, Default)]
@@ -42,18 +42,25 @@ impl Slots {
 impl Cluster {
     /// Slots that are taken: by attempts, and by processes that still run although nobody wants them.
     pub(super) fn used_slots(&self) -> BTreeMap<WorkerName, u32> {
-        let mut held: BTreeMap<&WorkerName, BTreeSet<ProcessId>> = BTreeMap::new();
-        for (run, key, attempt) in self.attempts() {
-            for (rank, place) in attempt.places.iter().enumerate().filter(|(_, place)| self.workers.at(place).is_some()) {
-                let process = ProcessId { id: run.record.id(key), generation: attempt.generation, rank: rank as u32 };
-                held.entry(&place.worker).or_default().insert(process);
+        let mut used: BTreeMap<WorkerName, u32> = BTreeMap::new();
+        for (name, worker) in &self.workers.known {
+            let unwanted = worker.listed.iter().filter(|(process, running)| **running && !self.holds(process, name, worker));
+            used.insert(name.clone(), unwanted.count() as u32);
+        }
+        for place in self.attempts().flat_map(|(_, _, attempt)| &attempt.places) {
+            if let Some(used) = used.get_mut(&place.worker).filter(|_| self.workers.at(place).is_some()) {
+                *used += 1;
             }
         }
-        for (name, worker) in &self.workers.known {
-            let running = worker.listed.iter().filter(|(_, running)| **running).map(|(process, _)| process.clone());
-            held.entry(name).or_default().extend(running);
-        }
-        held.into_iter().map(|(name, processes)| (name.clone(), processes.len() as u32)).collect()
+        used
+    }
+
+    /// Whether an attempt holds the slot of a process.
+    fn holds(&self, process: &ProcessId, name: &WorkerName, worker: &Worker) -> bool {
+        let run = self.runs.get(&process.id.run).filter(|run| run.record.state.is_live());
+        let attempt = run.and_then(|run| run.job(&process.id.job)?.status.attempt()).filter(|a| a.generation == process.generation);
+        let place = attempt.and_then(|attempt| attempt.places.get(process.rank as usize));
+        place.is_some_and(|p| p.worker == *name && p.incarnation == worker.incarnation)
     }
 
     pub(super) fn slots(&self, now: Millis) -> Slots {
@@ -74,7 +81,7 @@ impl Cluster {
         runs.sort_by_key(|run| (run.record.submitted_at, run.record.name()));
         let mut queue = vec![];
         for run in runs {
-            let mut keys = run.keys(|job| matches!(job.status, JobState::Pending { .. }));
+            let mut keys: Vec<JobKey> = run.index().waiting().cloned().collect();
             keys.sort_by_key(|key| !run.is_train(key)); // stable: by key within each half
             queue.extend(keys.into_iter().map(|key| (run.record.name().clone(), key)));
         }

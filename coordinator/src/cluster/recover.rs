@@ -108,7 +108,7 @@ impl Run {
 
     /// Moves on the attempts whose processes are all gone.
     pub fn finish_endings(&mut self, now: Millis, workers: &Workers, effects: &mut Effects) {
-        for key in self.keys(|job| matches!(job.status, JobState::Ending { .. })) {
+        for key in self.held(|job| matches!(job.status, JobState::Ending { .. })) {
             let Some(JobState::Ending { attempt, next }) = self.job(&key).map(|job| &job.status) else { continue };
             let confirmed = self.gone.get(&key);
             let gone =
@@ -170,7 +170,7 @@ impl Run {
 
     /// Ends attempts whose workers or incarnations are gone.
     pub fn fail_lost(&mut self, now: Millis, workers: &Workers) {
-        for key in self.keys(|job| matches!(job.status, JobState::Active { .. })) {
+        for key in self.held(|job| matches!(job.status, JobState::Active { .. })) {
             let Some(attempt) = self.active(&key) else { continue };
             let lost = attempt.places.iter().enumerate().find_map(|(rank, place)| {
                 let why = workers.why_gone(now, place)?;

@@ -127,6 +127,7 @@ impl Run {
         }
         if attempt.rendezvous.as_deref() != Some(address.as_str()) {
             self.active_mut(key)?.rendezvous = Some(address);
+            self.tell(key);
         }
         None
     }
@@ -137,6 +138,7 @@ impl Run {
             return refused;
         }
         self.active_mut(key)?.ended.insert(rank, RankEnd::Done { result });
+        self.tell(key);
         self.rank_ended(now, key, workers);
         None
     }

@@ -2,7 +2,8 @@
 
 use super::elastic::Growth;
 use super::hang::Pace;
-use osler_core::ids::{Epoch, Generation, Millis, StageName};
+use super::index::Index;
+use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
 use osler_core::process::Progress;
@@ -25,6 +26,9 @@ pub struct Run {
     pub changed: bool,
     /// Progress came in that watchers have not seen.
     pub moved: bool,
+    /// Workers that may have to do something else than they were told last.
+    pub news: BTreeSet<WorkerName>,
+    index: Index,
     orders: BTreeMap<StageName, SampleOrder>,
     events_kept: usize,
 }
@@ -32,6 +36,8 @@ pub struct Run {
 impl Run {
     pub fn new(record: RunRecord, events_kept: usize) -> Self {
         Self {
+            index: Index::of(&record),
+            news: BTreeSet::new(),
             record,
             progress: BTreeMap::new(),
             paces: BTreeMap::new(),
@@ -87,16 +93,42 @@ impl Run {
     /// Replaces the state of a job, and gives back the one before.
     pub fn set(&mut self, key: &JobKey, status: JobState) -> Option<JobState> {
         let job = self.record.jobs.get_mut(key)?;
+        let before = std::mem::replace(&mut job.status, status);
+        self.index.remove(key, &before);
+        self.index.insert(key, &job.status);
+        let places = [&before, &job.status].into_iter().filter_map(JobState::attempt).flat_map(|attempt| &attempt.places);
+        self.news.extend(places.map(|place| place.worker.clone()));
         self.changed = true;
-        Some(std::mem::replace(&mut job.status, status))
+        Some(before)
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The workers of a job may have to be told something else.
+    pub fn tell(&mut self, key: &JobKey) {
+        let places = self.job(key).and_then(|job| job.status.attempt()).map_or(&[][..], |attempt| &attempt.places);
+        let workers: Vec<WorkerName> = places.iter().map(|place| place.worker.clone()).collect();
+        self.news.extend(workers);
+    }
+
+    /// All workers of the run may have to be told something else.
+    pub fn tell_all(&mut self) {
+        self.news.extend(self.index.workers().cloned());
     }
 
     pub fn keys(&self, wanted: impl Fn(&JobRecord) -> bool) -> Vec<JobKey> {
         self.record.jobs.iter().filter(|(_, job)| wanted(job)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Jobs with an attempt in the states that are wanted.
+    pub fn held(&self, wanted: impl Fn(&JobRecord) -> bool) -> Vec<JobKey> {
+        self.index.held().filter(|key| self.job(key).is_some_and(&wanted)).cloned().collect()
+    }
+
     pub fn has_attempts(&self) -> bool {
-        self.record.jobs.values().any(|job| job.status.attempt().is_some())
+        self.index.any_held()
     }
 
     pub fn is_train(&self, key: &JobKey) -> bool {

@@ -52,6 +52,7 @@ impl Cluster {
         let run = self.run_mut(name)?;
         if matches!(run.record.state, RunState::Submitted | RunState::Running) {
             run.record.state = RunState::Stopping;
+            run.tell_all();
             run.happened(now, EventKind::Run, None, "stopping");
         }
         Ok(run.record.state.clone())

@@ -10,16 +10,33 @@ use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::exit;
 use osler_core::record::{Attempt, JobState, RankEnd};
 use osler_core::sync::{Observed, ProcessId, ProcessPhase};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a call said something that jobs or other workers depend on, beside what it changed in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Nothing,
+    News,
+}
+
+struct Admitted {
+    /// The last report number that was dealt with.
+    acknowledged: u64,
+    told: Told,
+}
 
 impl Cluster {
-    pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<(), Refused> {
-        let acknowledged = self.admit(now, &observed)?;
+    pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<Told, Refused> {
+        let Admitted { acknowledged, mut told } = self.admit(now, &observed)?;
         let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
         let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
         let was_ending = self.ending();
         let before = self.workers.known.get_mut(&name).map(|worker| {
-            let listed = phases.iter().map(|(id, phase)| (id.clone(), *phase == ProcessPhase::Running)).collect();
+            let listed: BTreeMap<ProcessId, bool> =
+                phases.iter().map(|(id, phase)| (id.clone(), *phase == ProcessPhase::Running)).collect();
+            if worker.listed != listed {
+                told = Told::News;
+            }
             std::mem::replace(&mut worker.listed, listed)
         });
         reports.sort_by_key(|r| r.seq);
@@ -31,15 +48,18 @@ impl Cluster {
             }
         }
         self.see_exits(now, &name, incarnation, &phases, &before.unwrap_or_default());
-        self.confirm_gone(&name, incarnation, &phases, &was_ending);
-        Ok(())
+        if self.confirm_gone(&name, incarnation, &phases, &was_ending) {
+            told = Told::News;
+        }
+        Ok(told)
     }
 
-    /// Who calls; refused if a newer life of the same worker is known. Gives the last report number that was dealt with.
-    fn admit(&mut self, now: Millis, observed: &Observed) -> Result<u64, Refused> {
+    /// Who calls; refused if a newer life of the same worker is known.
+    fn admit(&mut self, now: Millis, observed: &Observed) -> Result<Admitted, Refused> {
         let (name, given) = (&observed.worker, observed.incarnation);
-        let placed = self.attempts().flat_map(|(_, _, a)| &a.places).filter(|p| p.worker == *name).map(|p| p.incarnation).max();
         let known = self.workers.known.get(name).map(|w| w.incarnation);
+        // Work is placed on known lives only, and none was known that is older than the records: so a known one is the newest.
+        let placed = if known.is_some() { None } else { self.newest_placed(name) };
         if let Some(newest) = known.max(placed).filter(|newest| *newest > given) {
             return Err(Refused::Superseded { worker: name.clone(), newest: newest.0, given: given.0 });
         }
@@ -60,12 +80,24 @@ impl Cluster {
         if observed.call <= worker.call {
             return Err(Refused::Overtaken { worker: name.clone(), newest: worker.call, given: observed.call });
         }
+        let same = known == Some(given) && (worker.slots, worker.draining) == (observed.slots, observed.draining);
+        let told = if same && now.0.saturating_sub(worker.seen.0) <= self.workers.limits.suspect { Told::Nothing } else { Told::News };
+        let turned = worker.draining != observed.draining;
         worker.call = observed.call;
         worker.host.clone_from(&observed.host);
         worker.slots = observed.slots;
         worker.draining = observed.draining;
         worker.seen = now;
-        Ok(worker.acknowledged)
+        let acknowledged = worker.acknowledged;
+        self.workers.note_leaving(name);
+        if turned {
+            self.runs.values_mut().filter(|run| run.index().on(name).next().is_some()).for_each(super::Run::tell_all);
+        }
+        Ok(Admitted { acknowledged, told })
+    }
+
+    fn newest_placed(&self, name: &WorkerName) -> Option<Incarnation> {
+        self.attempts().flat_map(|(_, _, a)| &a.places).filter(|p| p.worker == *name).map(|p| p.incarnation).max()
     }
 
     fn ending(&self) -> Vec<(RunName, JobKey)> {
@@ -82,32 +114,34 @@ impl Cluster {
         phases: &BTreeMap<ProcessId, ProcessPhase>,
         before: &BTreeMap<ProcessId, bool>,
     ) {
-        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
-            for key in run.keys(|job| matches!(job.status, JobState::Active { .. })) {
-                let Some(attempt) = run.active(&key) else { continue };
-                let leaving = run.is_leaving(attempt, &self.workers);
-                for (rank, process) in here(attempt, &run.record.id(&key), name, incarnation) {
-                    let fault = match phases.get(&process) {
-                        Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
-                            run.rank_stopped(now, &key, rank, None, &self.workers);
-                            continue;
-                        }
-                        // A scheduler signalled all of a job's processes, and this one had not yet come to ignore it: nothing to save.
-                        Some(ProcessPhase::Exited { code, .. }) if leaving && asked_by_signal(*code) => {
-                            run.requeue(now, &key, &self.workers);
-                            break;
-                        }
-                        Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
-                        None if before.contains_key(&process) => {
-                            Fault::new(FaultClass::Infrastructure, format!("worker {name} does not know this process any more"))
-                        }
-                        Some(ProcessPhase::Running) | None => continue,
-                    };
-                    let ended = run.active(&key).is_none_or(|attempt| attempt.ended.contains_key(&rank));
-                    if !ended {
-                        let fault = Fault { origin: Some(format!("{name}/{rank}")), ..fault };
-                        run.fail(now, &key, fault, &self.workers);
+        let lost = before.keys().filter(|process| !phases.contains_key(process));
+        let ended = phases.iter().filter(|(_, phase)| **phase != ProcessPhase::Running).map(|(process, _)| process);
+        let jobs: BTreeSet<(&RunName, &JobKey)> = lost.chain(ended).map(|process| (&process.id.run, &process.id.job)).collect();
+        for (run, key) in jobs {
+            let Some(run) = self.runs.get_mut(run).filter(|run| run.record.state.is_live()) else { continue };
+            let Some(attempt) = run.active(key) else { continue };
+            let leaving = run.is_leaving(attempt, &self.workers);
+            for (rank, process) in here(attempt, &run.record.id(key), name, incarnation) {
+                let fault = match phases.get(&process) {
+                    Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
+                        run.rank_stopped(now, key, rank, None, &self.workers);
+                        continue;
                     }
+                    // A scheduler signalled all of a job's processes, and this one had not yet come to ignore it: nothing to save.
+                    Some(ProcessPhase::Exited { code, .. }) if leaving && asked_by_signal(*code) => {
+                        run.requeue(now, key, &self.workers);
+                        break;
+                    }
+                    Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
+                    None if before.contains_key(&process) => {
+                        Fault::new(FaultClass::Infrastructure, format!("worker {name} does not know this process any more"))
+                    }
+                    Some(ProcessPhase::Running) | None => continue,
+                };
+                let ended = run.active(key).is_none_or(|attempt| attempt.ended.contains_key(&rank));
+                if !ended {
+                    let fault = Fault { origin: Some(format!("{name}/{rank}")), ..fault };
+                    run.fail(now, key, fault, &self.workers);
                 }
             }
         }
@@ -121,9 +155,10 @@ impl Cluster {
         incarnation: Incarnation,
         phases: &BTreeMap<ProcessId, ProcessPhase>,
         was_ending: &[(RunName, JobKey)],
-    ) {
+    ) -> bool {
+        let mut confirmed = false;
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
-            for key in run.keys(|job| matches!(job.status, JobState::Ending { .. })) {
+            for key in run.held(|job| matches!(job.status, JobState::Ending { .. })) {
                 let Some(attempt) = run.job(&key).and_then(|job| job.status.attempt()) else { continue };
                 let before = was_ending.iter().any(|(r, k)| r == run.record.name() && *k == key);
                 let gone = |process: &ProcessId| match phases.get(process) {
@@ -133,9 +168,11 @@ impl Cluster {
                 };
                 let here = here(attempt, &run.record.id(&key), name, incarnation);
                 let ranks: Vec<u32> = here.into_iter().filter(|(_, process)| gone(process)).map(|(rank, _)| rank).collect();
+                confirmed |= !ranks.is_empty();
                 run.gone.entry(key).or_default().extend(ranks);
             }
         }
+        confirmed
     }
 }
 
@@ -150,6 +187,7 @@ impl super::Run {
         if let Some(attempt) = self.active_mut(key) {
             attempt.ended.insert(rank, RankEnd::Stopped { step });
         }
+        self.tell(key);
         self.rank_ended(now, key, workers);
     }
 }

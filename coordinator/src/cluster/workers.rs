@@ -55,6 +55,8 @@ impl fmt::Display for WorkerState {
 #[derive(Debug, Clone)]
 pub struct Workers {
     pub known: BTreeMap<WorkerName, Worker>,
+    /// Those of them that want to go: `draining`, again, because it is asked of every rank.
+    leaving: BTreeSet<WorkerName>,
     /// Start of this coordinator; moved when it stood still.
     pub since: Millis,
     pub limits: Limits,
@@ -62,7 +64,7 @@ pub struct Workers {
 
 impl Workers {
     pub fn new(since: Millis, limits: Limits) -> Self {
-        Self { known: BTreeMap::new(), since, limits }
+        Self { known: BTreeMap::new(), leaving: BTreeSet::new(), since, limits }
     }
 
     /// The coordinator stood still for `gap`: nobody could have been heard.
@@ -95,7 +97,17 @@ impl Workers {
 
     /// Whether a worker that an attempt is on wants to go.
     pub fn any_draining(&self, attempt: &Attempt) -> bool {
-        attempt.places.iter().any(|place| self.at(place).is_some_and(|worker| worker.draining))
+        !self.leaving.is_empty()
+            && attempt.places.iter().any(|p| self.leaving.contains(&p.worker) && self.at(p).is_some_and(|worker| worker.draining))
+    }
+
+    /// Notes whether a worker wants to go, after a call of it was taken in.
+    pub fn note_leaving(&mut self, name: &WorkerName) {
+        if self.known.get(name).is_some_and(|worker| worker.draining) {
+            self.leaving.insert(name.clone());
+        } else {
+            self.leaving.remove(name);
+        }
     }
 
     pub fn state(&self, now: Millis, worker: &Worker, used: u32) -> WorkerState {
@@ -115,10 +127,15 @@ impl Workers {
         matches!(self.state(now, worker, 0), WorkerState::Idle)
     }
 
+    pub fn any_to_forget(&self, now: Millis) -> bool {
+        self.known.values().any(|w| now.0.saturating_sub(w.seen.0) > self.limits.forgotten)
+    }
+
     /// Forgets workers that have been silent for very long; `busy` still have work in some record.
     pub fn forget(&mut self, now: Millis, busy: &BTreeSet<WorkerName>) {
         let limit = self.limits.forgotten;
         self.known.retain(|name, w| busy.contains(name) || now.0.saturating_sub(w.seen.0) <= limit);
+        self.leaving.retain(|name| self.known.contains_key(name));
     }
 
     fn silence(&self, now: Millis, worker: &Worker) -> u64 {

@@ -36,7 +36,11 @@ impl Ledger {
         }
         let path = paths::state(run, version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
-        let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
+        let Some(bytes) = self.store.get(&path).await? else {
+            // A newer coordinator wrote so many versions since the listing that this one was cleaned away.
+            self.check_reign().await?;
+            return Err(unreadable("it vanished".to_owned()));
+        };
         let Format { format } = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if format != RunRecord::FORMAT {
             return Err(unreadable(format!("format {format}, this version of Osler reads {}", RunRecord::FORMAT)));
@@ -44,6 +48,9 @@ impl Ledger {
         let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
+        }
+        if record.epoch > self.epoch() {
+            return Err(self.fenced(format!("epoch {} wrote {path}", record.epoch))); // else we would write after it
         }
         Ok(record)
     }

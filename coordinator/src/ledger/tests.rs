@@ -120,3 +120,15 @@ async fn what_cannot_be_trusted_is_named_and_nothing_older_is_taken_instead() {
     store.put("coordinator/epoch/soon.json", Bytes::new()).await.unwrap();
     assert!(matches!(Ledger::open(store, NOW).await, Err(LedgerError::Foreign { .. })));
 }
+
+/// Found by the simulation: a coordinator that was frozen while it started went on from what a newer one had written, and fenced it.
+#[tokio::test]
+async fn an_older_coordinator_does_not_go_on_from_what_a_newer_one_wrote() {
+    let (_folder, store) = folder();
+    let old = Ledger::open(store.clone(), NOW).await.unwrap();
+    let new = Ledger::open(store, NOW).await.unwrap();
+    let (mut cluster, run) = cluster(new.epoch());
+    write_next(&new, &mut cluster, &run).await.unwrap();
+    assert!(matches!(old.load().await, Err(LedgerError::Fenced { .. })));
+    assert_eq!(new.load().await.unwrap().len(), 1);
+}

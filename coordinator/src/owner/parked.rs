@@ -18,25 +18,43 @@ pub(super) struct Call {
 
 /// At most one call per worker: an agent that calls again has given up the earlier one.
 #[derive(Default)]
-pub(super) struct Parked(BTreeMap<WorkerName, Call>);
+pub(super) struct Parked {
+    calls: BTreeMap<WorkerName, Call>,
+    /// When each of them is answered at the latest.
+    ends: BTreeSet<(Instant, WorkerName)>,
+}
 
 impl Parked {
-    /// Answers the calls for which there is news, and those that have waited long enough. Without a change, only new calls can have news.
-    pub fn release(&mut self, cluster: &Cluster, calls: Vec<Call>, changed: bool) {
+    /// Answers the calls for which there is news, and those that have waited long enough. Only new calls and workers that `news` names
+    /// can have any.
+    pub fn release(&mut self, cluster: &Cluster, calls: Vec<Call>, news: BTreeSet<WorkerName>) {
         let now = Instant::now();
-        let new: BTreeSet<WorkerName> = calls.iter().map(|call| call.worker.clone()).collect();
-        self.0.extend(calls.into_iter().map(|call| (call.worker.clone(), call)));
-        let is_due = |(name, call): &(&WorkerName, &Call)| changed || new.contains(*name) || call.until <= now;
-        let due: Vec<WorkerName> = self.0.iter().filter(is_due).map(|(name, _)| name.clone()).collect();
+        let mut due = news;
+        for call in calls {
+            due.insert(call.worker.clone());
+            if let Some(earlier) = self.calls.remove(&call.worker) {
+                self.ends.remove(&(earlier.until, earlier.worker));
+            }
+            self.ends.insert((call.until, call.worker.clone()));
+            self.calls.insert(call.worker.clone(), call);
+        }
+        while self.ends.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, name)) = self.ends.pop_first() else { break };
+            self.answer(&name, cluster.desired(&name));
+        }
         for name in due {
+            let Some(call) = self.calls.get(&name) else { continue };
             let desired = cluster.desired(&name);
-            let Some(call) = self.0.get(&name) else { continue };
-            if call.until > now && reply_number(&desired) == call.seen {
-                continue;
+            if reply_number(&desired) != call.seen {
+                self.answer(&name, desired);
             }
-            if let Some(call) = self.0.remove(&name) {
-                drop(call.reply.send(Ok(desired))); // an agent that has hung up will call again
-            }
+        }
+    }
+
+    fn answer(&mut self, name: &WorkerName, desired: Desired) {
+        if let Some(call) = self.calls.remove(name) {
+            self.ends.remove(&(call.until, call.worker));
+            drop(call.reply.send(Ok(desired))); // an agent that has hung up will call again
         }
     }
 }

@@ -214,12 +214,13 @@ impl Agent {
         let total = work.spec.stage(stage).unwrap().steps();
         let every = work.spec.checkpoint.every_steps;
         let gang = gangs.of(&work);
-        if !process.announced && work.rank == 0 {
+        let alone = work.world_size == 1;
+        if !process.announced && work.rank == 0 && !alone {
             process.announced = true;
             self.report(id, Report::Rendezvous { address: "127.0.0.1:29500".into() });
             return;
         }
-        if process.rendezvous.is_none() {
+        if process.rendezvous.is_none() && !alone {
             return;
         }
         gang.met.insert(work.rank);

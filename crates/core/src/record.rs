@@ -99,6 +99,13 @@ pub struct Attempt {
     pub others: BTreeMap<String, String>,
 }
 
+impl Attempt {
+    /// Train: whether the ranks can agree on anything yet. A single rank needs nobody, and never says where it could be met.
+    pub fn has_met(&self) -> bool {
+        self.rendezvous.is_some() || self.places.len() == 1
+    }
+}
+
 /// What happens once the processes of an ended attempt are confirmed gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "then")]

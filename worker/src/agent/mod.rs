@@ -7,9 +7,9 @@ mod book;
 mod child;
 mod link;
 
+pub use book::{Action, Book};
 pub use link::{Endpoint, LinkError};
 
-use book::{Action, Book};
 use child::{Child, ChildEvent};
 use link::{Link, Reply};
 use osler_core::ids::{Incarnation, WorkerName};

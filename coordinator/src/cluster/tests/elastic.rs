@@ -24,7 +24,7 @@ fn ranks(world: &World, run: &RunName) -> usize {
 fn until_ranks(world: &mut World, run: &RunName, wanted: usize) -> u64 {
     let begun = world.now.0;
     world.until(&format!("{wanted} ranks train"), |w| {
-        w.is(run, TRAIN, "active") && ranks(w, run) == wanted && w.state(run, TRAIN).attempt().is_some_and(|a| a.rendezvous.is_some())
+        w.is(run, TRAIN, "active") && ranks(w, run) == wanted && w.state(run, TRAIN).attempt().is_some_and(|a| a.has_met())
     });
     world.now.0 - begun
 }
@@ -119,4 +119,20 @@ fn only_sizes_that_share_the_batch_and_the_tree_are_tried() {
     };
     assert_eq!(sizes(12, 2, Determinism::Fast), [12, 8, 6, 4, 3, 2]);
     assert_eq!(sizes(12, 6, Determinism::Fast), [12, 8, 6]);
+}
+
+#[test]
+fn a_gang_of_one_rank_saves_when_it_is_stopped_and_grows_too() {
+    let mut world = World::new(&[1]);
+    let run = world.submit(elastic(1));
+    until_ranks(&mut world, &run, 1);
+    let at = |w: &World| w.cluster.run(&run).unwrap().progress.get(&(JobKey::from(TRAIN), 0)).map_or(0, |(word, _)| word.done);
+    world.until("six steps, of which four are published", |w| at(w) >= 6);
+    world.apply(Event::Stop(run.clone())).unwrap();
+    world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
+    assert!(world.record(&run).published_steps(&crate::testing::stage("general")) >= 6, "steps were lost to a stop");
+    world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
+    until_ranks(&mut world, &run, 1);
+    world.agents.push(Agent::new("b", 1, 3));
+    until_ranks(&mut world, &run, 4);
 }

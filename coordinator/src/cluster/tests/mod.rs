@@ -3,10 +3,10 @@
 mod elastic;
 mod faults;
 mod flow;
+mod indexes;
 mod metrics;
 mod rewind;
 mod scheduling;
-mod simulation;
 
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
@@ -32,7 +32,9 @@ impl World {
     }
 
     fn apply(&mut self, event: Event) -> Result<Answer, Refused> {
+        let before = indexes::Before::of(&self.cluster, &event);
         let effects = self.cluster.apply(self.now, event);
+        before.compare(&mut self.cluster);
         self.puts.extend(effects.puts);
         self.deletes.extend(effects.deletes);
         for run in effects.persist {

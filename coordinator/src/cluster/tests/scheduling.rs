@@ -158,3 +158,27 @@ fn thousands_of_files_are_scheduled_without_delay() {
     eprintln!("20 calls and one list of reasons over 8,000 jobs: {took:?}");
     assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
+
+#[test]
+fn a_clock_that_is_set_back_stops_nothing() {
+    let mut w = World::new(&[2, 2]);
+    let run = w.submit(spec("r"));
+    w.until("training", |w| w.is(&run, "train/general", "active"));
+    w.now.0 -= 900_000;
+    // Agent 1 is silent; what it ran is done again elsewhere within seconds, not after a quarter of an hour.
+    w.wait(15_000, &[0]);
+    assert_eq!(w.cluster.worker_lines(w.cluster.now())[1].state, WorkerState::Lost);
+}
+
+#[test]
+fn a_retry_does_not_wait_for_a_clock_that_is_behind_the_records() {
+    let mut w = World::new(&[2]);
+    let run = w.submit(spec("r"));
+    w.until("a job runs", |w| w.is(&run, "clean/domain/00000", "active"));
+    let record = w.record(&run).clone();
+    w.now.0 -= 900_000;
+    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
+    w.cluster.adopt(record);
+    w.agents[0] = Agent::new("a", 2, 2);
+    w.until("the run is over", |w| w.record(&run).state == RunState::Finished);
+}

@@ -1,0 +1,271 @@
+//! What must hold after every event, whatever dies. Judged on what is durable and on what processes really do, never on what a
+//! coordinator believes.
+//!
+//! * A process (job, generation, rank) starts once in all of history, and only where a durable record has placed it.
+//! * Two generations of a job run at once only if the older one's agent was out of touch when the newer one was placed: no call of it
+//!   was answered by the coordinator that placed it, over the last 10 s of that coordinator's life.
+//! * What is published goes forward only, except by a return that the record tells of; a generation is used once.
+//! * A record is written by the newest coordinator that wrote any: epochs never go back.
+//! * What is acknowledged is durable, and so is what a watcher is shown.
+//! * A job that neither runs nor is over says why.
+
+use crate::document;
+use osler_core::checkpoint::Part;
+use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, WorkerName};
+use osler_core::job::{JobId, JobKey};
+use osler_core::process::Report;
+use osler_core::record::{JobState, Place, RunRecord};
+use osler_core::sync::{Desired, ProcessId};
+use osler_proto::v1::GetRunReply;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Silence after which the processes of an agent count as gone.
+const LOST: Duration = Duration::from_secs(10);
+
+/// One life of an agent.
+pub type Life = (WorkerName, Incarnation);
+
+/// A coordinator as the law knows it.
+#[derive(Debug)]
+struct Reign {
+    since: Duration,
+    /// When the latest call of each agent arrived that was answered.
+    heard: BTreeMap<Life, Duration>,
+    /// Jumps of its clock that are too short to be told from silence.
+    small_jumps: Duration,
+}
+
+/// The newest attempt of a job that a record placed.
+#[derive(Debug)]
+struct Placed {
+    generation: Generation,
+    /// Agents that were in touch with the coordinator that decided it.
+    in_touch: BTreeSet<Life>,
+}
+
+#[derive(Debug, Default)]
+pub struct Law {
+    reigns: BTreeMap<Epoch, Reign>,
+    records: BTreeMap<RunName, RunRecord>,
+    /// Every version's bytes as people may see them, for as long as the store keeps versions.
+    shown: BTreeMap<(RunName, u64), Vec<u8>>,
+    newest: BTreeMap<JobId, Placed>,
+    places: BTreeMap<(JobId, Generation), Vec<Place>>,
+    /// Agents that live now.
+    lives: BTreeSet<Life>,
+    started: BTreeSet<ProcessId>,
+    alive: BTreeMap<ProcessId, Life>,
+    /// Newest step and returns so far.
+    published: BTreeMap<(RunName, StageName), (u64, usize)>,
+}
+
+impl Law {
+    pub fn clock_jumped(&mut self, epoch: Epoch, by: Duration) {
+        if let Some(reign) = self.reigns.get_mut(&epoch) {
+            reign.small_jumps += by;
+        }
+    }
+
+    /// The newest durable record of each run.
+    pub fn records(&self) -> impl Iterator<Item = &RunRecord> {
+        self.records.values()
+    }
+
+    pub fn record(&self, run: &RunName) -> Option<&RunRecord> {
+        self.records.get(run)
+    }
+
+    pub fn written(&mut self, now: Duration, path: &str, bytes: &[u8]) -> Result<(), String> {
+        let number = osler_core::paths::number_of(path);
+        if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {
+            self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new(), small_jumps: Duration::ZERO });
+        }
+        if !path.contains("/state/") {
+            return Ok(());
+        }
+        let record = document::read(bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
+        if document::write(&record) != bytes {
+            return Err(format!("{path} changes when it is read and written"));
+        }
+        let run = record.name().clone();
+        if let Some(before) = self.records.get(&run) {
+            // The name was free again: the write changes nothing, and its author must tell nobody of it.
+            if record.version < before.version && record.epoch < before.epoch {
+                return Ok(());
+            }
+            if record.version != before.version + 1 {
+                return Err(format!("{path} comes after version {}", before.version));
+            }
+            if record.epoch < before.epoch {
+                return Err(format!("{path}: epoch {} writes after epoch {}", record.epoch, before.epoch));
+            }
+            if record.next_generation < before.next_generation {
+                return Err(format!("{path}: generations go back to {}", record.next_generation));
+            }
+        }
+        self.goes_forward(&record)?;
+        self.uses_generations_once(&record)?;
+        self.places(now, &record)?;
+        self.shown.insert((run.clone(), record.version), document::public(&record));
+        self.records.insert(run, record);
+        Ok(())
+    }
+
+    fn goes_forward(&mut self, record: &RunRecord) -> Result<(), String> {
+        for (stage, checkpoints) in &record.checkpoints {
+            if !checkpoints.windows(2).all(|w| w[0].step < w[1].step) {
+                return Err(format!("checkpoints of {stage} are not in order: {checkpoints:?}"));
+            }
+            let known = self.published.entry((record.name().clone(), stage.clone())).or_default();
+            let rewinds = record.rewinds.get(stage).map_or(&[][..], Vec::as_slice);
+            let newest = record.published_steps(stage);
+            let returned = rewinds.get(known.1..).ok_or_else(|| format!("a return of {stage} was forgotten"))?;
+            let floor = returned.iter().map(|r| r.to).min().unwrap_or(known.0).min(known.0);
+            if newest < floor {
+                return Err(format!("{stage} went back from step {} to {newest}", known.0));
+            }
+            *known = (newest, rewinds.len());
+        }
+        Ok(())
+    }
+
+    fn uses_generations_once(&self, record: &RunRecord) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for (key, job) in &record.jobs {
+            let all = job.past.iter().map(|p| p.generation).chain(job.status.attempt().map(|a| a.generation));
+            for generation in all {
+                if !seen.insert(generation) || generation >= record.next_generation {
+                    return Err(format!("generation {generation} of {key} was used before"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes attempts that are new, and who was in touch when they were decided.
+    fn places(&mut self, now: Duration, record: &RunRecord) -> Result<(), String> {
+        for (key, job) in &record.jobs {
+            let JobState::Active { attempt } = &job.status else { continue };
+            let id = record.id(key);
+            if self.places.contains_key(&(id.clone(), attempt.generation)) {
+                continue;
+            }
+            let in_touch: BTreeSet<Life> = self.in_touch(now, record.epoch);
+            let earlier = self.alive.iter().filter(|(p, _)| p.id == id && p.generation < attempt.generation);
+            if let Some((process, life)) = earlier.into_iter().find(|(_, life)| in_touch.contains(life)) {
+                return Err(format!(
+                    "{id} is placed as generation {}, but rank {} of generation {} runs on {}, which is in touch",
+                    attempt.generation, process.rank, process.generation, life.0
+                ));
+            }
+            self.newest.insert(id.clone(), Placed { generation: attempt.generation, in_touch });
+            self.places.insert((id, attempt.generation), attempt.places.clone());
+        }
+        Ok(())
+    }
+
+    fn in_touch(&self, now: Duration, epoch: Epoch) -> BTreeSet<Life> {
+        let Some(reign) = self.reigns.get(&epoch) else { return BTreeSet::new() };
+        let silence = |life: &Life| now - reign.heard.get(life).copied().unwrap_or(reign.since).max(reign.since);
+        self.lives.iter().filter(|life| silence(life) + reign.small_jumps < LOST).cloned().collect()
+    }
+
+    /// A coordinator has answered a call that arrived then.
+    pub fn answered(&mut self, epoch: Epoch, life: &Life, arrived: Duration, desired: &Desired, sent: &[Sent]) -> Result<(), String> {
+        if let Some(reign) = self.reigns.get_mut(&epoch) {
+            let heard = reign.heard.entry(life.clone()).or_default();
+            *heard = arrived.max(*heard);
+        }
+        for wanted in &desired.wanted {
+            let ProcessId { id, generation, rank } = &wanted.process;
+            let place = self.places.get(&(id.clone(), *generation)).and_then(|places| places.get(*rank as usize));
+            if !place.is_some_and(|p| (&p.worker, &p.incarnation) == (&life.0, &life.1)) {
+                return Err(format!("{} was told to run {id} generation {generation} rank {rank}, which no record places there", life.0));
+            }
+        }
+        for sent in sent.iter().filter(|sent| sent.seq <= desired.acknowledged) {
+            self.is_durable(sent)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a part is in the newest record, or its attempt is over.
+    fn is_durable(&self, Sent { process, part, seq }: &Sent) -> Result<(), String> {
+        let lost = || Err(format!("report {seq}, a part of step {} of {}, is acknowledged and in no record", part.step, process.id));
+        let Some(record) = self.records.get(&process.id.run) else { return lost() };
+        let Some(job) = record.jobs.get(&process.id.job) else { return lost() };
+        match &job.status {
+            JobState::Active { attempt } if attempt.generation == process.generation => {
+                let held = attempt.parts.get(&part.step).is_some_and(|parts| parts.iter().any(|p| p.rank == process.rank));
+                if held || attempt.published >= part.step { Ok(()) } else { lost() }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A watcher is shown a run.
+    pub fn seen(&self, run: &RunName, view: &GetRunReply) -> Result<(), String> {
+        let record = document::read(&view.record_json).map_err(|e| format!("a view of {run} cannot be read: {e}"))?;
+        let durable = self.shown.get(&(run.clone(), record.version));
+        if durable.is_none_or(|bytes| *bytes != view.record_json) {
+            return Err(format!("version {} of {run} is shown to a watcher, and the store's is another", record.version));
+        }
+        let told: BTreeMap<JobKey, &str> = view.waiting.iter().map(|w| (JobKey::from(w.job.as_str()), w.reason.as_str())).collect();
+        for (key, job) in &record.jobs {
+            let waits = matches!(job.status, JobState::Blocked | JobState::Pending { .. } | JobState::Ending { .. });
+            if waits && told.get(key).is_none_or(|reason| reason.is_empty()) {
+                return Err(format!("{run}/{key} is {} and nobody says why", job.status.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn born(&mut self, life: Life) {
+        self.lives.insert(life);
+    }
+
+    /// An agent dies, and all that it ran with it.
+    pub fn died(&mut self, life: &Life) {
+        self.lives.remove(life);
+        self.alive.retain(|_, on| on != life);
+    }
+
+    pub fn starts(&mut self, process: &ProcessId, life: &Life) -> Result<(), String> {
+        let ProcessId { id, generation, rank } = process;
+        let newest = self.newest.get(id).filter(|newest| newest.generation > *generation && newest.in_touch.contains(life));
+        self.alive.insert(process.clone(), life.clone());
+        if !self.started.insert(process.clone()) {
+            return Err(format!("{id} generation {generation} rank {rank} is started a second time, on {}", life.0));
+        }
+        match newest {
+            Some(newest) => Err(format!(
+                "{id} generation {generation} starts on {}, which was in touch when generation {} was placed",
+                life.0, newest.generation
+            )),
+            None => Ok(()),
+        }
+    }
+
+    pub fn ends(&mut self, process: &ProcessId) {
+        self.alive.remove(process);
+    }
+}
+
+/// A report that must not be lost.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub seq: u64,
+    pub process: ProcessId,
+    pub part: Part,
+}
+
+impl Sent {
+    pub fn all(reports: &[osler_core::sync::NumberedReport]) -> Vec<Self> {
+        let part = |r: &osler_core::sync::NumberedReport| match &r.report {
+            Report::Part(part) => Some(Self { seq: r.seq, process: r.process.clone(), part: part.clone() }),
+            _ => None,
+        };
+        reports.iter().filter_map(part).collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! A node: the agent's real book, its link's rules, and processes that live on while the agent is frozen and die when it dies.
+
+use super::disk::Disk;
+use super::freeze::{Freeze, Until};
+use super::law::Life;
+use super::network::{Failed, Network};
+use super::ranks::{Blow, Gangs, Process, Said};
+use osler_core::checkpoint::Manifest;
+use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::job::FaultClass;
+use osler_core::process::Assignment;
+use osler_core::sync::ProcessId;
+use osler_worker::agent::{Action, Book};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+
+const WAIT: Duration = Duration::from_millis(1000);
+const PACE: Duration = Duration::from_millis(100);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Node {
+    pub number: usize,
+    pub name: WorkerName,
+    pub slots: u32,
+    pub network: Network,
+    pub disk: Disk,
+    pub gangs: Rc<RefCell<Gangs>>,
+}
+
+type Processes = Rc<RefCell<BTreeMap<ProcessId, Process>>>;
+type Events = mpsc::UnboundedSender<(ProcessId, Said)>;
+
+impl Node {
+    /// Lives on until the seed is over: whoever looks after the machine starts the agent again.
+    pub async fn run(self) {
+        let mut off = 0;
+        loop {
+            let incarnation = Incarnation(self.network.world.lock().clock(off).0);
+            self.one_life((self.name.clone(), incarnation), &mut off).await;
+            let pause = self.network.world.lock().below(2_000);
+            sleep(pause).await;
+        }
+    }
+
+    async fn one_life(&self, life: Life, off: &mut i64) {
+        let world = &self.network.world;
+        world.lock().law.born(life.clone());
+        world.lock().note(|| format!("agent {}/{}: starts", life.0, life.1));
+        let processes = Processes::default();
+        let (events, inbox) = mpsc::unbounded_channel();
+        let hands = spawn_local(self.clone().work(processes.clone(), events.clone()));
+        let (agent, frozen) = Freeze::new(self.clone().agent(life.clone(), processes.clone(), inbox));
+        let agent = spawn_local(agent);
+        self.fate(&life, &agent, &frozen, &processes, &events, off).await;
+        agent.abort();
+        hands.abort();
+        let mut gangs = self.gangs.borrow_mut();
+        processes.borrow_mut().values_mut().for_each(|process| process.kill(&mut gangs));
+        world.lock().law.died(&life);
+    }
+
+    /// Returns when the agent has ended.
+    async fn fate(&self, life: &Life, agent: &JoinHandle<()>, frozen: &Until, processes: &Processes, events: &Events, off: &mut i64) {
+        while !agent.is_finished() {
+            let pause = self.network.world.lock().below(120);
+            sleep(pause).await;
+            let mut world = self.network.world.lock();
+            if world.strikes("agent dies", 450) {
+                world.note(|| format!("agent {}/{}: dies", life.0, life.1));
+                return;
+            }
+            if world.strikes("agent freezes", 500) {
+                let ms = world.below(16_000);
+                world.note(|| format!("agent {}/{}: freezes for {} ms", life.0, life.1, ms.as_millis()));
+                frozen.set(Instant::now() + ms);
+            }
+            if world.strikes("agent's clock jumps", 500) {
+                *off += world.rng.below(16_000) as i64 - 8_000;
+            }
+            let cut = world.strikes("link is cut", 350);
+            let blow = world.strikes("process is struck", 120).then(|| match world.rng.below(14) {
+                0 => Blow::Fail(FaultClass::Internal),
+                1 => Blow::Fail(FaultClass::OutOfMemory),
+                2 | 3 => Blow::Spike,
+                _ => Blow::Kill,
+            });
+            let victim = world.rng.below(8) as usize;
+            drop(world);
+            if cut {
+                self.network.partition(self.number);
+            }
+            if let Some(blow) = blow {
+                self.strike(blow, victim, processes, events);
+            }
+        }
+    }
+
+    fn strike(&self, blow: Blow, victim: usize, processes: &Processes, events: &Events) {
+        let mut processes = processes.borrow_mut();
+        let count = processes.len().max(1);
+        if let Some((id, process)) = processes.iter_mut().nth(victim % count) {
+            self.network.world.lock().note(|| format!("process {} g{} r{}: {blow:?}", id.id, id.generation, id.rank));
+            if let Some(said) = process.suffer(blow, &mut self.gangs.borrow_mut()) {
+                let _agent_ended = events.send((id.clone(), said));
+            }
+        }
+    }
+
+    /// Lets every process work, for as long as the agent lives.
+    async fn work(self, processes: Processes, events: Events) {
+        loop {
+            let pause = Duration::from_millis(40) + self.network.world.lock().below(120);
+            sleep(pause).await;
+            let ids: Vec<ProcessId> = processes.borrow().keys().cloned().collect();
+            for id in ids {
+                let turn = processes.borrow_mut().get_mut(&id).map(|process| process.turn(&mut self.gangs.borrow_mut()));
+                let (said, written) = turn.unwrap_or_default();
+                for path in written {
+                    self.disk.put_now(&path, vec![1].into()).await;
+                }
+                for said in said {
+                    if let Said::Exited(_) = said {
+                        processes.borrow_mut().remove(&id);
+                        self.network.world.lock().law.ends(&id);
+                    }
+                    let _agent_ended = events.send((id.clone(), said));
+                }
+            }
+        }
+    }
+
+    /// The agent's loop: a call is dropped and made anew when a process says something.
+    async fn agent(self, life: Life, processes: Processes, mut inbox: mpsc::UnboundedReceiver<(ProcessId, Said)>) {
+        let mut book = Book::new(self.name.clone(), life.1, "simulated".into(), self.slots);
+        let (mut calls, mut seen, mut retry) = (0, 0, FIRST_RETRY);
+        let (mut door, mut not_before) = (None, Instant::now());
+        loop {
+            tokio::select! {
+                biased;
+                Some((process, said)) = inbox.recv() => {
+                    let urgent = match said {
+                        Said::Report(report) => book.reported(process, report),
+                        Said::Exited(code) => {
+                            book.exited(&process, code, vec![format!("exit {code}")]);
+                            true
+                        }
+                    };
+                    if urgent {
+                        not_before = Instant::now();
+                    }
+                }
+                answer = self.call(&book, &mut door, &mut calls, seen, not_before) => match answer {
+                    Ok(desired) => {
+                        (seen, retry) = (osler_proto::reply_number(&desired), FIRST_RETRY);
+                        not_before = Instant::now() + PACE;
+                        for action in book.apply(desired) {
+                            self.perform(&life, action, &processes).await;
+                        }
+                    }
+                    Err(Failed::Superseded) => return,
+                    Err(Failed::Away) => {
+                        (door, seen) = (None, 0);
+                        sleep(retry).await;
+                        retry = (retry * 2).min(LAST_RETRY);
+                        not_before = Instant::now() + PACE;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        book: &Book,
+        door: &mut Option<super::network::Door>,
+        calls: &mut u64,
+        seen: u64,
+        not_before: Instant,
+    ) -> Result<osler_core::sync::Desired, Failed> {
+        sleep_until(not_before).await;
+        if door.is_none() {
+            door.clone_from(&self.network.advertised.borrow());
+        }
+        let Some(door) = door.as_ref() else { return Err(Failed::Away) };
+        *calls += 1;
+        let mut observed = book.observed();
+        observed.call = *calls;
+        self.network.call(self.number, door, observed, WAIT, seen).await
+    }
+
+    async fn perform(&self, life: &Life, action: Action, processes: &Processes) {
+        match action {
+            Action::Start(id, work, _) => {
+                self.can_start(&work).await;
+                let mut world = self.network.world.lock();
+                world.note(|| format!("agent {}/{}: starts {} g{} r{}", life.0, life.1, id.id, id.generation, id.rank));
+                let judged = world.law.starts(&id, life);
+                world.judge(judged);
+                processes.borrow_mut().insert(id, Process::new(*work, &mut self.gangs.borrow_mut()));
+                if processes.borrow().len() > self.slots as usize {
+                    world.broken(format!("more processes than slots on {}", self.name));
+                }
+            }
+            Action::Send(id, command) => {
+                if let Some(process) = processes.borrow_mut().get_mut(&id) {
+                    process.send(&command);
+                }
+            }
+            Action::Kill(id) => {
+                if let Some(process) = processes.borrow_mut().get_mut(&id) {
+                    process.kill(&mut self.gangs.borrow_mut());
+                }
+            }
+        }
+    }
+
+    /// What a process is to start from must be there.
+    async fn can_start(&self, work: &Assignment) {
+        for checkpoint in work.checkpoint.iter().chain(&work.initial) {
+            let bytes = self.disk.look(&checkpoint.manifest.path).await.unwrap_or_default();
+            let manifest = serde_json::from_slice::<Manifest>(&bytes);
+            let parts = manifest.map(|m| m.parts).unwrap_or_default();
+            let mut missing = parts.is_empty();
+            for part in parts {
+                missing |= self.disk.look(&part.path).await.is_none();
+            }
+            if missing {
+                let what =
+                    format!("{} g{} is to start from {}, whose parts are not there", work.id, work.generation, checkpoint.manifest.path);
+                self.network.world.lock().broken(what);
+            }
+        }
+    }
+}

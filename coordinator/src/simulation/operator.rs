@@ -1,0 +1,43 @@
+//! People: they submit a run, stop it, ask again when no answer came, resume what failed, and look at it meanwhile.
+
+use super::network::Network;
+use super::world::Shared;
+use crate::testing::spec;
+use osler_core::ids::RunName;
+use osler_core::record::RunState;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// Looks after one run until the seed is over.
+pub async fn operate(network: Network, run: RunName) {
+    let world = &network.world;
+    loop {
+        let pause = Duration::from_millis(50) + world.lock().below(350);
+        sleep(pause).await;
+        let Some(door) = network.advertised.borrow().clone() else { continue };
+        let answered = async {
+            if wants_to_submit(world, &run) {
+                let _refused_or_lost = door.handle.submit(spec(run.as_str())).await;
+            }
+            if world.lock().strikes("run is stopped", 120) {
+                let _refused_or_lost = door.handle.stop(run.clone()).await;
+            }
+            let Ok(mut watcher) = door.handle.watch(run.clone()).await else { return };
+            if let Some(view) = watcher.next().await {
+                let mut world = world.lock();
+                let judged = world.law.seen(&run, &view.reply);
+                world.judge(judged);
+            }
+        };
+        let _patience_ended = timeout(Duration::from_secs(3), answered).await;
+    }
+}
+
+fn wants_to_submit(world: &Shared, run: &RunName) -> bool {
+    let mut world = world.lock();
+    match world.law.record(run).map(|record| record.state.clone()) {
+        None => true,
+        Some(RunState::Stopped | RunState::Failed(_)) => !world.misfortune() || world.rng.once_in(6),
+        Some(_) => world.strikes("run is submitted again", 60),
+    }
+}

@@ -1,0 +1,158 @@
+//! Coordinators: the real owner over the simulated store. Somebody keeps one running; misfortune kills it between or within writes,
+//! freezes it, turns its clock, or starts another one beside it.
+
+use super::disk::Disk;
+use super::freeze::{Freeze, Until};
+use super::network::{Door, Network};
+use super::world::Shared;
+use crate::cluster::Limits;
+use crate::ledger::{Ledger, LedgerError};
+use crate::owner::Owner;
+use osler_core::ids::{Epoch, Millis};
+use osler_runtime::clock::Clock;
+use osler_runtime::store::{Patience, Store};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+
+/// A wall clock that jumps.
+struct Wall {
+    world: Shared,
+    off: Arc<AtomicI64>,
+}
+
+impl Clock for Wall {
+    fn now(&self) -> Millis {
+        self.world.lock().clock(self.off.load(Ordering::Relaxed))
+    }
+}
+
+struct Coordinator {
+    task: JoinHandle<Result<(), LedgerError>>,
+    frozen: Until,
+    off: Arc<AtomicI64>,
+    /// None until it reigns.
+    epoch: Rc<Cell<Option<Epoch>>>,
+}
+
+pub struct Reign {
+    network: Network,
+    store: Store,
+    alive: Vec<Coordinator>,
+    off: i64,
+}
+
+impl Reign {
+    pub fn new(network: Network, disk: Disk) -> Self {
+        let seconds = Duration::from_secs;
+        let remote = Patience { first: Duration::from_millis(100), longest: seconds(1), total: seconds(12) };
+        let patience = if network.world.lock().rng.once_in(2) { Patience::none() } else { remote };
+        let store = Store::over("sim://", Arc::new(disk), patience);
+        Self { network, store, alive: vec![], off: 0 }
+    }
+
+    pub async fn run(mut self) {
+        loop {
+            if self.alive.is_empty() {
+                let pause = self.network.world.lock().below(1_500);
+                sleep(pause).await;
+                self.start();
+            }
+            let pause = self.network.world.lock().below(60);
+            sleep(pause).await;
+            self.bury().await;
+            self.strike();
+        }
+    }
+
+    fn start(&mut self) {
+        let off = Arc::new(AtomicI64::new(self.off));
+        let epoch = Rc::new(Cell::new(None));
+        let (network, store) = (self.network.clone(), self.store.clone());
+        let clock = Arc::new(Wall { world: network.world.clone(), off: off.clone() });
+        let reigns = epoch.clone();
+        let (task, frozen) = Freeze::new(async move {
+            let ledger = Ledger::open(store, clock.now()).await?;
+            let (handle, owner) = Owner::start(ledger, clock, Limits::default()).await?;
+            reigns.set(Some(owner.epoch()));
+            network.world.lock().note(|| format!("coordinator {}: reigns", owner.epoch()));
+            let _open = handle.clone(); // the door stays, whoever has given up knocking
+            network.advertise(Door { epoch: owner.epoch(), handle });
+            owner.run(std::future::pending()).await
+        });
+        self.alive.push(Coordinator { task: spawn_local(task), frozen, off, epoch });
+    }
+
+    /// Those that ended by themselves: fenced, or given up by the store. A panic is nobody's misfortune.
+    async fn bury(&mut self) {
+        for at in (0..self.alive.len()).rev().filter(|at| self.alive[*at].task.is_finished()).collect::<Vec<_>>() {
+            let dead = self.alive.remove(at);
+            let name = dead.name();
+            let end = dead.task.await;
+            let mut world = self.network.world.lock();
+            match end {
+                Ok(Err(error @ LedgerError::Fenced { .. })) => {
+                    *world.struck.entry("coordinator is fenced").or_default() += 1;
+                    world.note(|| format!("coordinator {name}: {error}"));
+                }
+                Ok(Err(LedgerError::Store(error))) => {
+                    world.note(|| format!("coordinator {name}: {error}"));
+                    if !world.misfortune() && world.struck.is_empty() {
+                        world.broken(format!("coordinator {name} gave up a store that works: {error}"));
+                    }
+                }
+                other => world.broken(format!("coordinator {name} ended with {other:?}")),
+            }
+        }
+    }
+
+    fn strike(&mut self) {
+        let mut world = self.network.world.lock();
+        let at = world.rng.below(self.alive.len() as u64) as usize;
+        let rival = world.strikes("another coordinator starts", 600);
+        let dies = world.strikes("coordinator dies", 400);
+        let freezes = world.strikes("coordinator freezes", 600);
+        let jumps = world.strikes("coordinator's clock jumps", 500);
+        if let Some(found) = self.alive.get(at) {
+            if freezes {
+                let ms = world.below(14_000);
+                world.note(|| format!("coordinator {}: freezes for {} ms", found.name(), ms.as_millis()));
+                found.frozen.set(Instant::now() + ms);
+            }
+            if jumps {
+                let by = jump(&mut world.rng);
+                world.note(|| format!("coordinator {}: its clock jumps by {by} ms", found.name()));
+                found.off.fetch_add(by, Ordering::Relaxed);
+                self.off = found.off.load(Ordering::Relaxed);
+                let small = u64::try_from(by).ok().filter(|by| *by <= Limits::default().pause);
+                if let (Some(epoch), Some(by)) = (found.epoch.get(), small) {
+                    world.law.clock_jumped(epoch, Duration::from_millis(by));
+                }
+            }
+        }
+        if dies && at < self.alive.len() {
+            world.note(|| format!("coordinator {}: dies", self.alive[at].name()));
+            self.alive.remove(at).task.abort();
+        }
+        drop(world);
+        if rival {
+            self.start();
+        }
+    }
+}
+
+impl Coordinator {
+    fn name(&self) -> String {
+        self.epoch.get().map_or_else(|| "(starting)".to_owned(), |epoch| epoch.to_string())
+    }
+}
+
+/// Seconds either way, now and then an hour.
+fn jump(rng: &mut crate::testing::rng::Rng) -> i64 {
+    let ms = if rng.once_in(4) { 3_600_000 } else { rng.below(15_000) as i64 };
+    if rng.once_in(2) { -ms } else { ms }
+}
