@@ -55,9 +55,13 @@ impl Network {
         Self { world, advertised: Rc::default(), cut: Rc::default(), known: Rc::default() }
     }
 
+    /// As leases do: the newest epoch's door is found, whoever comes to write an older one late.
     pub fn advertise(&self, door: Door) {
         self.known.set(self.known.get().max(door.epoch.0));
-        *self.advertised.borrow_mut() = Some(door);
+        let mut advertised = self.advertised.borrow_mut();
+        if advertised.as_ref().is_none_or(|known| known.epoch <= door.epoch) {
+            *advertised = Some(door);
+        }
     }
 
     /// Cuts a link for a while: one way or both, to one coordinator or to the latest two.
