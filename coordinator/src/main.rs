@@ -4,18 +4,21 @@
 
 use anyhow::Context;
 use clap::Parser;
+use osler_coordinator::access::Access;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::owner::Owner;
-use osler_coordinator::service::{serve, serve_metrics};
+use osler_coordinator::service::{Door, serve, serve_metrics};
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
-use osler_runtime::net::require_loopback;
+use osler_runtime::net::{may_listen, may_show_metrics};
+use osler_runtime::pki::first_tokens;
 use osler_runtime::shutdown::Signals;
 use osler_runtime::store::{Store, local_folder};
-use osler_runtime::telemetry;
+use osler_runtime::tls::ServerTls;
+use osler_runtime::{listen, telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,13 +32,16 @@ struct Options {
     /// The runs' store: a folder, or s3://BUCKET/PREFIX.
     #[arg(long)]
     store: String,
-    /// Loopback only; port 0 takes a free one.
+    /// Only loopback without --tls; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
-    /// The shared secret; made if it is not there [default: ~/.config/osler/token].
+    /// Encrypt, with the folder `coordinator` that `osler cluster init` made. Agents must then show a certificate.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// The owner's secret, which may do everything; made if it is not there [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Where to write address, pid and token file once it listens [default: coordinator/endpoint.json in the
@@ -54,11 +60,10 @@ async fn main() -> ExitCode {
         }
     };
     telemetry::init();
-    for address in [Some(options.listen), options.metrics].into_iter().flatten() {
-        if let Err(e) = require_loopback(address) {
-            tracing::error!("{e}");
-            return code(exit::USAGE);
-        }
+    let fit = may_listen(options.listen, options.tls.is_some()).and_then(|()| options.metrics.map_or(Ok(()), may_show_metrics));
+    if let Err(e) = fit {
+        tracing::error!("{e}");
+        return code(exit::USAGE);
     }
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +77,8 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> anyhow::Result<()> {
     let token_file = options.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let token = Token::load_or_create(&token_file)?;
+    let tls = options.tls.as_deref().map(ServerTls::open).transpose()?.map(Arc::new);
+    let first = options.tls.as_deref().map(first_tokens).transpose()?.unwrap_or_default();
     let store = Store::open(&options.store)?;
     let endpoint_file = match options.endpoint_file {
         Some(file) => file,
@@ -79,6 +86,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     };
     store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
     let (handle, owner) = Owner::start(store, Arc::new(SystemClock), Limits::default()).await.context("take over the store")?;
+    let access = Access::open(owner.ledger().clone(), Arc::new(SystemClock), &token, first).await.context("take over the tokens")?;
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let token_file = std::path::absolute(&token_file)?;
     let endpoint = Endpoint { address: listener.local_addr()?, pid: std::process::id(), token_file };
@@ -90,7 +98,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(serve_metrics(listener, handle.clone()));
     }
     // The server ends with the process: open streams must not keep it.
-    let server = tokio::spawn(serve(listener, handle, token, std::future::pending()));
+    let door = Door { handle, access, tls, limits: listen::Limits::default() };
+    let server = tokio::spawn(serve(listener, door, std::future::pending()));
     let ended = owner.run(asked_to_end()).await;
     server.abort();
     endpoint.remove(&endpoint_file)?;

@@ -65,6 +65,11 @@ impl Owner {
         Ok((Handle::new(sender), owner))
     }
 
+    /// Under whose right it writes.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Works until `shutdown` resolves, or the ledger cannot be written any more.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), LedgerError> {
         let mut tick = interval(TICK);

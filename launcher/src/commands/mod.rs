@@ -2,6 +2,7 @@
 
 mod audit;
 mod ckpt;
+mod cluster;
 mod corpus;
 mod demo;
 mod describe;
@@ -17,6 +18,7 @@ mod resume;
 mod status;
 mod stop;
 mod submit;
+mod token;
 mod up;
 mod validate;
 
@@ -66,6 +68,12 @@ pub enum Command {
     /// Look at a run's checkpoints.
     #[command(subcommand)]
     Ckpt(ckpt::Command),
+    /// Make a cluster's certificates and first tokens; see who did what.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Say who may call the coordinator.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Look at source files.
     #[command(subcommand)]
     Corpus(corpus::Command),
@@ -95,6 +103,8 @@ impl Command {
             Self::Audit(args) => audit::run(&args).await,
             Self::Export(args) => export::run(&args).await,
             Self::Ckpt(command) => ckpt::run(&command).await,
+            Self::Cluster(command) => cluster::run(&command).await,
+            Self::Token(command) => token::run(&command).await,
             Self::Corpus(command) => corpus::run(&command),
             Self::Exam(args) => exam::run(args),
             Self::Quantize(args) => quantize::run(args),
