@@ -21,13 +21,14 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-peers lint clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-peers lint deny clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
 	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, and S3"
 	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
 	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
+	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 	@echo "make bench-peers  training and checkpoints beside PyTorch's own, in pairs"
@@ -62,6 +63,11 @@ test-s3: build-tests
 lint:
 	cargo fmt --all --check
 	$(with_torch) cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# Licenses, known holes, sources: deny.toml.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny --locked check
 
 # One file to carry to a machine with a GPU: it needs the driver and torch 2.11's libraries, found beside it or in LD_LIBRARY_PATH.
 gpu-check:

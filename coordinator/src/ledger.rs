@@ -3,6 +3,7 @@
 //! A coordinator takes the next epoch when it starts and then writes a version of every run, so the next version that an older one
 //! tries to create is taken: it finds that it is fenced and ends. Readers start from the highest version; nothing is chosen by time.
 
+mod access;
 mod load;
 
 use bytes::Bytes;
@@ -38,8 +39,8 @@ struct Reign {
     since: Millis,
 }
 
-/// The right to write under one epoch, for as long as no higher one exists.
-#[derive(Debug)]
+/// The right to write under one epoch, for as long as no higher one exists. Clones share it.
+#[derive(Debug, Clone)]
 pub struct Ledger {
     store: Store,
     epoch: Epoch,

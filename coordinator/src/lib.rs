@@ -2,9 +2,11 @@
 //!
 //! [`cluster`] decides purely, [`ledger`] makes its decisions durable and fences older coordinators, [`owner`] is the one task that
 //! does both in turn, [`service`] is the door: gRPC in, events out.
-//! [`metrics`] shows it all to Prometheus. [`reign`] lets a standby take over.
+//! [`access`] decides who may enter by it and notes what they did. [`metrics`] shows it all to Prometheus. [`reign`] lets a standby take
+//! over.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod cluster;
 mod document;
 pub mod endpoint;

@@ -5,20 +5,23 @@
 use anyhow::Context;
 use clap::Parser;
 use futures::FutureExt;
+use osler_coordinator::access::Access;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::ledger::{Ledger, LedgerError};
 use osler_coordinator::owner::Owner;
 use osler_coordinator::reign::{Reign, Terms, stand_by};
-use osler_coordinator::service::{serve, serve_metrics};
+use osler_coordinator::service::{Door, serve, serve_metrics};
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
-use osler_runtime::net::require_loopback;
+use osler_runtime::net::{may_listen, may_show_metrics};
+use osler_runtime::pki::first_tokens;
 use osler_runtime::shutdown::Signals;
 use osler_runtime::store::{Store, local_folder};
-use osler_runtime::telemetry;
+use osler_runtime::tls::ServerTls;
+use osler_runtime::{listen, telemetry};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -34,7 +37,7 @@ struct Options {
     /// The runs' store: a folder, or s3://BUCKET/PREFIX.
     #[arg(long)]
     store: String,
-    /// Loopback only; port 0 takes a free one.
+    /// Only loopback without --tls; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// What agents and people call, HOST:PORT, if not the address that it listens on.
@@ -52,7 +55,10 @@ struct Options {
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
-    /// The shared secret; made if it is not there [default: ~/.config/osler/token].
+    /// Encrypt, with the folder `coordinator` that `osler cluster init` made. Agents must then show a certificate.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// The owner's secret, which may do everything; made if it is not there [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Where to write address, pid and token file once it listens [default: coordinator/endpoint.json in the
@@ -71,11 +77,10 @@ async fn main() -> ExitCode {
         }
     };
     telemetry::init();
-    for address in [Some(options.listen), options.metrics].into_iter().flatten() {
-        if let Err(e) = require_loopback(address) {
-            tracing::error!("{e}");
-            return code(exit::USAGE);
-        }
+    let fit = may_listen(options.listen, options.tls.is_some()).and_then(|()| options.metrics.map_or(Ok(()), may_show_metrics));
+    if let Err(e) = fit {
+        tracing::error!("{e}");
+        return code(exit::USAGE);
     }
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +95,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let token_file = options.token_file.clone().or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let token_file = std::path::absolute(&token_file)?;
     Token::load_or_create(&token_file)?;
+    anyhow::ensure!(
+        options.advertise.is_some() || !options.listen.ip().is_unspecified(),
+        "--listen {}: agents cannot call the wildcard; add --advertise HOST:PORT",
+        options.listen
+    );
+    let tls = options.tls.as_deref().map(ServerTls::open).transpose()?.map(Arc::new);
     let store = Store::open(&options.store)?;
     store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
     let end = asked_to_end();
@@ -105,7 +116,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
                 }
             }
         };
-        match reign(&options, &token_file, ledger, end.as_mut()).await {
+        match reign(&options, &token_file, tls.clone(), ledger, end.as_mut()).await {
             Err(e) if options.standby && matches!(e.downcast_ref(), Some(LedgerError::Fenced { .. })) => tracing::warn!("{e:#}"),
             ended => return ended,
         }
@@ -113,14 +124,22 @@ async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// From the begin of an epoch to its end: takes over the store, serves, and keeps the lease meanwhile.
-async fn reign(options: &Options, token_file: &Path, ledger: Ledger, end: Pin<&mut impl Future<Output = ()>>) -> anyhow::Result<()> {
+async fn reign(
+    options: &Options,
+    token_file: &Path,
+    tls: Option<Arc<ServerTls>>,
+    ledger: Ledger,
+    end: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let address = listener.local_addr()?;
     let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
     let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
     let serving = async {
         let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), limits(options)).await.context("take over the store")?;
+        let first = options.tls.as_deref().map(first_tokens).transpose()?.unwrap_or_default();
         let token = Token::load(token_file)?;
+        let access = Access::open(owner.ledger().clone(), Arc::new(SystemClock), &token, first).await.context("take over the tokens")?;
         let endpoint_file = match &options.endpoint_file {
             Some(file) => file.clone(),
             None => Endpoint::default_path(&local_folder(&options.store)?),
@@ -135,7 +154,8 @@ async fn reign(options: &Options, token_file: &Path, ledger: Ledger, end: Pin<&m
             tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
             servers.spawn(serve_metrics(listener, handle.clone()).map(drop));
         }
-        servers.spawn(serve(listener, handle, token, std::future::pending()).map(drop));
+        let door = Door { handle, access, tls, limits: listen::Limits::default() };
+        servers.spawn(serve(listener, door, std::future::pending()).map(drop));
         let ended = owner.run(end).await;
         endpoint.remove(&endpoint_file)?;
         anyhow::Ok(ended?)

@@ -67,6 +67,11 @@ impl Owner {
         self.ledger.epoch()
     }
 
+    /// Under whose right it writes.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Works until `shutdown` resolves, or the ledger cannot be written any more.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), LedgerError> {
         let mut tick = interval(TICK);

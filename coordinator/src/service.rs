@@ -1,5 +1,8 @@
 //! The door: gRPC requests become events, answers become replies, refusals become status codes that say what to do.
 
+mod admin;
+
+use crate::access::{Access, Caller, Gate, told};
 use crate::cluster::{Refused, RewindRequest};
 use crate::metrics;
 use crate::owner::{Handle, HandleError, Watcher};
@@ -11,34 +14,57 @@ use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use osler_proto::v1::control_server::{Control, ControlServer};
 use osler_proto::v1::work_server::{Work, WorkServer};
-use osler_proto::{InvalidMessage, MAX_MESSAGE_BYTES, v1};
-use osler_runtime::auth::{RequireToken, Token};
+use osler_proto::{InvalidMessage, MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, document, v1};
+use osler_runtime::listen::{self, incoming};
+use osler_runtime::tls::ServerTls;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// Serves both services until `shutdown` resolves. Every call must carry the token.
-pub async fn serve(
-    listener: TcpListener,
-    handle: Handle,
-    token: Token,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
-    let door = Door { handle };
+/// Streams, and calls on their way, of one connection: an agent has one of them, a person a few.
+const STREAMS: u32 = 128;
+const CALLS: usize = 64;
+/// Of all headers of a request; ours are a few hundred bytes.
+const MAX_HEADERS: u32 = 16 << 10;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Then a connection is begun anew with the certificates of then; streams on it go on until they end.
+const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+
+/// What the door needs.
+pub struct Door {
+    pub handle: Handle,
+    pub access: Arc<Access>,
+    /// None: not encrypted, which only loopback may be.
+    pub tls: Option<Arc<ServerTls>>,
+    pub limits: listen::Limits,
+}
+
+/// Serves both services until `shutdown` resolves. No call passes the gate without a token that may make it.
+pub async fn serve(listener: TcpListener, door: Door, shutdown: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let Door { handle, access, tls, limits } = door;
+    let desk = Desk { handle, access: access.clone() };
     let control =
-        ControlServer::new(door.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let work = WorkServer::new(door).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Server::builder()
-        .tcp_nodelay(true)
-        .add_service(InterceptedService::new(control, RequireToken(token.clone())))
-        .add_service(InterceptedService::new(work, RequireToken(token)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
-        .await
+        ControlServer::new(desk.clone()).max_decoding_message_size(MAX_CONTROL_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let work = WorkServer::new(desk).max_decoding_message_size(MAX_SYNC_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .concurrency_limit_per_connection(CALLS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE / 2))
+        .max_connection_age(CONNECTION_AGE)
+        .layer(Gate(access.clone()))
+        .add_service(control)
+        .add_service(work)
+        .serve_with_incoming_shutdown(incoming(listener, tls, limits), shutdown);
+    tokio::select! {
+        ended = server => ended,
+        () = access.keep_log() => Ok(()), // never: it lasts as long as the server
+    }
 }
 
 /// Serves `/metrics` for Prometheus on a listener of its own, without a token: it shows names and numbers and takes nothing.
@@ -52,9 +78,10 @@ pub async fn serve_metrics(listener: TcpListener, handle: Handle) -> std::io::Re
     axum::serve(listener, axum::Router::new().route("/metrics", axum::routing::get(page))).await
 }
 
-#[derive(Debug, Clone)]
-struct Door {
+#[derive(Clone)]
+struct Desk {
     handle: Handle,
+    access: Arc<Access>,
 }
 
 fn status(error: HandleError) -> Status {
@@ -84,11 +111,11 @@ fn stage_name(name: String) -> Result<StageName, Status> {
 }
 
 #[tonic::async_trait]
-impl Control for Door {
+impl Control for Desk {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitReply>, Status> {
-        let json = request.into_inner().spec_json;
-        let spec: RunSpec = serde_json::from_slice(&json).map_err(|e| Status::invalid_argument(format!("field spec_json: {e}")))?;
+        let spec: RunSpec = document("spec_json", &request.get_ref().spec_json).map_err(invalid)?;
         let run = spec.name.to_string();
+        told(&request, |_| format!("run={run} spec=sha256:{}", spec.digest()));
         let (created, state) = self.handle.submit(spec).await.map_err(status)?;
         Ok(Response::new(v1::SubmitReply { run, created, state: state.to_string() }))
     }
@@ -107,16 +134,19 @@ impl Control for Door {
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::GetRunReply, Status>> + Send>>;
 
     async fn watch_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        let caller = caller(&request)?;
         let watcher = self.handle.watch(run_name(request.into_inner().run)?).await.map_err(status)?;
-        Ok(Response::new(views(watcher).boxed()))
+        Ok(Response::new(views(watcher, self.access.revoked(&caller)).boxed()))
     }
 
     async fn stop_run(&self, request: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunReply>, Status> {
+        told(&request, |r| format!("run={:?}", r.run));
         let state = self.handle.stop(run_name(request.into_inner().run)?).await.map_err(status)?;
         Ok(Response::new(v1::StopRunReply { state: state.to_string() }))
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {
+        told(&request, |r| format!("run={:?} ranks={}", r.run, r.ranks));
         let v1::ResumeRunRequest { run, ranks } = request.into_inner();
         let ranks = Some(ranks).filter(|ranks| *ranks > 0);
         let state = self.handle.resume(run_name(run)?, ranks).await.map_err(status)?;
@@ -124,6 +154,7 @@ impl Control for Door {
     }
 
     async fn rewind_stage(&self, request: Request<v1::RewindStageRequest>) -> Result<Response<v1::RewindStageReply>, Status> {
+        told(&request, |r| format!("run={:?} stage={:?} to={} skip={}..{}", r.run, r.stage, r.to, r.skip_from, r.skip_to));
         let v1::RewindStageRequest { run, stage, to, skip_from, skip_to } = request.into_inner();
         let request = RewindRequest { run: run_name(run)?, stage: stage_name(stage)?, to, skip: skip_from..skip_to };
         let state = self.handle.rewind(request).await.map_err(status)?;
@@ -131,6 +162,7 @@ impl Control for Door {
     }
 
     async fn pin_checkpoint(&self, request: Request<v1::PinCheckpointRequest>) -> Result<Response<v1::PinCheckpointReply>, Status> {
+        told(&request, |r| format!("run={:?} stage={:?} step={} pinned={}", r.run, r.stage, r.step, r.pinned));
         let v1::PinCheckpointRequest { run, stage, step, pinned } = request.into_inner();
         let state = self.handle.pin(run_name(run)?, stage_name(stage)?, step, pinned).await.map_err(status)?;
         Ok(Response::new(v1::PinCheckpointReply { state: state.to_string() }))
@@ -140,10 +172,26 @@ impl Control for Door {
         let workers = self.handle.workers().await.map_err(status)?;
         Ok(Response::new(v1::ListWorkersReply { workers }))
     }
+
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenReply>, Status> {
+        admin::create_token(&self.access, request).await
+    }
+
+    async fn list_tokens(&self, _: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensReply>, Status> {
+        Ok(admin::list_tokens(&self.access))
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenReply>, Status> {
+        admin::revoke_token(&self.access, request).await
+    }
+
+    async fn list_calls(&self, request: Request<v1::ListCallsRequest>) -> Result<Response<v1::ListCallsReply>, Status> {
+        admin::list_calls(&self.access, request.into_inner().last).await
+    }
 }
 
 #[tonic::async_trait]
-impl Work for Door {
+impl Work for Desk {
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
         let request = request.into_inner();
         let (wait, seen) = (Duration::from_millis(request.wait_ms.into()), request.seen_reply);
@@ -154,15 +202,27 @@ impl Work for Door {
     }
 }
 
-/// Views until the run is over. If the owner ends first, the stream says so instead of ending as if the run had.
-fn views(watcher: Watcher) -> impl Stream<Item = Result<v1::GetRunReply, Status>> {
-    futures::stream::unfold((watcher, false), |(mut watcher, over)| async move {
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get().cloned().ok_or_else(|| Status::internal("the caller is not known"))
+}
+
+/// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if
+/// the run had.
+fn views(watcher: Watcher, revoked: impl Future<Output = ()> + Send) -> impl Stream<Item = Result<v1::GetRunReply, Status>> + Send {
+    futures::stream::unfold((watcher, Box::pin(revoked), false), |(mut watcher, mut revoked, over)| async move {
         if over {
             return None;
         }
-        Some(match watcher.next().await {
-            Some(view) => (Ok(view.reply.clone()), (watcher, view.over)),
-            None => (Err(status(HandleError::Ended)), (watcher, true)),
+        let view = tokio::select! {
+            biased;
+            () = &mut revoked => {
+                return Some((Err(Status::unauthenticated("the token was revoked")), (watcher, revoked, true)));
+            }
+            view = watcher.next() => view,
+        };
+        Some(match view {
+            Some(view) => (Ok(view.reply.clone()), (watcher, revoked, view.over)),
+            None => (Err(status(HandleError::Ended)), (watcher, revoked, true)),
         })
     })
 }

@@ -2,23 +2,24 @@
 
 use crate::failure::{Failure, Outcome, failed, usage};
 use clap::Args;
-use osler_core::ids::Millis;
+use osler_core::access::{LogEntry, NewToken};
+use osler_core::ids::{Millis, TokenName};
 use osler_core::job::JobKey;
 use osler_core::process::Progress;
 use osler_core::record::RunRecord;
 use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
-use osler_proto::{MAX_MESSAGE_BYTES, v1};
-use osler_runtime::auth::{Token, WithToken, default_token_file};
+use osler_proto::{MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, v1};
+use osler_runtime::auth::{Token, default_token_file};
+use osler_runtime::connect::{Authorized, connect};
 use osler_runtime::lease;
 use osler_runtime::store::{Store, local_folder};
+use osler_runtime::tls::{self, ClientTls};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint as Address};
 use tonic::{Code, Status};
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -32,11 +33,14 @@ pub struct Access {
     #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
     pub store: String,
     /// A coordinator's address, HOST:PORT, if not found through the store.
-    #[arg(long, env = "OSLER_COORDINATOR", requires = "token_file", value_name = "ADDR")]
+    #[arg(long, env = "OSLER_COORDINATOR", value_name = "ADDR")]
     pub coordinator: Option<String>,
-    /// The coordinator's token file, with --coordinator.
+    /// Your token's file, with --coordinator [default: DIR/token with --tls DIR].
     #[arg(long, env = "OSLER_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
+    /// Encrypt, with a folder that holds the cluster's ca.pem (and your token).
+    #[arg(long, env = "OSLER_TLS", value_name = "DIR")]
+    pub tls: Option<PathBuf>,
 }
 
 /// What a coordinator writes about itself beside its store.
@@ -60,7 +64,7 @@ impl Endpoint {
 
 impl Access {
     pub fn local(store: &str) -> Self {
-        Self { store: store.to_owned(), coordinator: None, token_file: None }
+        Self { store: store.to_owned(), coordinator: None, token_file: None, tls: None }
     }
 
     /// The store's folder on this machine, whether it exists or not.
@@ -82,29 +86,42 @@ impl Access {
         Ok(Store::open(&self.store)?)
     }
 
+    /// The caller's own token.
+    fn own_token(&self) -> Outcome<Token> {
+        let file = self.token_file.clone().or_else(|| self.tls.as_ref().map(|folder| folder.join(tls::TOKEN)));
+        Ok(Token::load(&file.ok_or_else(|| usage("whose call is it? give --token-file PATH, or --tls DIR with a token in it"))?)?)
+    }
+
     /// The coordinator, None if none lives here. One that was named must be there.
     pub async fn coordinator(&self) -> Outcome<Option<Coordinator>> {
-        if let (Some(address), Some(token_file)) = (&self.coordinator, &self.token_file) {
-            let coordinator = Coordinator::connect(address, &Token::load(token_file)?).await;
-            return match coordinator {
+        let tls = self.tls.as_deref().map(ClientTls::open).transpose().map_err(|e| usage(e.to_string()))?;
+        if let Some(address) = &self.coordinator {
+            return match Coordinator::connect(address, &self.own_token()?, tls.as_ref()).await {
                 Ok(found) => Ok(Some(found)),
-                Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator and whether it runs"))),
+                Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator, --tls and whether it runs"))),
             };
         }
-        if let Some(endpoint) = Endpoint::read(&self.folder()?)
-            && let Some(found) = answering(&endpoint.address, &endpoint.token_file).await
-        {
-            return Ok(Some(found));
+        if let Some(endpoint) = Endpoint::read(&self.folder()?) {
+            // The owner's, on the coordinator's machine; elsewhere one's own.
+            let token = Token::load(&endpoint.token_file).map_err(Failure::from).or_else(|_| self.own_token());
+            if let Ok(token) = token
+                && let Some(found) = answering(&endpoint.address, &token, tls.as_ref()).await
+            {
+                return Ok(Some(found));
+            }
         }
-        self.reigning().await
+        self.reigning(tls.as_ref()).await
     }
 
     /// On another machine, or a standby that took over: the store knows where.
-    async fn reigning(&self) -> Outcome<Option<Coordinator>> {
-        let Some(token_file) = self.token_file.clone().or_else(default_token_file) else { return Ok(None) };
-        let Ok(store) = self.open_store() else { return Ok(None) };
+    async fn reigning(&self, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
+        let usual = || -> Outcome<Token> {
+            let file = default_token_file().ok_or_else(|| usage("no home folder: give --token-file PATH"))?;
+            Ok(Token::load(&file)?)
+        };
+        let (Ok(token), Ok(store)) = (self.own_token().or_else(|_: Failure| usual()), self.open_store()) else { return Ok(None) };
         match timeout(CONNECT, lease::address(&store)).await {
-            Ok(Ok(Some(address))) => Ok(answering(&address, &token_file).await),
+            Ok(Ok(Some(address))) => Ok(answering(&address, &token, tls).await),
             _ => Ok(None),
         }
     }
@@ -114,7 +131,7 @@ impl Access {
         match self.coordinator().await? {
             Some(found) => Ok(found),
             None => Err(failed(format!(
-                "no coordinator is running on {}: start one with `osler up RUN.toml --store {0}` or osler-coordinator, or name one with --coordinator",
+                "no coordinator is running on {}: start one with `osler up RUN.toml --store {0}` or osler-coordinator, or name one with --coordinator (and --tls, if it is encrypted)",
                 self.store
             ))),
         }
@@ -122,9 +139,8 @@ impl Access {
 }
 
 /// A coordinator that answers. The word of one that was killed stays; its port may have gone to somebody else.
-async fn answering(address: &str, token_file: &Path) -> Option<Coordinator> {
-    let token = Token::load(token_file).ok()?;
-    let mut found = Coordinator::connect(address, &token).await.ok()?;
+async fn answering(address: &str, token: &Token, tls: Option<&ClientTls>) -> Option<Coordinator> {
+    let mut found = Coordinator::connect(address, token, tls).await.ok()?;
     timeout(CONNECT, found.runs()).await.is_ok_and(|answer| answer.is_ok()).then_some(found)
 }
 
@@ -148,6 +164,15 @@ pub struct WorkerLine {
     pub slots: u32,
     pub used: u32,
     pub seen_at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenLine {
+    pub name: String,
+    pub role: String,
+    pub created_at: Millis,
+    pub created_by: String,
+    pub revoked_at: Option<Millis>,
 }
 
 /// The latest word of a process.
@@ -190,14 +215,13 @@ impl TryFrom<v1::GetRunReply> for Seen {
 /// A connection; clones share it.
 #[derive(Debug, Clone)]
 pub struct Coordinator {
-    control: ControlClient<InterceptedService<Channel, WithToken>>,
+    control: ControlClient<Authorized>,
 }
 
 impl Coordinator {
-    async fn connect(address: &str, token: &Token) -> anyhow::Result<Self> {
-        let address = Address::from_shared(format!("http://{address}"))?.connect_timeout(CONNECT).tcp_nodelay(true);
-        let control = ControlClient::with_interceptor(address.connect().await?, WithToken(token.clone()));
-        Ok(Self { control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES) })
+    async fn connect(address: &str, token: &Token, tls: Option<&ClientTls>) -> anyhow::Result<Self> {
+        let control = ControlClient::new(connect(address, token, tls).await?);
+        Ok(Self { control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_CONTROL_BYTES) })
     }
 
     /// Whether the run was created by this call, and its state.
@@ -263,6 +287,37 @@ impl Coordinator {
     pub async fn rewind(&mut self, run: &str, stage: &str, to: u64, skip: Range<u64>) -> Outcome<String> {
         let request = v1::RewindStageRequest { run: run.to_owned(), stage: stage.to_owned(), to, skip_from: skip.start, skip_to: skip.end };
         Ok(answer(self.control.rewind_stage(request)).await?.state)
+    }
+}
+
+/// Who may call what, and who did.
+impl Coordinator {
+    pub async fn create_token(&mut self, token: &NewToken) -> Outcome {
+        let NewToken { name, role, sha256 } = token;
+        let request = v1::CreateTokenRequest { name: name.to_string(), role: role.to_string(), sha256: sha256.as_bytes().to_vec() };
+        answer(self.control.create_token(request)).await.map(drop)
+    }
+
+    pub async fn tokens(&mut self) -> Outcome<Vec<TokenLine>> {
+        let reply = answer(self.control.list_tokens(v1::ListTokensRequest {})).await?;
+        let line = |t: v1::TokenLine| TokenLine {
+            name: t.name,
+            role: t.role,
+            created_at: Millis(t.created_at_ms),
+            created_by: t.created_by,
+            revoked_at: Some(Millis(t.revoked_at_ms)).filter(|at| at.0 > 0),
+        };
+        Ok(reply.tokens.into_iter().map(line).collect())
+    }
+
+    pub async fn revoke_token(&mut self, name: &TokenName) -> Outcome {
+        answer(self.control.revoke_token(v1::RevokeTokenRequest { name: name.to_string() })).await.map(drop)
+    }
+
+    /// The newest entries of the log of calls.
+    pub async fn calls(&mut self, last: u32) -> Outcome<Vec<LogEntry>> {
+        let reply = answer(self.control.list_calls(v1::ListCallsRequest { last })).await?;
+        Ok(reply.entry_json.iter().map(|json| serde_json::from_slice(json)).collect::<Result<_, _>>()?)
     }
 }
 

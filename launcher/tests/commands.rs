@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 fn osler(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osler"));
-    for name in ["OSLER_STORE", "OSLER_COORDINATOR", "OSLER_TOKEN_FILE", "OSLER_BIN_DIR"] {
+    for name in ["OSLER_STORE", "OSLER_COORDINATOR", "OSLER_TOKEN_FILE", "OSLER_TLS", "OSLER_BIN_DIR"] {
         command.env_remove(name);
     }
     command.current_dir(folder).args(arguments).output().unwrap()
@@ -249,4 +249,45 @@ fn a_coordinator_that_does_not_start_is_quoted() {
     for word in ["exited with code 3", "the disk is on fire", "coordinator.log"] {
         assert!(stderr(&output).contains(word), "{word} is missing from\n{}", stderr(&output));
     }
+}
+
+#[test]
+fn a_cluster_is_made_shown_and_rotated_and_never_made_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| osler(folder.path(), arguments);
+    let made = run(&["cluster", "init", "c", "--host", "coordinator.example", "--host", "10.0.0.7"]);
+    assert_eq!(code(&made), 0, "{}", stderr(&made));
+    for word in ["c/coordinator", "c/agent", "c/admin", "coordinator.example 10.0.0.7"] {
+        assert!(stdout(&made).contains(word), "{word}: {}", stdout(&made));
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join("c").join(name)).unwrap();
+    for secret in ["ca-key.pem", "agent/token", "admin/token", "agent/key.pem"].map(read) {
+        assert!(!stdout(&made).contains(secret.trim()), "a secret is printed");
+    }
+    let (ca, before) = (read("ca.pem"), read("coordinator/cert.pem"));
+    assert_eq!(code(&run(&["cluster", "init", "c", "--host", "x"])), 64);
+    let shown = run(&["cluster", "certs", "c"]);
+    assert_eq!((code(&shown), stderr(&shown).as_str()), (0, ""), "a new certificate needs no warning");
+    assert_eq!(code(&run(&["cluster", "rotate", "c"])), 0);
+    assert_eq!((read("ca.pem") == ca, read("coordinator/cert.pem") == before), (true, false));
+    assert_eq!(code(&run(&["cluster", "init", "d", "--host", "not a host"])), 64);
+    assert_eq!(code(&run(&["cluster", "init", "d"])), 64);
+    assert!(!folder.path().join("d").exists());
+}
+
+#[test]
+fn a_token_goes_nowhere_unencrypted_and_callers_are_told_what_they_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| osler(folder.path(), arguments);
+    assert_eq!(code(&run(&["cluster", "init", "c", "--host", "127.0.0.1"])), 0);
+    let far = run(&["token", "list", "--coordinator", "192.0.2.1:7", "--token-file", "c/admin/token"]);
+    assert_eq!((code(&far), stderr(&far).contains("--tls")), (1, true), "{}", stderr(&far));
+    let nobody = run(&["ps", "--coordinator", "127.0.0.1:7"]);
+    assert_eq!((code(&nobody), stderr(&nobody).contains("--token-file")), (64, true), "{}", stderr(&nobody));
+    let lost = run(&["ps", "--coordinator", "127.0.0.1:1", "--tls", "nowhere"]);
+    assert_eq!((code(&lost), stderr(&lost).contains("osler cluster init")), (64, true), "{}", stderr(&lost));
+    assert_eq!(code(&run(&["token", "create", "--role", "king", "--name", "a"])), 64);
+    let late =
+        run(&["token", "create", "--role", "viewer", "--name", "a", "--out", "t", "--coordinator", "127.0.0.1:1", "--tls", "c/admin"]);
+    assert_eq!((code(&late), folder.path().join("t").exists()), (1, false), "{}", stderr(&late));
 }

@@ -1,10 +1,14 @@
 //! Wire to core and back: one conversion per message, one error. What arrives is checked here and believed afterwards.
 
+mod bounds;
+
+pub use bounds::{MAX_REPORTS, document};
+
 use crate::v1;
+use bounds::{MAX_HOST, MAX_PROCESSES, MAX_SLOTS};
 use osler_core::ids::{Generation, Incarnation, InvalidName, RunName, WorkerName};
-use osler_core::job::{JobId, JobKey};
+use osler_core::job::JobId;
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus, Wanted};
-use serde::de::DeserializeOwned;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A message that breaks the contract. Names the field, so that the other side's author can find it.
@@ -18,26 +22,18 @@ pub enum InvalidMessage {
     Document { field: &'static str, source: serde_json::Error },
     #[error("field {field} holds {found}, at most {limit} are accepted")]
     TooMany { field: &'static str, found: usize, limit: usize },
-}
-
-const MAX_PROCESSES: usize = 4096;
-const MAX_REPORTS: usize = 16_384;
-const MAX_SLOTS: u32 = 4096;
-
-fn document<T: DeserializeOwned>(field: &'static str, json: &[u8]) -> Result<T, InvalidMessage> {
-    serde_json::from_slice(json).map_err(|source| InvalidMessage::Document { field, source })
-}
-
-fn bounded<T>(field: &'static str, items: &[T], limit: usize) -> Result<(), InvalidMessage> {
-    if items.len() > limit { Err(InvalidMessage::TooMany { field, found: items.len(), limit }) } else { Ok(()) }
+    #[error("field {field} holds characters that may not be there")]
+    Characters { field: &'static str },
+    #[error("field {field} is a document of too many levels")]
+    TooDeep { field: &'static str },
 }
 
 impl TryFrom<v1::ProcessId> for ProcessId {
     type Error = InvalidMessage;
     fn try_from(wire: v1::ProcessId) -> Result<Self, InvalidMessage> {
         let run = RunName::new(wire.run).map_err(|source| InvalidMessage::Name { field: "process.run", source })?;
-        let id = JobId { run, job: JobKey::from(wire.job.as_str()) };
-        Ok(Self { id, generation: Generation(wire.generation), rank: wire.rank })
+        let id = JobId { run, job: bounds::job("process.job", &wire.job)? };
+        Ok(Self { id, generation: Generation(wire.generation), rank: bounds::rank("process.rank", wire.rank)? })
     }
 }
 
@@ -57,7 +53,10 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
         use v1::process_status::Phase;
         let phase = match wire.phase.ok_or(InvalidMessage::Missing("processes.phase"))? {
             Phase::Running(_) => ProcessPhase::Running,
-            Phase::Exited(exited) => ProcessPhase::Exited { code: exited.code, log_tail: exited.log_tail },
+            Phase::Exited(exited) => {
+                bounds::log_tail("processes.log_tail", &exited.log_tail)?;
+                ProcessPhase::Exited { code: exited.code, log_tail: exited.log_tail }
+            }
         };
         Ok(Self { process: process("processes.process", wire.process)?, phase })
     }
@@ -77,7 +76,7 @@ impl From<ProcessStatus> for v1::ProcessStatus {
 impl TryFrom<v1::NumberedReport> for NumberedReport {
     type Error = InvalidMessage;
     fn try_from(wire: v1::NumberedReport) -> Result<Self, InvalidMessage> {
-        let report = document("reports.report_json", &wire.report_json)?;
+        let report = bounds::report("reports.report_json", &wire.report_json)?;
         Ok(Self { seq: wire.seq, process: process("reports.process", wire.process)?, report })
     }
 }
@@ -94,13 +93,14 @@ impl TryFrom<NumberedReport> for v1::NumberedReport {
 impl TryFrom<v1::SyncRequest> for Observed {
     type Error = InvalidMessage;
     fn try_from(wire: v1::SyncRequest) -> Result<Self, InvalidMessage> {
-        bounded("processes", &wire.processes, MAX_PROCESSES)?;
-        bounded("reports", &wire.reports, MAX_REPORTS)?;
+        bounds::count("processes", &wire.processes, MAX_PROCESSES)?;
+        bounds::count("reports", &wire.reports, MAX_REPORTS)?;
+        bounds::text("host", &wire.host, MAX_HOST)?;
         Ok(Self {
             worker: WorkerName::new(wire.worker).map_err(|source| InvalidMessage::Name { field: "worker", source })?,
             incarnation: Incarnation(wire.incarnation),
             call: wire.call,
-            host: wire.host.chars().take(256).collect(),
+            host: wire.host,
             slots: wire.slots.min(MAX_SLOTS),
             processes: wire.processes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             reports: wire.reports.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -131,7 +131,7 @@ impl TryFrom<Observed> for v1::SyncRequest {
 impl TryFrom<v1::SyncReply> for Desired {
     type Error = InvalidMessage;
     fn try_from(wire: v1::SyncReply) -> Result<Self, InvalidMessage> {
-        bounded("wanted", &wire.wanted, MAX_PROCESSES)?;
+        bounds::count("wanted", &wire.wanted, MAX_PROCESSES)?;
         let wanted = wire.wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         Ok(Self { wanted, acknowledged: wire.acknowledged })
     }
@@ -144,6 +144,7 @@ impl TryFrom<v1::Wanted> for Wanted {
             [] => None,
             json => Some(document("wanted.assignment_json", json)?),
         };
+        bounds::text("wanted.rendezvous", &wire.rendezvous, MAX_HOST)?;
         let rendezvous = Some(wire.rendezvous).filter(|address| !address.is_empty());
         Ok(Self { process: process("wanted.process", wire.process)?, assignment, rendezvous, stop: wire.stop })
     }
@@ -180,5 +181,7 @@ pub fn reply_number(desired: &Desired) -> u64 {
     hasher.finish().max(1)
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 
 mod convert;
 
-pub use convert::{InvalidMessage, reply_number};
+pub use convert::{InvalidMessage, MAX_REPORTS, document, reply_number};
 
 /// Generated from `osler/v1/osler.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]
@@ -11,5 +11,9 @@ pub mod v1 {
     tonic::include_proto!("osler.v1");
 }
 
-/// The largest message that either side accepts: a record of some thousand jobs with their ledgers fits.
+/// The largest reply: a record of some thousand jobs with their ledgers fits.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The largest request of a person: a run file whose globs named some ten thousand files fits.
+pub const MAX_CONTROL_BYTES: usize = 8 << 20;
+/// The largest Sync of an agent, which sends the rest of its reports with the next one.
+pub const MAX_SYNC_BYTES: usize = 32 << 20;

@@ -10,6 +10,7 @@ use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::Store;
+use osler_runtime::tls::{self, ClientTls};
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
@@ -49,7 +50,10 @@ struct AgentArgs {
     /// A file in which the coordinator keeps its address; read again after every lost connection.
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
-    /// The cluster's token; only its owner may be able to read it [default: ~/.config/osler/token].
+    /// Encrypt, with the folder `agent` that `osler cluster init` made; the token is looked for there too.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// A worker's token; only its owner may be able to read it [default: DIR/token with --tls DIR, else ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Processes that this node runs at once.
@@ -120,7 +124,9 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         (true, None, Some(store)) => Endpoint::Store(Store::open(&store)?),
         (true, None, None) => anyhow::bail!("where is the coordinator? give --store, --endpoint-file PATH or --coordinator HOST:PORT"),
     };
-    let token_file = args.token_file.or_else(default_token_file).context("no home folder: give --token-file PATH")?;
+    let beside_certificates = args.tls.as_deref().map(|folder| folder.join(tls::TOKEN));
+    let token_file =
+        args.token_file.or(beside_certificates).or_else(default_token_file).context("no home folder: give --token-file PATH")?;
     let host = nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
     let job_binary = std::env::current_exe().context("find this binary")?;
     let rank_binary = args.rank_binary.unwrap_or_else(|| job_binary.with_file_name("osler-rank"));
@@ -133,6 +139,7 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         scratch: args.scratch.unwrap_or_else(|| std::env::temp_dir().join(format!("osler-{worker}-{}", std::process::id()))),
         incarnation: Incarnation(SystemClock.now().0),
         token: Token::load(&token_file)?,
+        tls: args.tls.as_deref().map(ClientTls::open).transpose()?,
         slots: args.slots,
         grace: Duration::from_secs(args.grace),
         gang_address: usable(args.gang_address)?,

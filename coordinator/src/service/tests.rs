@@ -1,16 +1,19 @@
 //! The whole coordinator on loopback: real gRPC, a real folder, fake agents.
 
+mod guard;
+
 use super::*;
 use crate::cluster::Limits;
 use crate::ledger::{Ledger, LedgerError};
 use crate::owner::Owner;
 use crate::testing::agent::{Agent, Gangs};
 use crate::testing::spec;
+use osler_core::access::NewToken;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::sync::Desired;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::v1::work_client::WorkClient;
-use osler_runtime::auth::WithToken;
+use osler_runtime::auth::{Token, WithToken};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::Store;
 use std::net::SocketAddr;
@@ -36,13 +39,20 @@ fn token(folder: &Path) -> Token {
 }
 
 async fn start(folder: &Path) -> Running {
+    start_with(folder, None, vec![], listen::Limits::default()).await
+}
+
+async fn start_with(folder: &Path, tls: Option<&Path>, first: Vec<NewToken>, limits: listen::Limits) -> Running {
     let store = Store::open(folder.join("store").to_str().unwrap()).unwrap();
     let ledger = Ledger::open(store, SystemClock.now()).await.unwrap();
     let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (kill, killed) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, handle, token(folder), std::future::pending()));
+    let access = Access::open(owner.ledger().clone(), Arc::new(SystemClock), &token(folder), first).await.unwrap();
+    let tls = tls.map(|folder| Arc::new(ServerTls::open(folder).unwrap()));
+    let door = Door { handle, access, tls, limits };
+    let server = tokio::spawn(serve(listener, door, std::future::pending()));
     let owner = tokio::spawn(owner.run(async move { drop(killed.await) }));
     Running { address, kill, owner, server }
 }

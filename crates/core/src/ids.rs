@@ -81,6 +81,8 @@ name!(/// An exam of a run; unique within it.
     ExamName, "exam");
 name!(/// A worker: one node agent. Chosen by whoever starts it; the coordinator adds the incarnation.
     WorkerName, "worker");
+name!(/// A token, as people tell them apart; the secret is not in it.
+    TokenName, "token");
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident) => {

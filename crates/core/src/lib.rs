@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number; every other crate may import this one, and it imports none of ours.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod accounting;
 pub mod audit;
 pub mod checkpoint;
@@ -13,6 +14,7 @@ pub mod guard;
 pub mod ids;
 pub mod job;
 pub mod mlm;
+pub mod mutate;
 mod number;
 pub mod order;
 pub mod paths;

@@ -3,6 +3,8 @@
 //! ```text
 //! coordinator/epoch/00000001.json                    created once: who reigns
 //! coordinator/lease/00000001.json                    renewed by the coordinator of that epoch: that it lives, and where
+//! coordinator/tokens/0000000001.json                 created once per version: the book of tokens, without secrets
+//! coordinator/audit/00000003/0000000001.json         created once: a call that changed something or was refused; by epoch and number
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
@@ -15,6 +17,8 @@ use crate::ids::{Epoch, Generation, Millis, RunName, StageName};
 use crate::job::{JobId, JobKey};
 
 pub const EPOCHS: &str = "coordinator/epoch";
+pub const TOKENS: &str = "coordinator/tokens";
+pub const AUDIT: &str = "coordinator/audit";
 pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
@@ -23,6 +27,20 @@ pub fn epoch(epoch: Epoch) -> String {
 
 pub fn lease(epoch: Epoch) -> String {
     format!("coordinator/lease/{:08}.json", epoch.0)
+}
+
+/// A version of the book of tokens.
+pub fn tokens(version: u64) -> String {
+    format!("{TOKENS}/{version:010}.json")
+}
+
+/// What one coordinator noted of calls.
+pub fn audits(epoch: Epoch) -> String {
+    format!("{AUDIT}/{:08}", epoch.0)
+}
+
+pub fn audit(epoch: Epoch, number: u64) -> String {
+    format!("{}/{number:010}.json", audits(epoch))
 }
 
 /// An object that nobody else makes, to see whether a taken name is refused.
@@ -38,7 +56,7 @@ pub fn state(run: &RunName, version: u64) -> String {
     format!("{}/{version:010}.json", states(run))
 }
 
-/// The number in an object's file name, for listings of [`EPOCHS`] and [`states`].
+/// The number in an object's file name, for listings of [`EPOCHS`], [`TOKENS`], [`audits`] and [`states`].
 pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }

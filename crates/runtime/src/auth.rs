@@ -1,11 +1,11 @@
-//! One shared secret per cluster, in a file that only its owner may read. Every call carries it; it is never logged.
+//! Secrets in files that only their owner may read. Every call carries one; none is ever logged, stored or sent back.
 
+use osler_core::digest::Digest;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use subtle::ConstantTimeEq;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -59,22 +59,47 @@ impl Token {
 
     /// Makes the file if it is not there, then loads it. Two processes that race agree on one secret.
     pub fn load_or_create(path: &Path) -> Result<Self, TokenError> {
-        let io = |source| TokenError::Io { path: path.to_owned(), source };
         if !path.exists() {
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).map_err(io)?;
+                fs::create_dir_all(folder).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
             }
-            let mut secret = [0; BYTES];
-            File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut secret)).map_err(io)?;
-            let temporary = path.with_extension(format!("new-{}", std::process::id()));
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io)?;
-            file.write_all(hex::encode(secret).as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-            // A hard link fails when the name is taken: whoever came first wins and the file is never half-written.
-            let linked = fs::hard_link(&temporary, path);
-            fs::remove_file(&temporary).map_err(io)?;
-            linked.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) }).map_err(io)?;
+            match Self::random()?.save_new(path) {
+                Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
         }
         Self::load(path)
+    }
+
+    /// A new secret of 256 bits.
+    pub fn random() -> Result<Self, TokenError> {
+        let source = Path::new("/dev/urandom");
+        let mut secret = [0; BYTES];
+        let read = File::open(source).and_then(|mut f| f.read_exact(&mut secret));
+        read.map_err(|error| TokenError::Io { path: source.to_owned(), source: error })?;
+        Ok(Self(hex::encode(secret)))
+    }
+
+    /// Into a file that is not there yet.
+    pub fn save_new(&self, path: &Path) -> Result<(), TokenError> {
+        let io = |source| TokenError::Io { path: path.to_owned(), source };
+        let temporary = path.with_extension(format!("new-{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io)?;
+        file.write_all(self.0.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        // A hard link fails when the name is taken: whoever came first wins and the file is never half-written.
+        let linked = fs::hard_link(&temporary, path);
+        fs::remove_file(&temporary).map_err(io)?;
+        linked.map_err(io)
+    }
+
+    /// The secret itself: for the person who made it, and nobody else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// By which a coordinator knows the token.
+    pub fn sha256(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
     }
 
     fn header(&self) -> Result<MetadataValue<Ascii>, Status> {
@@ -96,20 +121,11 @@ impl Interceptor for WithToken {
     }
 }
 
-/// Server side: refuses calls without the token, in constant time.
-#[derive(Debug, Clone)]
-pub struct RequireToken(pub Token);
-
-impl Interceptor for RequireToken {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let given = request.metadata().get(HEADER).map(|v| v.as_bytes()).unwrap_or_default();
-        let right = format!("Bearer {}", self.0.0);
-        if bool::from(given.ct_eq(right.as_bytes())) {
-            Ok(request)
-        } else {
-            Err(Status::unauthenticated("the token is missing or wrong: use the coordinator's token file (--token-file)"))
-        }
-    }
+/// Server side: the digest of the token that a call carries; none if it carries nothing that could be one. Servers keep digests and
+/// compare digests, so how long a comparison takes tells nothing of a secret.
+pub fn presented(metadata: &http::HeaderMap) -> Option<Digest> {
+    let secret = metadata.get(HEADER)?.as_bytes().strip_prefix(b"Bearer ")?;
+    (secret.len() == 2 * BYTES && secret.iter().all(u8::is_ascii_hexdigit)).then(|| Digest::of(secret))
 }
 
 #[cfg(test)]
@@ -140,13 +156,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_token_passes() {
+    fn a_call_is_known_by_the_digest_of_its_token_and_by_nothing_that_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let right = Token::load_or_create(&folder.path().join("1")).unwrap();
-        let wrong = Token::load_or_create(&folder.path().join("2")).unwrap();
-        let mut server = RequireToken(right.clone());
-        assert!(server.call(WithToken(right).call(Request::new(())).unwrap()).is_ok());
-        assert!(server.call(WithToken(wrong).call(Request::new(())).unwrap()).is_err());
-        assert!(server.call(Request::new(())).is_err());
+        let token = Token::load_or_create(&folder.path().join("1")).unwrap();
+        let call = WithToken(token.clone()).call(Request::new(())).unwrap();
+        let headers = call.metadata().clone().into_headers();
+        assert_eq!(presented(&headers), Some(token.sha256()));
+        assert!(!format!("{headers:?}").contains(&token.0), "the header shows the secret");
+        let short = "a".repeat(63);
+        for bad in ["", "Bearer ", "Bearer secret", &format!("Bearer {short}"), &format!("Bearer {short}g"), &format!("Basic {short}a")] {
+            let headers = [(http::header::AUTHORIZATION, bad.parse().unwrap())].into_iter().collect();
+            assert_eq!(presented(&headers), None, "{bad}");
+        }
+        assert_eq!(presented(&http::HeaderMap::new()), None);
     }
 }

@@ -1,10 +1,14 @@
-//! Process plumbing: the object store, the clock, logging, signals, tokens. Knows no run and no job.
+//! Process plumbing: the object store, the clock, logging, signals, tokens, transport security. Knows no run and no job.
 #![forbid(unsafe_code)]
 
 pub mod auth;
 pub mod clock;
+pub mod connect;
 pub mod lease;
+pub mod listen;
 pub mod net;
+pub mod pki;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -1,13 +1,26 @@
-//! Where a daemon may listen until transport security exists: on this machine only.
+//! Where a daemon may listen: on this machine, and elsewhere only with transport security.
 
 use std::net::SocketAddr;
 
 #[derive(Debug, thiserror::Error)]
-#[error("refusing to listen on {0}: connections are not encrypted yet, so only loopback addresses are accepted (127.0.0.1 or [::1])")]
-pub struct NotLoopback(SocketAddr);
+pub enum NotLoopback {
+    #[error(
+        "refusing to listen on {0} without encryption: give --tls DIR, a folder that `osler cluster init` makes, or listen on loopback \
+         (127.0.0.1 or [::1])"
+    )]
+    Unencrypted(SocketAddr),
+    #[error("refusing to listen on {0}: metrics are neither encrypted nor guarded, so only loopback addresses are accepted")]
+    Metrics(SocketAddr),
+}
 
-pub fn require_loopback(address: SocketAddr) -> Result<SocketAddr, NotLoopback> {
-    if address.ip().is_loopback() { Ok(address) } else { Err(NotLoopback(address)) }
+/// For the coordinator's own door.
+pub fn may_listen(address: SocketAddr, encrypted: bool) -> Result<(), NotLoopback> {
+    if encrypted || address.ip().is_loopback() { Ok(()) } else { Err(NotLoopback::Unencrypted(address)) }
+}
+
+/// For the page of metrics.
+pub fn may_show_metrics(address: SocketAddr) -> Result<(), NotLoopback> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(NotLoopback::Metrics(address)) }
 }
 
 #[cfg(test)]
@@ -15,12 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_accepted() {
+    fn only_loopback_is_accepted_without_encryption() {
         for ok in ["127.0.0.1:0", "[::1]:80", "127.9.9.9:1"] {
-            assert!(require_loopback(ok.parse().unwrap()).is_ok(), "{ok}");
+            assert!(may_listen(ok.parse().unwrap(), false).is_ok() && may_show_metrics(ok.parse().unwrap()).is_ok(), "{ok}");
         }
         for bad in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "192.168.1.1:1"] {
-            assert!(require_loopback(bad.parse().unwrap()).is_err(), "{bad}");
+            let refused = may_listen(bad.parse().unwrap(), false).unwrap_err();
+            assert!(refused.to_string().contains("osler cluster init"), "{refused}");
+            assert!(may_listen(bad.parse().unwrap(), true).is_ok());
+            assert!(may_show_metrics(bad.parse().unwrap()).is_err(), "{bad}");
         }
     }
 }

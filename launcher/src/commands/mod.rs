@@ -3,6 +3,7 @@
 mod audit;
 mod bug_report;
 mod ckpt;
+mod cluster;
 mod corpus;
 mod demo;
 mod describe;
@@ -18,6 +19,7 @@ mod resume;
 mod status;
 mod stop;
 mod submit;
+mod token;
 mod up;
 mod validate;
 
@@ -69,6 +71,12 @@ pub enum Command {
     /// Look at a run's checkpoints.
     #[command(subcommand)]
     Ckpt(ckpt::Command),
+    /// Make a cluster's certificates and first tokens; see who did what.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Say who may call the coordinator.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Look at source files.
     #[command(subcommand)]
     Corpus(corpus::Command),
@@ -99,6 +107,8 @@ impl Command {
             Self::Audit(args) => audit::run(&args).await,
             Self::Export(args) => export::run(&args).await,
             Self::Ckpt(command) => ckpt::run(&command).await,
+            Self::Cluster(command) => cluster::run(&command).await,
+            Self::Token(command) => token::run(&command).await,
             Self::Corpus(command) => corpus::run(&command),
             Self::Exam(args) => exam::run(args),
             Self::Quantize(args) => quantize::run(args),

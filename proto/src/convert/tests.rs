@@ -1,6 +1,7 @@
 //! What is sent comes back equal; what breaks the contract is refused with the field's name.
 
 use super::*;
+use osler_core::job::JobKey;
 use osler_core::process::{Progress, Report};
 
 fn process_id() -> ProcessId {
@@ -34,6 +35,10 @@ fn a_sync_survives_the_wire() {
     assert_eq!(Desired::try_from(wire).unwrap(), desired);
 }
 
+fn exited(log_tail: Vec<String>) -> Option<v1::process_status::Phase> {
+    Some(v1::process_status::Phase::Exited(v1::Exited { code: 1, log_tail }))
+}
+
 #[test]
 fn broken_messages_name_the_field() {
     let break_it = |change: &dyn Fn(&mut v1::SyncRequest)| {
@@ -47,6 +52,15 @@ fn broken_messages_name_the_field() {
         ("processes.phase", &|w| w.processes[0].phase = None),
         ("process.run", &|w| w.reports[0].process.as_mut().unwrap().run = "A".into()),
         ("reports.report_json", &|w| w.reports[0].report_json = b"{\"report\":\"nothing\"}".to_vec()),
+        ("process.job", &|w| w.processes[0].process.as_mut().unwrap().job = "train/../../x".into()),
+        ("process.rank", &|w| w.processes[0].process.as_mut().unwrap().rank = u32::MAX),
+        ("processes.log_tail", &|w| w.processes[1].phase = exited(vec![String::new(); 65])),
+        ("processes.log_tail", &|w| w.processes[1].phase = exited(vec!["x".repeat(65 << 10)])),
+        ("processes", &|w| w.processes = vec![w.processes[0].clone(); MAX_PROCESSES + 1]),
+        ("host", &|w| w.host = "x".repeat(MAX_HOST + 1)),
+        ("host", &|w| w.host = "a\nb".into()),
+        ("reports.report_json", &|w| w.reports[0].report_json = [[b'['; 200], [b']'; 200]].concat()),
+        ("reports.report_json", &|w| w.reports[0].report_json = vec![b' '; 25 << 20]),
         ("reports", &|w| w.reports = vec![w.reports[0].clone(); MAX_REPORTS + 1]),
     ] {
         let message = break_it(change);

@@ -16,6 +16,7 @@ use osler_core::ids::{Incarnation, WorkerName};
 use osler_core::process::Command;
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
+use osler_runtime::tls::ClientTls;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct Options {
     pub slots: u32,
     pub endpoint: Endpoint,
     pub token: Token,
+    /// None: the coordinator is on this machine, and not encrypted.
+    pub tls: Option<ClientTls>,
     /// Runs jobs that need libtorch.
     pub rank_binary: PathBuf,
     /// Runs the others: this binary, with the argument `job`.
@@ -60,7 +63,7 @@ pub enum Ended {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<Ended, LinkError> {
     let (events, inbox) = mpsc::channel(1024);
     let book = Book::new(options.worker.clone(), options.incarnation, options.host.clone(), options.slots);
-    let link = Link::new(options.endpoint.clone(), options.token.clone());
+    let link = Link::new(options.endpoint.clone(), options.token.clone(), options.tls.clone());
     let mut agent = Agent { options, book, children: BTreeMap::new(), events };
     let ended = agent.serve(link, inbox, stop).await;
     agent.children.clear(); // kills what is left

@@ -1,0 +1,142 @@
+//! The log of calls. What changed something is written before its caller is answered; refused calls that are alike are written once
+//! and then counted for a minute, so that nobody can fill the store by being refused.
+
+use crate::ledger::{Ledger, LedgerError};
+use osler_core::access::{LogEntry, Role};
+use osler_core::ids::Millis;
+use osler_runtime::clock::Clock;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const FOLD: u64 = 60_000;
+/// Refusals that are told apart; more of them in a minute count as one.
+const MAX_FOLDS: usize = 1024;
+const FLUSH: Duration = Duration::from_secs(5);
+const MAX_TEXT: usize = 500;
+
+/// A call as the gate saw it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub who: Option<String>,
+    pub role: Option<Role>,
+    pub peer: SocketAddr,
+    pub method: &'static str,
+    pub what: String,
+    pub outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Alike {
+    Calls {
+        who: Option<String>,
+        address: IpAddr,
+        method: &'static str,
+        outcome: String,
+    },
+    /// Too many kinds at once.
+    Others,
+}
+
+struct Fold {
+    since: Millis,
+    last: Call,
+    /// Beside the one that was written.
+    more: u64,
+}
+
+pub struct Log {
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    next: AtomicU64,
+    folds: Mutex<HashMap<Alike, Fold>>,
+}
+
+impl Log {
+    pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+        Self { ledger, clock, next: AtomicU64::new(1), folds: Mutex::default() }
+    }
+
+    /// Durable when it returns.
+    pub async fn note(&self, call: Call) -> Result<(), LedgerError> {
+        self.write(call, 1).await
+    }
+
+    /// Notes a refused call, at once if it is the first of its kind within a minute.
+    pub async fn refused(&self, call: Call) -> Result<(), LedgerError> {
+        self.flush().await?;
+        if self.is_first(&call) { self.write(call, 1).await } else { Ok(()) }
+    }
+
+    /// Writes the counts of minutes that are over.
+    pub async fn flush(&self) -> Result<(), LedgerError> {
+        for (call, more) in self.over() {
+            self.write(call, more).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn keep(&self) {
+        loop {
+            tokio::time::sleep(FLUSH).await;
+            if let Err(error) = self.flush().await {
+                tracing::warn!(%error, "write the log of refused calls");
+            }
+        }
+    }
+
+    pub async fn last(&self, count: usize) -> Result<Vec<LogEntry>, LedgerError> {
+        self.ledger.noted(count).await
+    }
+
+    async fn write(&self, call: Call, times: u64) -> Result<(), LedgerError> {
+        let Call { who, role, peer, method, what, outcome } = call;
+        let short = |text: String| text.chars().take(MAX_TEXT).collect();
+        let entry = LogEntry {
+            at: self.clock.now(),
+            epoch: self.ledger.epoch(),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            who,
+            role,
+            peer: peer.to_string(),
+            method: method.to_owned(),
+            what: short(what),
+            outcome: short(outcome),
+            times,
+        };
+        self.ledger.note(&entry).await
+    }
+
+    fn is_first(&self, call: &Call) -> bool {
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let (who, outcome) = (call.who.clone(), call.outcome.clone());
+        let mut kind = Alike::Calls { who, address: call.peer.ip(), method: call.method, outcome };
+        if folds.len() >= MAX_FOLDS && !folds.contains_key(&kind) {
+            kind = Alike::Others;
+        }
+        if let Some(fold) = folds.get_mut(&kind) {
+            fold.more += 1;
+            fold.last = call.clone();
+            return false;
+        }
+        folds.insert(kind, Fold { since: self.clock.now(), last: call.clone(), more: 0 });
+        true
+    }
+
+    /// Takes out what is a minute old; gives what was repeated.
+    fn over(&self) -> Vec<(Call, u64)> {
+        let now = self.clock.now();
+        let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut over = vec![];
+        folds.retain(|_, fold| {
+            let keep = now.0 < fold.since.0.saturating_add(FOLD);
+            if !keep && fold.more > 0 {
+                over.push((fold.last.clone(), fold.more));
+            }
+            keep
+        });
+        over
+    }
+}

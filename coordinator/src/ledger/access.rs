@@ -1,0 +1,69 @@
+//! The book of tokens and the log of calls: numbered objects like a run's record, so that whoever takes over knows them.
+
+use super::{KEPT_VERSIONS, Ledger, LedgerError};
+use bytes::Bytes;
+use osler_core::access::{LogEntry, TokenBook};
+use osler_core::ids::Epoch;
+use osler_core::paths;
+
+impl Ledger {
+    /// The newest version of the book, an empty one if there is none.
+    pub async fn tokens(&self) -> Result<TokenBook, LedgerError> {
+        let mut newest = 0;
+        for path in self.store.list(paths::TOKENS).await? {
+            let number = paths::number_of(&path).filter(|n| paths::tokens(*n) == path);
+            newest = newest.max(number.ok_or(LedgerError::Foreign { path })?);
+        }
+        if newest == 0 {
+            return Ok(TokenBook::empty(self.epoch));
+        }
+        let path = paths::tokens(newest);
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
+        let book: TokenBook = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if (book.format, book.version) != (TokenBook::FORMAT, newest) {
+            return Err(unreadable(format!("it holds version {} in format {}", book.version, book.format)));
+        }
+        Ok(book)
+    }
+
+    /// Creates the book's next version.
+    pub async fn write_tokens(&self, book: &TokenBook) -> Result<(), LedgerError> {
+        self.check_reign().await?;
+        let bytes = serde_json::to_vec(book).unwrap_or_default(); // cannot fail: keys are strings
+        if let Err(taken) = self.create(&paths::tokens(book.version), bytes.into()).await? {
+            return Err(self.fenced(format!("it wrote {taken}")));
+        }
+        if let Some(old) = book.version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
+            self.delete(&paths::tokens(old)).await;
+        }
+        Ok(())
+    }
+
+    /// Creates an entry of the log. Nobody else writes under this epoch.
+    pub async fn note(&self, entry: &LogEntry) -> Result<(), LedgerError> {
+        let bytes: Bytes = serde_json::to_vec(entry).unwrap_or_default().into(); // cannot fail: keys are strings
+        match self.create(&paths::audit(entry.epoch, entry.number), bytes).await? {
+            Ok(()) => Ok(()),
+            Err(taken) => Err(self.fenced(format!("it wrote {taken}"))),
+        }
+    }
+
+    /// The newest entries of the log, of this coordinator and of those before it, ascending.
+    pub async fn noted(&self, last: usize) -> Result<Vec<LogEntry>, LedgerError> {
+        let mut epochs = self.store.folders(paths::AUDIT).await?;
+        let mut newest = vec![];
+        while let Some(epoch) = epochs.pop().filter(|_| newest.len() < last) {
+            let foreign = || LedgerError::Foreign { path: format!("{}/{epoch}", paths::AUDIT) };
+            let folder = paths::audits(Epoch(epoch.parse().map_err(|_| foreign())?));
+            let paths = self.store.list(&folder).await?;
+            newest.extend(paths.into_iter().rev().take(last - newest.len()));
+        }
+        let mut entries = vec![];
+        for path in newest.into_iter().rev() {
+            let Some(bytes) = self.store.get(&path).await? else { continue };
+            entries.push(serde_json::from_slice(&bytes).map_err(|e| LedgerError::Unreadable { path, why: e.to_string() })?);
+        }
+        Ok(entries)
+    }
+}
