@@ -61,8 +61,9 @@ impl Owner {
         let (sender, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
         let (parked, watched) = (Parked::default(), Watched::default());
+        let handle = Handle::new(sender, clock.clone());
         let owner = Self { cluster, ledger, clock, requests, parked, watched, longest_wait, reign_checked: Instant::now() };
-        Ok((Handle::new(sender), owner))
+        Ok((handle, owner))
     }
 
     /// Works until `shutdown` resolves, or the ledger cannot be written any more.
@@ -106,6 +107,7 @@ impl Owner {
         turn.size += 1;
         match request {
             Request::Control { event, reply } => {
+                turn.asked = true;
                 let answer = self.decide(event, turn);
                 turn.replies.push(Box::new(move || drop(reply.send(answer))));
             }
@@ -124,6 +126,7 @@ impl Owner {
         let effects = self.cluster.apply(self.clock.now(), event);
         turn.puts.extend(effects.puts);
         turn.persist.extend(effects.persist);
+        turn.cluster |= effects.cluster;
         turn.deletes.extend(effects.deletes);
         effects.notes.iter().for_each(|note| tracing::info!("{note}"));
         effects.answer
@@ -132,12 +135,13 @@ impl Owner {
     /// Makes the turn's decisions durable, then tells everybody.
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
         let changed = turn.persist;
-        if !changed.is_empty() {
+        let news = !changed.is_empty() || turn.cluster;
+        if news {
             self.ledger.check_reign().await?;
         }
         commit(&mut self.cluster, &self.ledger, turn.puts, &changed).await?;
         turn.replies.into_iter().for_each(|reply| reply());
-        self.parked.release(&self.cluster, turn.calls, !changed.is_empty());
+        self.parked.release(&self.cluster, turn.calls, news || turn.asked);
         self.publish(&changed);
         turn.questions.into_iter().for_each(|question| self.answer(question));
         for path in turn.deletes {
@@ -157,6 +161,7 @@ impl Owner {
         match question {
             Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
+            Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
             Request::Control { .. } | Request::Sync { .. } => {} // decided in `accept`
@@ -170,6 +175,10 @@ struct Turn {
     size: usize,
     puts: Vec<(String, Vec<u8>)>,
     persist: BTreeSet<RunName>,
+    /// The cluster's own record changed.
+    cluster: bool,
+    /// Somebody asked for something: an agent may have to hear of it although nothing durable changed.
+    asked: bool,
     deletes: Vec<String>,
     replies: Vec<Box<dyn FnOnce() + Send>>,
     calls: Vec<Call>,
@@ -186,6 +195,10 @@ async fn commit(
     try_join_all(puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
     let versions: Vec<_> =
         changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
+    if cluster.has_changed() {
+        let (version, bytes) = cluster.next_cluster_version();
+        ledger.write_cluster(version, bytes.into()).await?;
+    }
     try_join_all(versions.into_iter().map(|(run, version, bytes)| ledger.write(run, version, bytes.into()))).await?;
     Ok(())
 }
@@ -197,6 +210,7 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     let mut tries = 0;
     loop {
         let mut cluster = Cluster::new(clock.now(), ledger.epoch(), url, limits);
+        cluster.adopt_cluster(ledger.load_cluster().await?);
         for record in ledger.load().await? {
             cluster.adopt(record);
         }

@@ -180,6 +180,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         let generation = Generation(at as u64 + 1);
         let status = JobState::Succeeded { generation, at: Millis(1_795_410_060_000), result };
         let past = vec![PastAttempt {
+            cause: None,
             generation,
             workers: BTreeSet::from([WorkerName::new("local").unwrap()]),
             started_at: Millis(1_795_410_020_000),
@@ -297,6 +298,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         job: job.map(JobKey::from),
         generation: None,
         message: message.into(),
+        reason: None,
     };
     record.events = vec![
         event(1, EventKind::Run, None, "submitted: 20 jobs"),
@@ -324,6 +326,8 @@ pub fn running() -> Seen {
         ended: BTreeMap::new(),
         parts: BTreeMap::new(),
         published: 5,
+        leave: None,
+        backfill: false,
     };
     for (key, job) in &mut record.jobs {
         if *key == train_key(&domain) {
@@ -343,5 +347,10 @@ pub fn running() -> Seen {
         tokens_per_second: Some(32.0),
         ..Progress::default()
     };
-    Seen { record, words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }], waiting: vec![] }
+    Seen {
+        record,
+        words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }],
+        waiting: vec![],
+        budgets: BTreeMap::new(),
+    }
 }

@@ -5,7 +5,7 @@ mod standalone;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
@@ -13,6 +13,7 @@ use osler_runtime::store::local_folder;
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +55,9 @@ struct AgentArgs {
     /// Processes that this node runs at once.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: u32,
+    /// What runs may ask for, KEY=VALUE: --label switch=s1 --label gpu=h100.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(LabelKey, LabelValue)>,
     /// This worker's name in the cluster; the host's name if absent.
     #[arg(long)]
     name: Option<WorkerName>,
@@ -108,7 +112,25 @@ async fn run_agent(options: Options) -> anyhow::Result<Ended> {
     Ok(agent::run(options, stop).await?)
 }
 
+fn label(text: &str) -> Result<(LabelKey, LabelValue), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, for example gpu=h100")?;
+    Ok((LabelKey::new(key).map_err(|e| e.to_string())?, LabelValue::new(value).map_err(|e| e.to_string())?))
+}
+
+/// One value a label.
+fn labels(given: Vec<(LabelKey, LabelValue)>) -> anyhow::Result<BTreeMap<LabelKey, LabelValue>> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in given {
+        if let Some(other) = labels.insert(key.clone(), value) {
+            anyhow::bail!("--label {key} is given twice, first as {other}: give it once");
+        }
+    }
+    Ok(labels)
+}
+
 fn options(args: AgentArgs) -> anyhow::Result<Options> {
+    let is_folder = |store: &&String| !store.contains("://") || store.starts_with("file://");
+    let store = args.store.as_ref().filter(is_folder).map(|store| local_folder(store)).transpose()?;
     let endpoint = match (args.coordinator, args.endpoint_file, args.store) {
         (Some(address), ..) => Endpoint::Address(address),
         (None, Some(file), _) => Endpoint::File(file),
@@ -129,6 +151,8 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         incarnation: Incarnation(SystemClock.now().0),
         token: Token::load(&token_file)?,
         slots: args.slots,
+        labels: labels(args.labels)?,
+        store,
         grace: Duration::from_secs(args.grace),
         worker,
         host,

@@ -30,12 +30,12 @@ impl Cluster {
                 wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop });
             }
         }
-        Desired { wanted, acknowledged: worker.acknowledged }
+        Desired { wanted, acknowledged: worker.acknowledged, check: worker.check }
     }
 }
 
 impl Run {
-    /// Gangs checkpoint and end when the run is stopped, and when one of their workers wants to go.
+    /// Gangs checkpoint and end when they are to leave.
     pub fn must_stop(&self, key: &JobKey, attempt: &Attempt, workers: &Workers) -> bool {
         self.is_train(key) && self.is_leaving(attempt, workers)
     }

@@ -1,113 +1,36 @@
-//! Placement: which waiting jobs start now, and where. A job starts whole or not at all.
-//!
-//! Older runs go first; within a run train jobs, then by key. A gang that could start once slots fall free keeps them from everything
-//! after it; a gang that is larger than the whole cluster keeps nothing, so exams never starve for it.
+//! Placement: what a pass over the queue decided is done.
 
+use super::schedule::Outcome;
 use super::{Cluster, Effects, Run};
-use osler_core::ids::{Generation, Incarnation, Millis, RunName, WorkerName};
+use osler_core::ids::{Generation, Millis, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{Attempt, EventKind, JobState, Place, RunState};
-use osler_core::sync::ProcessId;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Free and total slots of the workers that take work.
-#[derive(Debug, Clone, Default)]
-pub struct Slots {
-    pub free: BTreeMap<WorkerName, (Incarnation, u32)>,
-    pub total: u32,
-}
-
-impl Slots {
-    pub fn free_in_all(&self) -> u32 {
-        self.free.values().map(|(_, n)| n).sum()
-    }
-
-    /// Takes `ranks` slots on as few workers as possible: most free slots first, then by name.
-    fn take(&mut self, ranks: u32) -> Option<Vec<Place>> {
-        if ranks == 0 || self.free_in_all() < ranks {
-            return None;
-        }
-        let mut order: Vec<(&WorkerName, &mut (Incarnation, u32))> = self.free.iter_mut().collect();
-        order.sort_by(|(a, (_, x)), (b, (_, y))| y.cmp(x).then(a.cmp(b)));
-        let mut places = vec![];
-        for (worker, (incarnation, free)) in order {
-            let taken = (*free).min(ranks - places.len() as u32);
-            *free -= taken;
-            places.extend((0..taken).map(|_| Place { worker: worker.clone(), incarnation: *incarnation }));
-        }
-        Some(places)
-    }
-}
+use std::collections::BTreeMap;
 
 impl Cluster {
-    /// Slots that are taken: by attempts, and by processes that still run although nobody wants them.
-    pub(super) fn used_slots(&self) -> BTreeMap<WorkerName, u32> {
-        let mut held: BTreeMap<&WorkerName, BTreeSet<ProcessId>> = BTreeMap::new();
-        for (run, key, attempt) in self.attempts() {
-            for (rank, place) in attempt.places.iter().enumerate().filter(|(_, place)| self.workers.at(place).is_some()) {
-                let process = ProcessId { id: run.record.id(key), generation: attempt.generation, rank: rank as u32 };
-                held.entry(&place.worker).or_default().insert(process);
-            }
-        }
-        for (name, worker) in &self.workers.known {
-            let running = worker.listed.iter().filter(|(_, running)| **running).map(|(process, _)| process.clone());
-            held.entry(name).or_default().extend(running);
-        }
-        held.into_iter().map(|(name, processes)| (name.clone(), processes.len() as u32)).collect()
-    }
-
-    pub(super) fn slots(&self, now: Millis) -> Slots {
-        let used = self.used_slots();
-        let mut slots = Slots::default();
-        for (name, worker) in self.workers.known.iter().filter(|(_, w)| self.workers.takes_work(now, w)) {
-            let free = worker.slots.saturating_sub(used.get(name).copied().unwrap_or(0));
-            slots.free.insert(name.clone(), (worker.incarnation, free));
-            slots.total += worker.slots;
-        }
-        slots
-    }
-
-    /// Jobs that wait for slots (or for a retry's time), in the order in which they may take them.
-    pub(super) fn queue(&self) -> Vec<(RunName, JobKey)> {
-        let mut runs: Vec<&Run> =
-            self.runs.values().filter(|r| matches!(r.record.state, RunState::Submitted | RunState::Running)).collect();
-        runs.sort_by_key(|run| (run.record.submitted_at, run.record.name()));
-        let mut queue = vec![];
-        for run in runs {
-            let mut keys = run.keys(|job| matches!(job.status, JobState::Pending { .. }));
-            keys.sort_by_key(|key| !run.is_train(key)); // stable: by key within each half
-            queue.extend(keys.into_iter().map(|key| (run.record.name().clone(), key)));
-        }
-        queue
-    }
-
     pub(super) fn place(&mut self, now: Millis, effects: &mut Effects) {
-        let queue = self.queue();
-        if queue.is_empty() {
-            return;
-        }
-        let mut slots = self.slots(now);
-        for (name, key) in queue {
-            if slots.free_in_all() == 0 {
-                break;
-            }
-            let Some(run) = self.runs.get_mut(&name) else { continue };
-            let Some(job) = run.job(&key) else { continue };
-            let JobState::Pending { not_before, .. } = job.status else { continue };
-            let ranks = job.planned.ranks;
-            let places = if not_before > now { None } else { slots.take(ranks) };
-            match places {
-                Some(places) => run.start(now, &key, places, effects),
-                // A gang that waits, also for a retry that is seconds away, keeps what it will need.
-                None if run.is_train(&key) && ranks <= slots.total => break,
-                None => {}
+        for (id, outcome) in self.decide(now, false) {
+            match outcome {
+                Outcome::Start { places, backfill } => {
+                    if let Some(run) = self.runs.get_mut(&id.run) {
+                        run.start(now, &id.job, places, backfill, effects);
+                    }
+                }
+                Outcome::Wait { evict, .. } => {
+                    for (victim, cause) in evict {
+                        effects.notes.push(format!("{victim} is to leave: {cause}"));
+                        if let Some(run) = self.runs.get_mut(&victim.run) {
+                            run.ask_to_leave(now, &victim.job, cause);
+                        }
+                    }
+                }
             }
         }
     }
 }
 
 impl Run {
-    fn start(&mut self, now: Millis, key: &JobKey, places: Vec<Place>, effects: &mut Effects) {
+    fn start(&mut self, now: Millis, key: &JobKey, places: Vec<Place>, backfill: bool, effects: &mut Effects) {
         if self.record.state == RunState::Submitted {
             self.record.state = RunState::Running;
             self.happened(now, EventKind::Run, None, "running");
@@ -122,11 +45,21 @@ impl Run {
         let on: Vec<String> =
             ranks.iter().map(|(worker, n)| if *n == 1 { worker.to_string() } else { format!("{worker} ({n} ranks)") }).collect();
         let from = if published > 0 { format!(", from step {published}") } else { String::new() };
-        let message = format!("generation {generation} on {}{from}", on.join(", "));
+        let lent = if backfill { ", until the gang that waits for its slot can start" } else { "" };
+        let message = format!("generation {generation} on {}{from}{lent}", on.join(", "));
         effects.notes.push(format!("{}/{key}: {message}", self.record.name()));
         self.happened(now, EventKind::Started, Some((key, Some(generation))), message);
-        let attempt =
-            Attempt { generation, places, started_at: now, rendezvous: None, ended: BTreeMap::new(), parts: BTreeMap::new(), published };
+        let attempt = Attempt {
+            generation,
+            places,
+            started_at: now,
+            rendezvous: None,
+            ended: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            published,
+            leave: None,
+            backfill,
+        };
         self.set(key, JobState::Active { attempt });
     }
 }

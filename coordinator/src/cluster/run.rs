@@ -1,10 +1,12 @@
 //! One run: its durable record, and what is remembered beside it only while this coordinator lives.
 
 use super::hang::Pace;
+use super::nodes::Deed;
 use osler_core::ids::{Epoch, Generation, Millis, StageName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
 use osler_core::process::Progress;
+use osler_core::reason::Cause;
 use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
 use osler_core::spec::StageSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ pub struct Run {
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
     pub changed: bool,
+    /// For the good name of nodes, not yet counted.
+    pub deeds: Vec<Deed>,
     /// Progress came in that watchers have not seen.
     pub moved: bool,
     orders: BTreeMap<StageName, SampleOrder>,
@@ -34,6 +38,7 @@ impl Run {
             paces: BTreeMap::new(),
             gone: BTreeMap::new(),
             changed: true,
+            deeds: vec![],
             moved: false,
             orders: BTreeMap::new(),
             events_kept,
@@ -49,9 +54,21 @@ impl Run {
     }
 
     pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {
+        self.happened_because(at, kind, job, message, None);
+    }
+
+    /// With the reason for programs.
+    pub fn happened_because(
+        &mut self,
+        at: Millis,
+        kind: EventKind,
+        job: Option<(&JobKey, Option<Generation>)>,
+        message: impl Into<String>,
+        reason: Option<Cause>,
+    ) {
         let record = &mut self.record;
         let (job, generation) = job.map_or((None, None), |(key, generation)| (Some(key.clone()), generation));
-        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into() });
+        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into(), reason });
         record.next_event += 1;
         let surplus = record.events.len().saturating_sub(self.events_kept);
         record.events.drain(..surplus);

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 impl Cluster {
     pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<(), Refused> {
-        let acknowledged = self.admit(now, &observed)?;
+        let acknowledged = self.admit(now, &observed, effects)?;
         let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
         let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
         let was_ending = self.ending();
@@ -36,7 +36,7 @@ impl Cluster {
     }
 
     /// Who calls; refused if a newer life of the same worker is known. Gives the last report number that was dealt with.
-    fn admit(&mut self, now: Millis, observed: &Observed) -> Result<u64, Refused> {
+    fn admit(&mut self, now: Millis, observed: &Observed, effects: &mut Effects) -> Result<u64, Refused> {
         let (name, given) = (&observed.worker, observed.incarnation);
         let placed = self.attempts().flat_map(|(_, _, a)| &a.places).filter(|p| p.worker == *name).map(|p| p.incarnation).max();
         let known = self.workers.known.get(name).map(|w| w.incarnation);
@@ -48,8 +48,12 @@ impl Cluster {
             call: 0,
             host: String::new(),
             slots: 0,
+            labels: BTreeMap::new(),
             draining: false,
             seen: now,
+            health: None,
+            skew: [0; 2],
+            check: 0,
             acknowledged: 0,
             listed: BTreeMap::new(),
         };
@@ -64,6 +68,14 @@ impl Cluster {
         worker.host.clone_from(&observed.host);
         worker.slots = observed.slots;
         worker.draining = observed.draining;
+        worker.labels.clone_from(&observed.labels);
+        worker.health.clone_from(&observed.health);
+        let known = worker.skew().unsigned_abs() > self.workers.limits.skew_told;
+        worker.skew = [observed.skew, worker.skew[0]];
+        if !known && worker.skew().unsigned_abs() > self.workers.limits.skew_told {
+            let seconds = worker.skew() as f64 / 1e3;
+            effects.notes.push(format!("the clock of worker {name} differs from the coordinator's by {seconds:.1} s: run a time service"));
+        }
         worker.seen = now;
         Ok(worker.acknowledged)
     }
@@ -85,19 +97,21 @@ impl Cluster {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             for key in run.keys(|job| matches!(job.status, JobState::Active { .. })) {
                 let Some(attempt) = run.active(&key) else { continue };
-                let leaving = run.is_leaving(attempt, &self.workers);
+                let leaving = run.why_leaving(attempt, &self.workers);
                 for (rank, process) in here(attempt, &run.record.id(&key), name, incarnation) {
                     let fault = match phases.get(&process) {
                         Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
                             run.rank_stopped(now, &key, rank, None, &self.workers);
                             continue;
                         }
-                        // A scheduler signalled all of a job's processes, and this one had not yet come to ignore it: nothing to save.
-                        Some(ProcessPhase::Exited { code, .. }) if leaving && asked_by_signal(*code) => {
-                            run.requeue(now, &key, &self.workers);
-                            break;
-                        }
-                        Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
+                        // A scheduler may signal all of a job's processes; one that had not yet come to ignore it has nothing to save.
+                        Some(ProcessPhase::Exited { code, log_tail }) => match &leaving {
+                            Some(cause) if asked_by_signal(*code) => {
+                                run.requeue(now, &key, cause.clone(), &self.workers);
+                                break;
+                            }
+                            _ => exited(*code, log_tail),
+                        },
                         None if before.contains_key(&process) => {
                             Fault::new(FaultClass::Infrastructure, format!("worker {name} does not know this process any more"))
                         }
@@ -105,6 +119,8 @@ impl Cluster {
                     };
                     let ended = run.active(&key).is_none_or(|attempt| attempt.ended.contains_key(&rank));
                     if !ended {
+                        let generation = process.generation;
+                        run.blame(name, &key, generation, &fault);
                         let fault = Fault { origin: Some(format!("{name}/{rank}")), ..fault };
                         run.fail(now, &key, fault, &self.workers);
                     }

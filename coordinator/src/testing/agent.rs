@@ -3,7 +3,8 @@
 //! Ranks of a gang step together or not at all; [`Gangs`] is the network between them.
 
 use super::results::{part, result};
-use osler_core::ids::{Generation, Incarnation, WorkerName};
+use osler_core::health::Health;
+use osler_core::ids::{Generation, Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Progress, Report, exit, phase};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
@@ -73,6 +74,9 @@ pub struct Agent {
     pub incarnation: Incarnation,
     pub slots: u32,
     pub draining: bool,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    pub health: Option<Health>,
+    pub skew: i64,
     processes: BTreeMap<ProcessId, Process>,
     reports: Vec<NumberedReport>,
     last_seq: u64,
@@ -87,6 +91,9 @@ impl Agent {
             incarnation: Incarnation(incarnation),
             slots,
             draining: false,
+            labels: BTreeMap::new(),
+            health: None,
+            skew: 0,
             processes: BTreeMap::new(),
             reports: vec![],
             last_seq: 0,
@@ -108,6 +115,9 @@ impl Agent {
             processes: self.processes.iter().map(|(id, p)| ProcessStatus { process: id.clone(), phase: phase(p) }).collect(),
             reports: self.reports.clone(),
             draining: self.draining,
+            labels: self.labels.clone(),
+            health: self.health.clone(),
+            skew: self.skew,
         }
     }
 

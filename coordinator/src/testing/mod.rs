@@ -91,6 +91,15 @@ pub fn spec(name: &str) -> RunSpec {
         gates: vec![],
         export: ExportSpec::default(),
         checkpoint: CheckpointSpec { every_steps: 4, keep_last: 1, keep_every: None, keep_best: 0, pinned: vec![] },
-        resources: ResourceSpec { ranks: 2, device: DeviceKind::Cpu, threads_per_rank: 1, determinism: Determinism::Fast, zero: true },
+        resources: ResourceSpec {
+            ranks: 2,
+            device: DeviceKind::Cpu,
+            threads_per_rank: 1,
+            determinism: Determinism::Fast,
+            zero: true,
+            affinity: None,
+            require: BTreeMap::new(),
+        },
+        queue: QueueSpec::default(),
     }
 }

@@ -81,6 +81,12 @@ name!(/// An exam of a run; unique within it.
     ExamName, "exam");
 name!(/// A worker: one node agent. Chosen by whoever starts it; the coordinator adds the incarnation.
     WorkerName, "worker");
+name!(/// Whose runs count together against a quota.
+    TeamName, "team");
+name!(/// What a worker says about itself: `switch`, `gpu`.
+    LabelKey, "label");
+name!(/// What it says: `s1`, `h100`.
+    LabelValue, "label value");
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident) => {

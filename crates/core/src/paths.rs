@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! coordinator/epoch/00000001.json                    created once: who reigns
+//! coordinator/cluster/0000000001.json                created once per version: quotas, drained nodes, strikes
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
@@ -14,10 +15,15 @@ use crate::ids::{Epoch, Generation, Millis, RunName, StageName};
 use crate::job::{JobId, JobKey};
 
 pub const EPOCHS: &str = "coordinator/epoch";
+pub const CLUSTER: &str = "coordinator/cluster";
 pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
     format!("{EPOCHS}/{:08}.json", epoch.0)
+}
+
+pub fn cluster(version: u64) -> String {
+    format!("{CLUSTER}/{version:010}.json")
 }
 
 /// An object that nobody else makes, to see whether a taken name is refused.
@@ -33,7 +39,7 @@ pub fn state(run: &RunName, version: u64) -> String {
     format!("{}/{version:010}.json", states(run))
 }
 
-/// The number in an object's file name, for listings of [`EPOCHS`] and [`states`].
+/// The number in an object's file name, for listings of [`EPOCHS`], [`CLUSTER`] and [`states`].
 pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }
@@ -96,6 +102,7 @@ mod tests {
         let run = RunName::new("r").unwrap();
         assert_eq!(number_of(&state(&run, 12)), Some(12));
         assert_eq!(number_of(&epoch(Epoch(3))), Some(3));
+        assert_eq!(number_of(&cluster(4)), Some(4));
         assert_eq!(number_of("runs/r/state/tmp"), None);
     }
 }

@@ -10,6 +10,7 @@ use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, Wor
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
 use crate::order::{Component, OrderError, SampleOrder};
 use crate::plan::{PlannedJob, train_key};
+use crate::reason::Cause;
 use crate::retention::{self, Candidate, Reason};
 use crate::rewind::{Batches, Rewind};
 use crate::spec::{Init, RunSpec, StageSpec};
@@ -94,6 +95,12 @@ pub struct Attempt {
     pub parts: BTreeMap<u64, Vec<Part>>,
     /// Train: the step that this attempt resumed from, then its last published one.
     pub published: u64,
+    /// It is to save, if it can, and to leave its slots; nothing that it does after that is blamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<Cause>,
+    /// It runs on slots that a gang before it waits for, until that gang can start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
 }
 
 /// What happens once the processes of an ended attempt are confirmed gone.
@@ -109,7 +116,11 @@ pub enum Then {
         fault: Fault,
     },
     /// Stopped on request: goes back to the queue, waits for a resume.
-    Requeue,
+    Requeue {
+        /// None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
+    },
     /// Too many steps were skipped, first to last: the stage goes back and leaves their data out.
     Rewind {
         skipped: Range<u64>,
@@ -190,6 +201,9 @@ pub struct PastAttempt {
     pub fault: Option<Fault>,
     /// Train: steps that it published beyond where it started. Jobs without checkpoints: 0.
     pub steps_published: u64,
+    /// Why it was ended without a fault; none: it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -238,6 +252,8 @@ pub enum EventKind {
     Rewind,
     Gate,
     Worker,
+    /// A job is asked to leave its slots to another.
+    Preempted,
 }
 
 /// Something that happened, for people and programs that watch. Ids count from 1 within a run and survive restarts.
@@ -249,6 +265,9 @@ pub struct Event {
     pub job: Option<JobKey>,
     pub generation: Option<Generation>,
     pub message: String,
+    /// Of a stop or a retry: why, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cause>,
 }
 
 /// A run, whole.
@@ -423,6 +442,8 @@ mod tests {
             ended: BTreeMap::from([(4, RankEnd::Stopped { step: 9 })]),
             parts: BTreeMap::from([(9, vec![])]),
             published: 0,
+            leave: Some(Cause::Stopped),
+            backfill: true,
         };
         let fault = Fault::new(FaultClass::Internal, "x");
         let planned = PlannedJob { kind: JobKind::Tokenizer, needs: BTreeSet::new(), ranks: 1 };
@@ -430,6 +451,7 @@ mod tests {
             JobState::Blocked,
             JobState::Pending { since: Millis(1), not_before: Millis(2) },
             JobState::Active { attempt: attempt.clone() },
+            JobState::Ending { attempt: attempt.clone(), next: Then::Requeue { cause: Some(Cause::Stopped) } },
             JobState::Ending { attempt, next: Then::Retry { fault: fault.clone(), not_before: Millis(3) } },
             JobState::Failed { at: Millis(4), fault },
         ] {
@@ -437,5 +459,16 @@ mod tests {
             let json = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record, "{json}");
         }
+    }
+
+    #[test]
+    fn what_older_versions_wrote_still_loads() {
+        let json = r#"{"then":"requeue"}"#;
+        assert_eq!(serde_json::from_str::<Then>(json).unwrap(), Then::Requeue { cause: None });
+        let json = r#"{"id":1,"at":2,"kind":"run","job":null,"generation":null,"message":"stopping"}"#;
+        assert_eq!(serde_json::from_str::<Event>(json).unwrap().reason, None);
+        let json = r#"{"generation":1,"places":[],"started_at":1,"rendezvous":null,"ended":[],"parts":[],"published":0}"#;
+        let attempt: Attempt = serde_json::from_str(json).unwrap();
+        assert_eq!((attempt.leave, attempt.backfill), (None, false));
     }
 }

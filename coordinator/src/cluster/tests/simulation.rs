@@ -20,6 +20,7 @@ const DEADLINE_MS: u64 = 400_000;
 #[derive(Default)]
 struct Disk {
     records: BTreeMap<RunName, Vec<u8>>,
+    cluster: Option<Vec<u8>>,
     objects: BTreeMap<String, Vec<u8>>,
 }
 
@@ -59,7 +60,7 @@ impl Simulation {
         let nodes = agents
             .map(|agent| Node { agent, arriving: None, stale: false, parked: None, frozen_until: Millis(0), current: true })
             .collect();
-        let cluster = Cluster::new(now, Epoch(1), "sim", Limits::default());
+        let cluster = Cluster::new(now, Epoch(1), "sim", limits());
         let (disk, gangs, published) = (Disk::default(), Gangs::default(), BTreeMap::new());
         Self { rng, now, epoch: 1, cluster, disk, nodes, gangs, published, incarnations: 1 }
     }
@@ -85,6 +86,10 @@ impl Simulation {
             self.restart(); // manifests without a record that names them
             return false;
         }
+        if effects.cluster {
+            self.disk.cluster = Some(self.cluster.next_cluster_version().1);
+        }
+        self.check_queue();
         for run in &effects.persist {
             let (_, bytes) = self.cluster.next_version(run).unwrap();
             if self.rng.once_in(10) {
@@ -106,7 +111,10 @@ impl Simulation {
 
     fn restart(&mut self) {
         self.epoch += 1;
-        self.cluster = Cluster::new(self.now, Epoch(self.epoch), "sim", Limits::default());
+        self.cluster = Cluster::new(self.now, Epoch(self.epoch), "sim", limits());
+        if let Some(bytes) = &self.disk.cluster {
+            self.cluster.adopt_cluster(serde_json::from_slice(bytes).unwrap());
+        }
         for bytes in self.disk.records.values() {
             let record = crate::document::read(bytes).unwrap();
             self.cluster.adopt(record);
@@ -260,16 +268,41 @@ impl Simulation {
         }
     }
 
+    /// No team holds more than its quota, and nothing starts on a node that takes no work.
+    fn check_queue(&self) {
+        for line in self.cluster.quota_lines() {
+            assert!(line.slots.is_none_or(|slots| line.used <= slots), "{line:?}");
+        }
+        let begun = self.cluster.attempts().filter(|(_, _, attempt)| attempt.started_at == self.now);
+        for place in begun.flat_map(|(_, _, attempt)| &attempt.places) {
+            // A node may be drained at the very moment that something started on it.
+            let drained = self.cluster.record().drained.get(&place.worker).is_some_and(|drain| drain.at < self.now);
+            assert!(!drained, "something started on {}, which is drained", place.worker);
+        }
+    }
+
+    /// Nodes are drained at random, and taken back when misfortune ends.
+    fn drain_nodes(&mut self) {
+        let worker = self.nodes[self.rng.below(self.nodes.len() as u64) as usize].agent.name.clone();
+        if self.strikes(150) {
+            // Refused while this coordinator has not heard of it.
+            self.apply(Event::Drain { worker: worker.clone(), reason: Some("told to".into()) });
+        }
+        if !self.misfortune() || self.rng.once_in(40) {
+            self.apply(Event::Drain { worker, reason: None });
+        }
+    }
+
     fn operator(&mut self, run: &RunName) {
         if self.strikes(250) {
             self.apply(Event::Stop(run.clone()));
         }
         if self.strikes(100) {
-            self.apply(Event::Submit(Box::new(spec(run.as_str()))));
+            self.apply(Event::Submit(Box::new(sim_spec(run))));
         }
         let over = self.cluster.run(run).is_none_or(|r| matches!(r.record.state, RunState::Stopped | RunState::Failed(_)));
         if over && (!self.misfortune() || self.rng.once_in(20)) {
-            self.apply(Event::Submit(Box::new(spec(run.as_str()))));
+            self.apply(Event::Submit(Box::new(sim_spec(run))));
         }
     }
 
@@ -277,10 +310,12 @@ impl Simulation {
         let runs = [RunName::new("first").unwrap(), RunName::new("second").unwrap()];
         let runs = &runs[..1 + self.rng.below(2) as usize];
         let finished = |sim: &Self| runs.iter().all(|run| sim.cluster.run(run).is_some_and(|r| r.record.state == RunState::Finished));
+        self.apply(Event::Quota { team: TeamName::new("sim").unwrap(), slots: Some(2) });
         while !finished(&self) {
             self.now.0 += 20 + self.rng.below(130);
             assert!(self.now.0 < 1_000_000 + DEADLINE_MS, "not finished: {}", self.describe());
             self.apply(Event::Tick);
+            self.drain_nodes();
             runs.iter().for_each(|run| self.operator(run));
             (0..self.nodes.len()).for_each(|at| self.turn(at));
         }
@@ -301,6 +336,18 @@ impl Simulation {
         let line = |r: &Run| format!("{}: {} {:?}", r.record.name(), r.record.state, self.cluster.waiting(self.now, r));
         self.cluster.runs().map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The second run goes before the first, which has a team.
+fn sim_spec(run: &RunName) -> RunSpec {
+    let first = run.as_str() == "first";
+    let queue = osler_core::spec::QueueSpec { priority: i32::from(!first), team: first.then(|| TeamName::new("sim").unwrap()) };
+    RunSpec { queue, ..spec(run.as_str()) }
+}
+
+/// Short enough for preemptions to happen while misfortune lasts.
+fn limits() -> Limits {
+    Limits { least_hold: 2_000, ..Limits::default() }
 }
 
 fn seeds() -> std::ops::Range<u64> {

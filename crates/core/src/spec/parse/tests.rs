@@ -5,6 +5,7 @@ use crate::spec::*;
 use proptest::prelude::*;
 
 mod model;
+mod queue;
 mod shipped;
 
 /// A run file with one of everything. Line 1 is `name`.
@@ -147,7 +148,15 @@ fn a_full_file_is_read_with_its_defaults() {
     assert_eq!(spec.checkpoint, CheckpointSpec { every_steps: 100, keep_last: 2, keep_every: Some(200), keep_best: 0, pinned: vec![] });
     assert_eq!(
         spec.resources,
-        ResourceSpec { ranks: 2, device: DeviceKind::Cpu, threads_per_rank: 1, determinism: Determinism::Fast, zero: true }
+        ResourceSpec {
+            ranks: 2,
+            device: DeviceKind::Cpu,
+            threads_per_rank: 1,
+            determinism: Determinism::Fast,
+            zero: true,
+            affinity: None,
+            require: BTreeMap::new()
+        }
     );
 }
 
