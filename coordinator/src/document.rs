@@ -1,5 +1,6 @@
 //! The record as bytes, and back.
 
+use osler_core::cluster::ClusterRecord;
 use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunRecord};
 
@@ -22,6 +23,11 @@ pub fn public(record: &RunRecord) -> Vec<u8> {
 
 /// For the ledger: everything. Cannot fail: keys are strings, and every number came out of a document or a checked sum.
 pub fn write(record: &RunRecord) -> Vec<u8> {
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+/// As [`write`].
+pub fn write_cluster(record: &ClusterRecord) -> Vec<u8> {
     serde_json::to_vec(record).unwrap_or_default()
 }
 

@@ -102,6 +102,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// Creates the next version of the cluster's own record.
+    pub async fn write_cluster(&self, version: u64, bytes: Bytes) -> Result<(), LedgerError> {
+        if let Err(taken) = self.create(&paths::cluster(version), bytes).await? {
+            return Err(self.fenced(format!("it wrote {taken}")));
+        }
+        if let Some(old) = version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
+            self.delete(&paths::cluster(old)).await;
+        }
+        Ok(())
+    }
+
     /// Writes an object that a later version of a record will name.
     ///
     /// A coordinator that died between the object and the record leaves the object behind; the reigning one replaces it. An older one

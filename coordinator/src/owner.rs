@@ -59,8 +59,9 @@ impl Owner {
         let (sender, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
         let (parked, watched) = (Parked::default(), Watched::default());
+        let handle = Handle::new(sender, clock.clone());
         let owner = Self { cluster, ledger, clock, requests, parked, watched, longest_wait, reign_checked: Instant::now() };
-        Ok((Handle::new(sender), owner))
+        Ok((handle, owner))
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -132,6 +133,7 @@ impl Owner {
         let effects = self.cluster.apply(self.clock.now(), event);
         turn.puts.extend(effects.puts);
         turn.persist.extend(effects.persist);
+        turn.cluster |= effects.cluster;
         turn.deletes.extend(effects.deletes);
         effects.notes.iter().for_each(|note| tracing::info!("{note}"));
         effects.answer
@@ -140,7 +142,7 @@ impl Owner {
     /// Makes the turn's decisions durable, then tells everybody.
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
         let changed = turn.persist;
-        if !changed.is_empty() {
+        if !changed.is_empty() || turn.cluster {
             self.ledger.check_reign().await?; // before, too: a run that is new has no earlier version whose successor could be taken
         }
         commit(&mut self.cluster, &self.ledger, turn.puts, &changed).await?;
@@ -166,6 +168,7 @@ impl Owner {
         match question {
             Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
+            Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
             Request::Control { .. } | Request::Sync { .. } => {} // decided in `accept`
@@ -179,6 +182,8 @@ struct Turn {
     size: usize,
     puts: Vec<(String, Vec<u8>)>,
     persist: BTreeSet<RunName>,
+    /// The cluster's own record changed.
+    cluster: bool,
     deletes: Vec<String>,
     replies: Vec<Box<dyn FnOnce() + Send>>,
     calls: Vec<Call>,
@@ -197,8 +202,12 @@ async fn commit(
     try_join_all(puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
     let versions: Vec<_> =
         changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
-    if versions.is_empty() {
+    if versions.is_empty() && !cluster.has_changed() {
         return Ok(());
+    }
+    if cluster.has_changed() {
+        let (version, bytes) = cluster.next_cluster_version();
+        ledger.write_cluster(version, bytes.into()).await?;
     }
     try_join_all(versions.into_iter().map(|(run, version, bytes)| ledger.write(run, version, bytes.into()))).await?;
     ledger.check_reign().await
@@ -211,6 +220,7 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     let mut tries = 0;
     loop {
         let mut cluster = Cluster::new(clock.now(), ledger.epoch(), url, limits);
+        cluster.adopt_cluster(ledger.load_cluster().await?);
         for record in ledger.load().await? {
             cluster.adopt(record);
         }

@@ -9,7 +9,7 @@ use crate::owner::{Handle, HandleError, Watcher};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use futures::stream::{Stream, StreamExt};
-use osler_core::ids::{RunName, StageName};
+use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use osler_proto::v1::control_server::{Control, ControlServer};
@@ -90,7 +90,9 @@ fn status(error: HandleError) -> Status {
         HandleError::Ended => Status::unavailable(message),
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
-            Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } => Status::not_found(message),
+            Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } | Refused::NoSuchWorker(_) | Refused::NoSuchTeam(_) => {
+                Status::not_found(message)
+            }
             Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
@@ -108,6 +110,10 @@ fn run_name(name: String) -> Result<RunName, Status> {
 
 fn stage_name(name: String) -> Result<StageName, Status> {
     StageName::new(name).map_err(|e| Status::invalid_argument(format!("field stage: {e}")))
+}
+
+fn worker_name(name: String) -> Result<WorkerName, Status> {
+    WorkerName::new(name).map_err(|e| Status::invalid_argument(format!("field worker: {e}")))
 }
 
 #[tonic::async_trait]
@@ -188,6 +194,31 @@ impl Control for Desk {
     async fn list_calls(&self, request: Request<v1::ListCallsRequest>) -> Result<Response<v1::ListCallsReply>, Status> {
         admin::list_calls(&self.access, request.into_inner().last).await
     }
+
+    async fn list_queue(&self, _: Request<v1::ListQueueRequest>) -> Result<Response<v1::ListQueueReply>, Status> {
+        Ok(Response::new(self.handle.queue().await.map_err(status)?))
+    }
+
+    async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaReply>, Status> {
+        told(&request, |r| format!("team={:?} slots={:?}", r.team, r.slots));
+        let v1::SetQuotaRequest { team, slots } = request.into_inner();
+        let team = TeamName::new(team).map_err(|e| Status::invalid_argument(format!("field team: {e}")))?;
+        self.handle.quota(team, slots).await.map_err(status)?;
+        Ok(Response::new(v1::SetQuotaReply {}))
+    }
+
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Result<Response<v1::DrainNodeReply>, Status> {
+        told(&request, |r| format!("worker={:?} drain={} reason={:?}", r.worker, r.drain, r.reason));
+        let v1::DrainNodeRequest { worker, drain, reason } = request.into_inner();
+        self.handle.drain(worker_name(worker)?, drain.then_some(reason)).await.map_err(status)?;
+        Ok(Response::new(v1::DrainNodeReply {}))
+    }
+
+    async fn check_node(&self, request: Request<v1::CheckNodeRequest>) -> Result<Response<v1::CheckNodeReply>, Status> {
+        told(&request, |r| format!("worker={:?}", r.worker));
+        self.handle.check_node(worker_name(request.into_inner().worker)?).await.map_err(status)?;
+        Ok(Response::new(v1::CheckNodeReply {}))
+    }
 }
 
 #[tonic::async_trait]
@@ -195,8 +226,9 @@ impl Work for Desk {
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
         let request = request.into_inner();
         let (wait, seen) = (Duration::from_millis(request.wait_ms.into()), request.seen_reply);
+        let sent = Some(Millis(request.sent_at_ms)).filter(|sent| sent.0 > 0);
         let observed = Observed::try_from(request).map_err(invalid)?;
-        let desired = self.handle.sync(observed, wait, seen).await.map_err(status)?;
+        let desired = self.handle.sync(observed, sent, wait, seen).await.map_err(status)?;
         let reply = v1::SyncReply::try_from(desired).map_err(|e| Status::internal(e.to_string()))?;
         Ok(Response::new(reply))
     }

@@ -1,7 +1,9 @@
 //! A run as watchers see it, built once per change and shared by all of them.
 
-use crate::cluster::{Cluster, Run};
+use crate::cluster::{Budget, Cluster, QueueLine, QuotaLine, Run};
 use osler_core::ids::Millis;
+use osler_core::job::JobKey;
+use osler_core::reason::Reason;
 use osler_proto::v1;
 
 #[derive(Debug, Clone, Default)]
@@ -19,10 +21,40 @@ impl RunView {
             progress_json: serde_json::to_vec(progress).unwrap_or_default(),
             at_ms: at.0,
         });
-        let waiting = cluster.waiting(now, run).into_iter().map(|(job, reason)| v1::Waiting { job: job.to_string(), reason });
+        let waiting = cluster.waiting(now, run).into_iter().map(|(job, reason)| waiting(&job, &reason));
+        let budget = |key: &JobKey| {
+            let Budget { infrastructure, internal, out_of_memory } = cluster.budget(run, key)?;
+            Some(v1::Budget { job: key.to_string(), infrastructure, internal, out_of_memory })
+        };
+        let budgets = run.record.jobs.keys().filter_map(budget).collect();
         let record_json = crate::document::public(&run.record);
-        let reply = v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect() };
+        let reply = v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect(), budgets };
         Self { reply, over: !run.record.state.is_live() }
+    }
+}
+
+fn waiting(job: &JobKey, reason: &Reason) -> v1::Waiting {
+    let detail = serde_json::to_value(reason).unwrap_or_default();
+    let code = detail.get("code").and_then(|code| code.as_str()).unwrap_or_default().to_owned();
+    v1::Waiting { job: job.to_string(), reason: reason.to_string(), code, detail_json: detail.to_string().into_bytes() }
+}
+
+pub fn queue(cluster: &Cluster, now: Millis) -> v1::ListQueueReply {
+    let line = |line: QueueLine| {
+        let queue = cluster.run(&line.id.run).map(|run| run.record.spec.queue.clone()).unwrap_or_default();
+        v1::QueueLine {
+            run: line.id.run.to_string(),
+            job: line.id.job.to_string(),
+            ranks: line.ranks,
+            priority: queue.priority,
+            team: queue.team.map(|team| team.to_string()).unwrap_or_default(),
+            reason: line.reason.to_string(),
+        }
+    };
+    let quota = |quota: QuotaLine| v1::QuotaLine { team: quota.team.to_string(), slots: quota.slots, used: quota.used };
+    v1::ListQueueReply {
+        queue: cluster.queue(now).into_iter().map(line).collect(),
+        quotas: cluster.quota_lines().into_iter().map(quota).collect(),
     }
 }
 
@@ -39,6 +71,11 @@ pub fn run_line(run: &Run) -> v1::RunLine {
     }
 }
 
+/// Cannot fail: keys are strings.
+fn document(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
 pub fn worker_lines(cluster: &Cluster, now: Millis) -> Vec<v1::WorkerLine> {
     let lines = cluster.worker_lines(now).into_iter().map(|line| v1::WorkerLine {
         worker: line.worker.to_string(),
@@ -48,6 +85,12 @@ pub fn worker_lines(cluster: &Cluster, now: Millis) -> Vec<v1::WorkerLine> {
         slots: line.slots,
         used: line.used,
         seen_at_ms: line.seen_at.0,
+        labels: line.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        why: line.why.unwrap_or_default(),
+        drain_json: line.drain.map(|drain| document(&drain)).unwrap_or_default(),
+        strikes_json: document(&line.strikes),
+        health_json: line.health.map(|health| document(&health)).unwrap_or_default(),
+        skew_ms: line.skew,
     });
     lines.collect()
 }

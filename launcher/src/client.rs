@@ -3,9 +3,12 @@
 use crate::failure::{Failure, Outcome, failed, usage};
 use clap::Args;
 use osler_core::access::{LogEntry, NewToken};
+use osler_core::cluster::{Drain, Strike};
+use osler_core::health::Health;
 use osler_core::ids::{Millis, TokenName};
 use osler_core::job::JobKey;
 use osler_core::process::Progress;
+use osler_core::reason::Reason;
 use osler_core::record::RunRecord;
 use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
@@ -15,7 +18,9 @@ use osler_runtime::connect::{Authorized, connect};
 use osler_runtime::lease;
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -164,6 +169,40 @@ pub struct WorkerLine {
     pub slots: u32,
     pub used: u32,
     pub seen_at: Millis,
+    pub labels: BTreeMap<String, String>,
+    /// Why it takes no work.
+    pub why: Option<String>,
+    pub drain: Option<Drain>,
+    pub strikes: Vec<Strike>,
+    pub health: Option<Health>,
+    pub skew_ms: i64,
+}
+
+/// A job that waits for slots.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QueueLine {
+    pub run: String,
+    pub job: String,
+    pub ranks: u32,
+    pub priority: i32,
+    pub team: String,
+    pub reason: String,
+}
+
+/// What a team holds of what it may hold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuotaLine {
+    pub team: String,
+    pub slots: Option<u32>,
+    pub used: u32,
+}
+
+/// How often a job may still fail in a row, by class of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    pub infrastructure: u32,
+    pub internal: u32,
+    pub out_of_memory: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -190,15 +229,19 @@ pub struct Seen {
     pub record: RunRecord,
     pub words: Vec<Word>,
     /// Why jobs are not running.
-    pub waiting: Vec<(JobKey, String)>,
+    pub waiting: Vec<(JobKey, Reason)>,
+    /// Of jobs that have failed and are not over.
+    pub budgets: BTreeMap<JobKey, Budget>,
 }
 
 impl TryFrom<v1::GetRunReply> for Seen {
     type Error = Failure;
 
     fn try_from(reply: v1::GetRunReply) -> Outcome<Self> {
-        let broken = |e: serde_json::Error| {
-            failed(format!("the coordinator's answer cannot be read ({e}): use the same version of osler on both sides"))
+        let waits = |w: v1::Waiting| Ok((JobKey::from(w.job.as_str()), serde_json::from_slice(&w.detail_json).map_err(broken)?));
+        let budget = |b: v1::Budget| {
+            let budget = Budget { infrastructure: b.infrastructure, internal: b.internal, out_of_memory: b.out_of_memory };
+            (JobKey::from(b.job.as_str()), budget)
         };
         let word = |p: v1::JobProgress| {
             let progress = serde_json::from_slice(&p.progress_json).map_err(broken)?;
@@ -207,9 +250,40 @@ impl TryFrom<v1::GetRunReply> for Seen {
         Ok(Self {
             record: serde_json::from_slice(&reply.record_json).map_err(broken)?,
             words: reply.progress.into_iter().map(word).collect::<Outcome<_>>()?,
-            waiting: reply.waiting.into_iter().map(|w| (JobKey::from(w.job.as_str()), w.reason)).collect(),
+            waiting: reply.waiting.into_iter().map(waits).collect::<Outcome<_>>()?,
+            budgets: reply.budgets.into_iter().map(budget).collect(),
         })
     }
+}
+
+impl TryFrom<v1::WorkerLine> for WorkerLine {
+    type Error = Failure;
+
+    fn try_from(w: v1::WorkerLine) -> Outcome<Self> {
+        Ok(Self {
+            worker: w.worker,
+            host: w.host,
+            state: w.state,
+            slots: w.slots,
+            used: w.used,
+            seen_at: Millis(w.seen_at_ms),
+            labels: w.labels.into_iter().collect(),
+            why: Some(w.why).filter(|why| !why.is_empty()),
+            drain: document(&w.drain_json)?,
+            strikes: document(&w.strikes_json)?.unwrap_or_default(),
+            health: document(&w.health_json)?,
+            skew_ms: w.skew_ms,
+        })
+    }
+}
+
+/// None for an empty one.
+fn document<T: DeserializeOwned>(json: &[u8]) -> Outcome<Option<T>> {
+    if json.is_empty() { Ok(None) } else { serde_json::from_slice(json).map(Some).map_err(broken) }
+}
+
+fn broken(error: serde_json::Error) -> Failure {
+    failed(format!("the coordinator's answer cannot be read ({error}): use the same version of osler on both sides"))
 }
 
 /// A connection; clones share it.
@@ -247,15 +321,34 @@ impl Coordinator {
 
     pub async fn workers(&mut self) -> Outcome<Vec<WorkerLine>> {
         let reply = answer(self.control.list_workers(v1::ListWorkersRequest {})).await?;
-        let line = |w: v1::WorkerLine| WorkerLine {
-            worker: w.worker,
-            host: w.host,
-            state: w.state,
-            slots: w.slots,
-            used: w.used,
-            seen_at: Millis(w.seen_at_ms),
+        reply.workers.into_iter().map(WorkerLine::try_from).collect()
+    }
+
+    /// Jobs that wait for slots, in the order in which they may take them, and what teams hold.
+    pub async fn queue(&mut self) -> Outcome<(Vec<QueueLine>, Vec<QuotaLine>)> {
+        let reply = answer(self.control.list_queue(v1::ListQueueRequest {})).await?;
+        let line = |q: v1::QueueLine| {
+            let v1::QueueLine { run, job, ranks, priority, team, reason } = q;
+            QueueLine { run, job, ranks, priority, team, reason }
         };
-        Ok(reply.workers.into_iter().map(line).collect())
+        let quota = |q: v1::QuotaLine| QuotaLine { team: q.team, slots: q.slots, used: q.used };
+        Ok((reply.queue.into_iter().map(line).collect(), reply.quotas.into_iter().map(quota).collect()))
+    }
+
+    /// None removes it.
+    pub async fn set_quota(&mut self, team: &str, slots: Option<u32>) -> Outcome {
+        answer(self.control.set_quota(v1::SetQuotaRequest { team: team.to_owned(), slots })).await.map(drop)
+    }
+
+    /// Without a reason: undrain.
+    pub async fn drain(&mut self, worker: &str, reason: Option<&str>) -> Outcome {
+        let (drain, reason) = (reason.is_some(), reason.unwrap_or_default().to_owned());
+        answer(self.control.drain_node(v1::DrainNodeRequest { worker: worker.to_owned(), drain, reason })).await.map(drop)
+    }
+
+    /// Asks a node's agent to look at it.
+    pub async fn check_node(&mut self, worker: &str) -> Outcome {
+        answer(self.control.check_node(v1::CheckNodeRequest { worker: worker.to_owned() })).await.map(drop)
     }
 
     pub async fn run(&mut self, run: &str) -> Outcome<Seen> {

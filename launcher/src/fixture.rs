@@ -180,6 +180,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         let generation = Generation(at as u64 + 1);
         let status = JobState::Succeeded { generation, at: Millis(1_795_410_060_000), result };
         let past = vec![PastAttempt {
+            cause: None,
             generation,
             workers: BTreeSet::from([WorkerName::new("local").unwrap()]),
             started_at: Millis(1_795_410_020_000),
@@ -300,6 +301,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         job: job.map(JobKey::from),
         generation: None,
         message: message.into(),
+        reason: None,
     };
     record.events = vec![
         event(1, EventKind::Run, None, "submitted: 20 jobs"),
@@ -328,6 +330,8 @@ pub fn running() -> Seen {
         parts: BTreeMap::new(),
         published: 5,
         others: BTreeMap::new(),
+        leave: None,
+        backfill: false,
     };
     for (key, job) in &mut record.jobs {
         if *key == train_key(&domain) {
@@ -347,5 +351,10 @@ pub fn running() -> Seen {
         tokens_per_second: Some(32.0),
         ..Progress::default()
     };
-    Seen { record, words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }], waiting: vec![] }
+    Seen {
+        record,
+        words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }],
+        waiting: vec![],
+        budgets: BTreeMap::new(),
+    }
 }

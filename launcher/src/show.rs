@@ -13,6 +13,22 @@ pub enum Format {
     Json,
 }
 
+/// How a command answers, with the short word for programs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Output {
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// The same as -o json.
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+impl Output {
+    pub fn is_json(&self) -> bool {
+        self.json || self.output == Format::Json
+    }
+}
+
 /// Writes to standard output. A reader that went away (`| head`) has seen enough: that is no failure.
 pub fn out(text: &str) -> Outcome {
     let mut stdout = io::stdout().lock();

@@ -42,7 +42,7 @@ impl Source {
         match self {
             Self::Live(coordinator) => coordinator.run(run.as_str()).await,
             Self::Stored(store) => match stored::record(store, run).await? {
-                Some(record) => Ok(Seen { record, words: vec![], waiting: vec![] }),
+                Some(record) => Ok(Seen { record, words: vec![], waiting: vec![], budgets: Default::default() }),
                 None => Err(unknown(run, &known)),
             },
         }

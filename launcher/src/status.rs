@@ -5,6 +5,7 @@ use crate::source::as_of;
 use osler_core::ids::Millis;
 use osler_core::job::JobKey;
 use osler_core::plan::train_key;
+use osler_core::reason::Reason;
 use osler_core::record::{JobState, RunRecord, RunState};
 use osler_core::spec::StageSpec;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub struct Running {
 pub struct Waiting {
     pub job: String,
     pub reason: String,
+    /// The same for programs.
+    pub detail: Reason,
 }
 
 impl Status {
@@ -75,14 +78,18 @@ impl Status {
             as_of: as_of(record),
             stages: record.spec.stages.iter().map(|stage| stage_line(seen, stage)).collect(),
             running: running(seen),
-            waiting: seen.waiting.iter().map(|(job, reason)| Waiting { job: job.to_string(), reason: reason.clone() }).collect(),
+            waiting: seen
+                .waiting
+                .iter()
+                .map(|(job, reason)| Waiting { job: job.to_string(), reason: reason.to_string(), detail: reason.clone() })
+                .collect(),
             jobs,
         }
     }
 
     /// Of a record alone: nothing is said to move.
     pub fn of_record(record: &RunRecord) -> Self {
-        Self::of(&Seen { record: record.clone(), words: vec![], waiting: vec![] }, false)
+        Self::of(&Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() }, false)
     }
 
     /// The stage that is being trained, or the last one that was.

@@ -5,10 +5,12 @@ mod bounds;
 pub use bounds::{MAX_REPORTS, document};
 
 use crate::v1;
-use bounds::{MAX_HOST, MAX_PROCESSES, MAX_SLOTS};
-use osler_core::ids::{Generation, Incarnation, InvalidName, RunName, WorkerName};
+use bounds::{MAX_HEALTH_BYTES, MAX_HOST, MAX_LABELS, MAX_PROCESSES, MAX_SLOTS};
+use osler_core::health::Health;
+use osler_core::ids::{Generation, Incarnation, InvalidName, LabelKey, LabelValue, RunName, WorkerName};
 use osler_core::job::JobId;
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus, Wanted};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A message that breaks the contract. Names the field, so that the other side's author can find it.
@@ -96,6 +98,8 @@ impl TryFrom<v1::SyncRequest> for Observed {
         bounds::count("processes", &wire.processes, MAX_PROCESSES)?;
         bounds::count("reports", &wire.reports, MAX_REPORTS)?;
         bounds::text("host", &wire.host, MAX_HOST)?;
+        bounds::count("health_json", &wire.health_json, MAX_HEALTH_BYTES)?;
+        let health: Option<Health> = if wire.health_json.is_empty() { None } else { Some(document("health_json", &wire.health_json)?) };
         Ok(Self {
             worker: WorkerName::new(wire.worker).map_err(|source| InvalidMessage::Name { field: "worker", source })?,
             incarnation: Incarnation(wire.incarnation),
@@ -105,13 +109,24 @@ impl TryFrom<v1::SyncRequest> for Observed {
             processes: wire.processes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             reports: wire.reports.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             draining: wire.draining,
+            labels: labels(wire.labels)?,
+            health,
+            skew: 0, // who receives the call knows when that was
         })
     }
 }
 
+fn labels(wire: HashMap<String, String>) -> Result<BTreeMap<LabelKey, LabelValue>, InvalidMessage> {
+    if wire.len() > MAX_LABELS {
+        return Err(InvalidMessage::TooMany { field: "labels", found: wire.len(), limit: MAX_LABELS });
+    }
+    let name = |source| InvalidMessage::Name { field: "labels", source };
+    wire.into_iter().map(|(key, value)| Ok((LabelKey::new(key).map_err(name)?, LabelValue::new(value).map_err(name)?))).collect()
+}
+
 impl TryFrom<Observed> for v1::SyncRequest {
     type Error = InvalidMessage;
-    /// `wait_ms` and `seen_reply` belong to the call, not to what is observed: the caller sets them.
+    /// `wait_ms`, `seen_reply` and `sent_at_ms` belong to the call, not to what is observed: the caller sets them.
     fn try_from(observed: Observed) -> Result<Self, InvalidMessage> {
         Ok(Self {
             worker: observed.worker.to_string(),
@@ -124,8 +139,15 @@ impl TryFrom<Observed> for v1::SyncRequest {
             wait_ms: 0,
             seen_reply: 0,
             call: observed.call,
+            labels: observed.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            health_json: observed.health.as_ref().map(health_json).transpose()?.unwrap_or_default(),
+            sent_at_ms: 0,
         })
     }
+}
+
+fn health_json(health: &Health) -> Result<Vec<u8>, InvalidMessage> {
+    serde_json::to_vec(health).map_err(|source| InvalidMessage::Document { field: "health_json", source })
 }
 
 impl TryFrom<v1::SyncReply> for Desired {
@@ -133,7 +155,7 @@ impl TryFrom<v1::SyncReply> for Desired {
     fn try_from(wire: v1::SyncReply) -> Result<Self, InvalidMessage> {
         bounds::count("wanted", &wire.wanted, MAX_PROCESSES)?;
         let wanted = wire.wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, acknowledged: wire.acknowledged })
+        Ok(Self { wanted, acknowledged: wire.acknowledged, check: wire.check })
     }
 }
 
@@ -154,8 +176,9 @@ impl TryFrom<Desired> for v1::SyncReply {
     type Error = InvalidMessage;
     fn try_from(desired: Desired) -> Result<Self, InvalidMessage> {
         let reply = reply_number(&desired);
+        let check = desired.check;
         let wanted = desired.wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, acknowledged: desired.acknowledged, reply })
+        Ok(Self { wanted, acknowledged: desired.acknowledged, reply, check })
     }
 }
 
@@ -174,7 +197,7 @@ impl TryFrom<Wanted> for v1::Wanted {
 /// The number of a reply: equal for replies that ask the same of an agent. Only compared within one coordinator's life.
 pub fn reply_number(desired: &Desired) -> u64 {
     let mut hasher = DefaultHasher::new();
-    desired.acknowledged.hash(&mut hasher);
+    (desired.acknowledged, desired.check).hash(&mut hasher);
     for wanted in &desired.wanted {
         (&wanted.process, &wanted.rendezvous, wanted.stop, wanted.assignment.is_some()).hash(&mut hasher);
     }

@@ -5,15 +5,16 @@ mod standalone;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
-use osler_runtime::store::Store;
+use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
 use osler_runtime::{shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options};
 use osler_worker::{harness, jobs};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +60,9 @@ struct AgentArgs {
     /// Processes that this node runs at once.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: u32,
+    /// What runs may ask for, KEY=VALUE: --label switch=s1 --label gpu=h100.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(LabelKey, LabelValue)>,
     /// This worker's name in the cluster; the host's name if absent.
     #[arg(long)]
     name: Option<WorkerName>,
@@ -117,7 +121,25 @@ async fn run_agent(options: Options) -> anyhow::Result<Ended> {
     Ok(agent::run(options, stop).await?)
 }
 
+fn label(text: &str) -> Result<(LabelKey, LabelValue), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, for example gpu=h100")?;
+    Ok((LabelKey::new(key).map_err(|e| e.to_string())?, LabelValue::new(value).map_err(|e| e.to_string())?))
+}
+
+/// One value a label.
+fn labels(given: Vec<(LabelKey, LabelValue)>) -> anyhow::Result<BTreeMap<LabelKey, LabelValue>> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in given {
+        if let Some(other) = labels.insert(key.clone(), value) {
+            anyhow::bail!("--label {key} is given twice, first as {other}: give it once");
+        }
+    }
+    Ok(labels)
+}
+
 fn options(args: AgentArgs) -> anyhow::Result<Options> {
+    let is_folder = |store: &&String| !store.contains("://") || store.starts_with("file://");
+    let store = args.store.as_ref().filter(is_folder).map(|store| local_folder(store)).transpose()?;
     let endpoint = match (args.coordinator.is_empty(), args.endpoint_file, args.store) {
         (false, ..) => Endpoint::Addresses(args.coordinator),
         (true, Some(file), _) => Endpoint::File(file),
@@ -141,6 +163,8 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         token: Token::load(&token_file)?,
         tls: args.tls.as_deref().map(ClientTls::open).transpose()?,
         slots: args.slots,
+        labels: labels(args.labels)?,
+        store,
         grace: Duration::from_secs(args.grace),
         gang_address: usable(args.gang_address)?,
         worker,

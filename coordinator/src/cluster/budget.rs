@@ -12,6 +12,24 @@ pub(super) struct Failure {
     pub progressed: bool,
 }
 
+/// How many more faults of a class in a row, without progress between them, are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub infrastructure: u32,
+    pub internal: u32,
+    pub out_of_memory: u32,
+}
+
+/// How many more faults like the first of `row`, which has not happened, [`verdict`] would let pass; `total` happened.
+pub(super) fn left(row: &[Failure], total: usize, retry: &RetrySpec) -> u32 {
+    let Some((next, before)) = row.split_first() else { return 0 };
+    let barren = before.iter().filter(|f| !f.progressed).count();
+    let alike = before.iter().filter(|f| f.class == next.class).count();
+    let less = |limit: u32, used: usize| limit.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+    let in_a_row = less(retry.no_progress.max(1) - 1, barren);
+    less(retry.allowed(next.class), alike).min(in_a_row).min(less(retry.total, total))
+}
+
 /// What follows from a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -115,6 +133,25 @@ mod tests {
                 (Verdict::Again(wait), Some(longest)) if wait <= longest && wait >= longest - longest / 4 => {}
                 (verdict, _) => panic!("{row:?}: {verdict:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_what_will_be_tried() {
+        let retry = RetrySpec { infrastructure: 6, ..RetrySpec::default() };
+        for (happened, class) in [(0, Infra), (2, Infra), (6, Infra), (9, Infra), (0, Internal), (3, Oom), (0, User)] {
+            let mut row = barren(&vec![class; happened]);
+            let mut tried = 0;
+            let next = Failure { class, progressed: false };
+            let told = left(&[&[next], &row[..]].concat(), happened, &retry);
+            loop {
+                row.insert(0, next);
+                if !matches!(judge(&row, &retry), Verdict::Again(_)) {
+                    break;
+                }
+                tried += 1;
+            }
+            assert_eq!(told, tried, "{happened} {class}");
         }
     }
 

@@ -30,14 +30,14 @@ impl Cluster {
                 wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop });
             }
         }
-        Desired { wanted, acknowledged: worker.acknowledged }
+        Desired { wanted, acknowledged: worker.acknowledged, check: worker.check }
     }
 }
 
 impl Run {
-    /// Gangs checkpoint and end when the run is stopped, when one of their workers wants to go, and to start again with more ranks.
+    /// Gangs checkpoint and end when they are to leave.
     pub fn must_stop(&self, key: &JobKey, attempt: &Attempt, workers: &Workers) -> bool {
-        self.is_train(key) && (self.is_leaving(attempt, workers) || self.is_growing(key))
+        self.is_train(key) && self.is_leaving(attempt, workers)
     }
 
     fn assignment(&self, key: &JobKey, attempt: &Attempt, rank: u32, store: &str) -> Option<Assignment> {

@@ -6,7 +6,8 @@
 use super::{Cluster, Run};
 use osler_core::ids::Millis;
 use osler_core::job::JobKey;
-use osler_core::record::{EventKind, JobState, RunState};
+use osler_core::reason::Cause;
+use osler_core::record::{JobState, RunState};
 
 impl Run {
     /// The numbers of ranks that a job may run with, the planned one first, then ever smaller ones.
@@ -20,49 +21,26 @@ impl Run {
         std::iter::once(full).chain(smaller).collect()
     }
 
-    /// The number of ranks that a pending job starts with on so many free slots, if it may start now.
-    pub fn fitting(&self, now: Millis, key: &JobKey, free: u32, patience: u64) -> Option<u32> {
-        let Some(JobState::Pending { since, not_before }) = self.job(key).map(|job| &job.status) else { return None };
-        let sizes = self.sizes(key);
-        // A node that comes back within this time spares a restart.
-        let patient = now.0 < since.0.max(not_before.0).saturating_add(patience);
-        sizes.into_iter().take(if patient { 1 } else { usize::MAX }).find(|ranks| *ranks <= free)
-    }
-
-    /// The fewest slots that a job can ever start on.
-    pub fn least_ranks(&self, key: &JobKey) -> u32 {
-        self.sizes(key).last().copied().unwrap_or(0)
-    }
-
-    /// Whether the attempt was asked to end because the next one can have more ranks.
-    pub fn is_growing(&self, key: &JobKey) -> bool {
-        self.growing.get(key).is_some_and(|growth| growth.asked)
+    /// For how long a pending gang still waits for all of its slots: a node that comes back spares a restart.
+    pub fn patience_left(&self, now: Millis, key: &JobKey, patience: u64) -> u64 {
+        let Some(JobState::Pending { since, not_before }) = self.job(key).map(|job| &job.status) else { return 0 };
+        since.0.max(not_before.0).saturating_add(patience).saturating_sub(now.0)
     }
 
     /// Notes that a gang could have more ranks, and asks it to end once that has been so for long enough.
     fn watch_room(&mut self, now: Millis, key: &JobKey, free: u32, patience: u64) {
         let Some(attempt) = self.active(key).filter(|attempt| attempt.has_met()) else { return };
-        let (generation, has) = (attempt.generation, attempt.places.len() as u32);
+        let has = attempt.places.len() as u32;
         let could = self.sizes(key).into_iter().find(|ranks| *ranks <= has.saturating_add(free)).filter(|ranks| *ranks > has);
         let Some(could) = could else {
-            self.growing.retain(|job, growth| job != key || growth.asked);
+            self.roomy_since.remove(key);
             return;
         };
-        let growth = self.growing.entry(key.clone()).or_insert(Growth { since: now, asked: false });
-        if !growth.asked && now.0.saturating_sub(growth.since.0) >= patience {
-            growth.asked = true;
-            let message = format!("asked to checkpoint: it can go on with {could} ranks instead of {has}");
-            self.happened(now, EventKind::Worker, Some((key, Some(generation))), message);
-            self.tell(key);
+        let since = *self.roomy_since.entry(key.clone()).or_insert(now);
+        if now.0.saturating_sub(since.0) >= patience {
+            self.ask_to_leave(now, key, Cause::Grows { ranks: could });
         }
     }
-}
-
-/// Since when a gang could have more ranks, and whether it was asked to make place for its successor.
-#[derive(Debug, Clone, Copy)]
-pub struct Growth {
-    since: Millis,
-    asked: bool,
 }
 
 impl Cluster {
@@ -74,8 +52,10 @@ impl Cluster {
         if candidates.is_empty() {
             return;
         }
-        let (patience, waiting) = (self.workers.limits.grow_after, !self.queue().is_empty());
-        let free = if waiting { 0 } else { self.slots(now).free_in_all() };
+        let patience = self.workers.limits.grow_after;
+        let starts = |run: &&Run| matches!(run.record.state, RunState::Submitted | RunState::Running);
+        let waiting = self.runs.values().filter(starts).any(|run| run.index().waiting().next().is_some());
+        let free = if waiting { 0 } else { self.spots(now).iter().map(|spot| spot.free).sum() };
         for (name, key) in candidates {
             if let Some(run) = self.runs.get_mut(&name) {
                 run.watch_room(now, &key, free, patience);

@@ -65,8 +65,9 @@ impl Run {
 
     fn succeed(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, result: JobResult) {
         let generation = attempt.generation;
+        self.praise(attempt);
         self.happened(now, EventKind::Succeeded, Some((key, Some(generation))), in_words(&result.summary));
-        self.past(now, key, attempt, None);
+        self.past(now, key, attempt, None, None);
         let exam = match (&result.summary, self.job(key).and_then(|job| job.planned.kind.stage())) {
             (Summary::Exam(exam), Some(stage)) => Some((stage.clone(), exam.clone())),
             _ => None,

@@ -79,10 +79,15 @@ impl Run {
     pub(super) fn watch_gangs(&mut self, now: Millis, workers: &Workers) {
         for key in self.held(|job| matches!(&job.status, JobState::Active { attempt } if attempt.has_met())) {
             let Some(Look { pace, hang, slow }) = self.look(now, &key, workers) else { continue };
-            let about = Some(pace.generation);
+            let generation = pace.generation;
+            let about = Some(generation);
             self.paces.insert(key.clone(), pace);
             slow.into_iter().for_each(|message| self.happened(now, EventKind::Worker, Some((&key, about)), message));
             if let Some(fault) = hang {
+                let culprit = fault.origin.as_deref().and_then(|origin| origin.rsplit_once('/')).map(|(worker, _)| worker);
+                if let Some(worker) = culprit.and_then(|worker| WorkerName::new(worker).ok()) {
+                    self.blame(&worker, &key, generation, &fault);
+                }
                 self.fail(now, &key, fault, workers);
             }
         }
@@ -135,7 +140,7 @@ impl Word<'_> {
 impl Workers {
     fn all_heard(&self, now: Millis, attempt: &Attempt) -> bool {
         let silent = |state| matches!(state, WorkerState::Suspect | WorkerState::Lost | WorkerState::Gone);
-        attempt.places.iter().all(|place| self.at(place).is_some_and(|worker| !silent(self.state(now, worker, 1))))
+        attempt.places.iter().all(|place| self.at(place).is_some_and(|worker| !silent(self.state(now, &place.worker, worker, 1))))
     }
 }
 

@@ -30,6 +30,15 @@ pub struct Limits {
     pub grow_after: u64,
     /// So often a stage goes back by itself.
     pub rewinds: usize,
+    /// A gang that was started less than this ago is not preempted.
+    pub least_hold: u64,
+    /// A worker's clock that differs from ours by more is told of, or gets no work.
+    pub skew_told: u64,
+    pub skew_refused: u64,
+    /// So many strikes within `strike_window` drain a node. Incidents closer than `strike_apart` are one.
+    pub strikes: usize,
+    pub strike_window: u64,
+    pub strike_apart: u64,
     /// The newest events that a record keeps.
     pub events: usize,
 }
@@ -52,6 +61,12 @@ impl Default for Limits {
             shrink_after: 10_000,
             grow_after: 30_000,
             rewinds: 5,
+            least_hold: 120_000,
+            skew_told: 2_000,
+            skew_refused: 30_000,
+            strikes: 3,
+            strike_window: 3_600_000,
+            strike_apart: 10_000,
             events: 2_000,
         }
     }

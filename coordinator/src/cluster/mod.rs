@@ -6,10 +6,12 @@
 mod budget;
 mod desired;
 mod elastic;
+mod evict;
 mod finish;
 mod hang;
 mod index;
 mod limits;
+mod nodes;
 mod phases;
 mod place;
 mod publish;
@@ -17,20 +19,24 @@ mod recover;
 mod report;
 mod rewind;
 mod run;
+mod schedule;
+mod slots;
 mod submit;
 mod sync;
 mod view;
 mod waiting;
 mod workers;
 
+pub use budget::Budget;
 pub use limits::Limits;
 pub use publish::leftovers;
 pub use rewind::RewindRequest;
 pub use run::Run;
-pub use view::{RunLine, WorkerLine, reason};
+pub use view::{QuotaLine, RunLine, WorkerLine, reason};
+pub use waiting::QueueLine;
 pub use workers::{Worker, WorkerState};
 
-use osler_core::ids::{Epoch, Millis, RunName, StageName, WorkerName};
+use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::spec::RunSpec;
@@ -50,6 +56,17 @@ pub enum Event {
         ranks: Option<u32>,
     },
     Rewind(RewindRequest),
+    /// How many slots a team may hold; none: as many as there are.
+    Quota {
+        team: TeamName,
+        slots: Option<u32>,
+    },
+    /// A node takes no more work, for a reason; none: it takes work again.
+    Drain {
+        worker: WorkerName,
+        reason: Option<String>,
+    },
+    CheckNode(WorkerName),
     /// Keep a checkpoint whatever the rules of retention say, or leave it to them again.
     Pin {
         run: RunName,
@@ -69,6 +86,8 @@ pub enum Answer {
         state: RunState,
     },
     State(RunState),
+    /// The cluster is as it was asked to be.
+    Set,
     /// The call was taken in; ask [`Cluster::desired`] once the effects are durable.
     Synced,
     Ticked,
@@ -83,6 +102,8 @@ pub struct Effects {
     pub persist: BTreeSet<RunName>,
     /// Objects that no record names any more; deleted after the records are written.
     pub deletes: Vec<String>,
+    /// The cluster's own record changed; it needs a new version.
+    pub cluster: bool,
     /// For the log.
     pub notes: Vec<String>,
     pub answer: Result<Answer, Refused>,
@@ -107,6 +128,10 @@ pub enum Refused {
     UnfitRanks { run: RunName, ranks: u32, why: String },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
+    #[error("there is no worker {0}: `osler node list` lists them")]
+    NoSuchWorker(WorkerName),
+    #[error("team {0} has no quota: `osler quota list` lists them")]
+    NoSuchTeam(TeamName),
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
     Superseded { worker: WorkerName, newest: u64, given: u64 },
     #[error("call {given} of worker {worker} arrived after its call {newest}: it tells of the past")]
@@ -146,13 +171,17 @@ impl Cluster {
 
     pub fn apply(&mut self, now: Millis, event: Event) -> Effects {
         let now = self.advance(now);
-        let mut effects = Effects { puts: vec![], persist: BTreeSet::new(), deletes: vec![], notes: vec![], answer: Ok(Answer::Ticked) };
+        let (puts, deletes, notes) = (vec![], vec![], vec![]);
+        let mut effects = Effects { puts, persist: BTreeSet::new(), cluster: false, deletes, notes, answer: Ok(Answer::Ticked) };
         let mut heartbeat = false;
         effects.answer = match event {
             Event::Submit(spec) => self.submit(now, *spec),
             Event::Stop(run) => self.stop(now, &run).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, &mut effects).map(Answer::State),
+            Event::Quota { team, slots } => self.set_quota(team, slots, &mut effects).map(|()| Answer::Set),
+            Event::Drain { worker, reason } => self.drain(now, worker, reason, &mut effects).map(|()| Answer::Set),
+            Event::CheckNode(worker) => self.check_node(worker).map(|()| Answer::Set),
             Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, &mut effects).map(Answer::State),
             Event::Sync(observed) => {
                 let synced = self.sync(now, *observed, &mut effects);
@@ -165,6 +194,7 @@ impl Cluster {
         if !heartbeat {
             self.settle(now, &mut effects);
         }
+        effects.cluster = self.workers.changed;
         effects.persist = self.runs.iter().filter(|(_, run)| run.changed).map(|(name, _)| name.clone()).collect();
         effects
     }
@@ -196,6 +226,7 @@ impl Cluster {
                 run.conclude(now);
             }
         }
+        self.judge_nodes(now, effects);
         self.place(now, effects);
         self.grow(now);
         if self.workers.any_to_forget(now) {
@@ -232,7 +263,8 @@ impl Cluster {
 
     /// Workers for whom [`Self::desired`] may say something new since this was last asked. Those that called since know themselves.
     pub fn take_news(&mut self) -> BTreeSet<WorkerName> {
-        self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.news)).collect()
+        let asked = std::mem::take(&mut self.workers.asked);
+        self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.news)).chain(asked).collect()
     }
 
     /// When the latest event happened, by the cluster's own time.

@@ -4,34 +4,44 @@ use super::run::Run;
 use super::workers::Workers;
 use osler_core::ids::Millis;
 use osler_core::job::JobKind;
-use osler_core::record::{Attempt, EventKind, JobState, RunState};
+use osler_core::reason::Cause;
+use osler_core::record::{Attempt, EventKind, JobRecord, JobState, RunState};
 
 impl Run {
     /// The run cannot succeed any more: everything else is ended.
     pub fn fail_run(&mut self, now: Millis, reason: String) {
         if matches!(self.record.state, RunState::Submitted | RunState::Running | RunState::Stopping) {
-            self.happened(now, EventKind::Run, None, format!("failing: {reason}"));
+            self.happened_because(now, EventKind::Run, None, format!("failing: {reason}"), Some(Cause::RunFails));
             self.record.state = RunState::Failing(reason);
         }
     }
 
-    /// Ends what should not run: all of a failing run; of a stopping one, and on workers that want to go, all but the gangs that can save.
+    /// Ends what should not run: all of a failing run; of what is to leave, all but the gangs that can save.
     pub fn end_unwanted(&mut self, now: Millis, workers: &Workers) {
         let failing = matches!(self.record.state, RunState::Failing(_));
-        let unwanted = self.held(|job| match &job.status {
-            // A gang that has not met yet has nothing to save.
+        let why = |job: &JobRecord| match &job.status {
+            JobState::Active { .. } if failing => Some(Cause::RunFails),
             JobState::Active { attempt } => {
+                // A gang that has not met yet has nothing to save.
                 let saves = matches!(job.planned.kind, JobKind::Train { .. }) && attempt.has_met();
-                failing || (self.is_leaving(attempt, workers) && !saves)
+                self.why_leaving(attempt, workers).filter(|_| !saves)
             }
-            _ => false,
-        });
-        unwanted.iter().for_each(|key| self.requeue(now, key, workers));
+            _ => None,
+        };
+        let held = self.index().held().filter_map(|key| Some((key, self.job(key)?)));
+        let unwanted: Vec<_> = held.filter_map(|(key, job)| Some((key.clone(), why(job)?))).collect();
+        unwanted.into_iter().for_each(|(key, cause)| self.requeue(now, &key, cause, workers));
     }
 
-    /// Whether the run is being stopped, or a worker of the attempt wants to go.
+    /// Why an attempt is to save and leave, if it is: the run is being stopped, a worker takes no more work, others need the slots.
+    pub fn why_leaving(&self, attempt: &Attempt, workers: &Workers) -> Option<Cause> {
+        let stopping = (self.record.state == RunState::Stopping).then_some(Cause::Stopped);
+        let draining = || workers.draining(attempt).map(|worker| Cause::Draining { worker: worker.clone() });
+        stopping.or_else(draining).or_else(|| attempt.leave.clone())
+    }
+
     pub fn is_leaving(&self, attempt: &Attempt, workers: &Workers) -> bool {
-        self.record.state == RunState::Stopping || workers.any_draining(attempt)
+        self.why_leaving(attempt, workers).is_some()
     }
 
     /// Jobs whose needs have succeeded may start.

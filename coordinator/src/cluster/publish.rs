@@ -115,6 +115,9 @@ impl Run {
             attempt.published = step;
             attempt.parts.remove(&step);
         }
+        if let Some(attempt) = self.active(key).cloned() {
+            self.praise(&attempt);
+        }
         let about = Some((key, Some(generation)));
         if let Some(message) = skipped {
             self.happened(now, EventKind::Skipped, about, message);

@@ -4,13 +4,14 @@
 //! generations of a job are never alive together.
 
 use super::Effects;
-use super::budget::{Failure, Verdict, severity, verdict};
+use super::budget::{self, Budget, Failure, Verdict, severity, verdict};
 use super::limits::Limits;
 use super::run::Run;
 use super::workers::Workers;
 use osler_core::digest::Digest;
 use osler_core::ids::{Generation, Millis};
 use osler_core::job::{Fault, FaultClass, JobKey};
+use osler_core::reason::Cause;
 use osler_core::record::{Attempt, EventKind, JobState, PastAttempt, Then};
 use osler_core::sync::ProcessId;
 use std::collections::BTreeMap;
@@ -48,8 +49,8 @@ impl Run {
     }
 
     /// Ends the attempt on request: the job goes back to the queue.
-    pub fn requeue(&mut self, now: Millis, key: &JobKey, workers: &Workers) {
-        self.end(now, key, Then::Requeue, workers);
+    pub fn requeue(&mut self, now: Millis, key: &JobKey, cause: Cause, workers: &Workers) {
+        self.end(now, key, Then::Requeue { cause: Some(cause) }, workers);
     }
 
     fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
@@ -71,6 +72,22 @@ impl Run {
         let counted = past.iter().rev().take_while(|a| a.generation >= forgiven);
         let counted = counted.take_while(|a| a.steps_published == 0 || a.ended_at.0.saturating_sub(a.started_at.0) < healthy);
         counted.filter(|a| a.fault.is_some()).count()
+    }
+
+    /// How often a job may still fail, by class; none for jobs that are over or have never failed.
+    pub fn budget(&self, key: &JobKey) -> Option<Budget> {
+        let job = self.job(key)?;
+        let over = matches!(job.status, JobState::Succeeded { .. } | JobState::Failed { .. });
+        if over || job.past.iter().all(|past| past.fault.is_none()) {
+            return None;
+        }
+        let next = |class| Failure { class, progressed: false };
+        let left = |class| budget::left(&self.failures_in_a_row(key, next(class)), self.faults_in_all(key), &self.record.spec.retry);
+        Some(Budget {
+            infrastructure: left(FaultClass::Infrastructure),
+            internal: left(FaultClass::Internal),
+            out_of_memory: left(FaultClass::OutOfMemory),
+        })
     }
 
     fn failures_in_a_row(&self, key: &JobKey, this: Failure) -> Vec<Failure> {
@@ -101,7 +118,9 @@ impl Run {
         let gone = attempt.places.iter().enumerate().filter(|(rank, place)| confirmed((*rank, place))).map(|(rank, _)| rank as u32);
         self.gone.insert(key.clone(), gone.collect());
         if let Then::Retry { fault, .. } | Then::Fail { fault } = &next {
-            self.happened(now, EventKind::Retry, Some((key, Some(generation))), format!("generation {generation} is ended: {fault}"));
+            let message = format!("generation {generation} is ended: {fault}");
+            let cause = Cause::Fault { class: fault.class };
+            self.happened_because(now, EventKind::Retry, Some((key, Some(generation))), message, Some(cause));
         }
         self.set(key, JobState::Ending { attempt, next });
     }
@@ -124,31 +143,34 @@ impl Run {
         // Parts of a checkpoint that will never be complete.
         effects.deletes.extend(attempt.parts.values().flatten().map(|part| part.object.path.clone()));
         let about = Some((key, Some(attempt.generation)));
-        let (status, fault) = match next {
+        let (status, fault, cause) = match next {
             Then::Retry { fault, not_before } => {
                 let wait = not_before.0.saturating_sub(now.0);
-                self.happened(now, EventKind::Retry, about, format!("its processes are gone; tried again in {wait} ms"));
-                (JobState::Pending { since: now, not_before }, Some(fault))
+                let cause = Cause::Fault { class: fault.class };
+                let message = format!("its processes are gone; tried again in {wait} ms");
+                self.happened_because(now, EventKind::Retry, about, message, Some(cause));
+                (JobState::Pending { since: now, not_before }, Some(fault), None)
             }
             Then::Fail { fault } => {
-                self.happened(now, EventKind::Failed, about, fault.to_string());
+                let cause = Cause::Fault { class: fault.class };
+                self.happened_because(now, EventKind::Failed, about, fault.to_string(), Some(cause));
                 self.fail_run(now, format!("{key} failed: {fault}"));
-                (JobState::Failed { at: now, fault: fault.clone() }, Some(fault))
+                (JobState::Failed { at: now, fault: fault.clone() }, Some(fault), None)
             }
             Then::Rewind { skipped } => {
-                self.past(now, key, attempt, Some(Self::divergence(&skipped)));
+                self.past(now, key, attempt, Some(Self::divergence(&skipped)), Some(Cause::Rewind));
                 self.rewind_to_before(now, key, attempt, &skipped, effects);
                 self.set(key, JobState::Pending { since: now, not_before: now });
                 return;
             }
-            Then::Requeue => (JobState::Pending { since: now, not_before: now }, None),
+            Then::Requeue { cause } => (JobState::Pending { since: now, not_before: now }, None, cause),
         };
-        self.past(now, key, attempt, fault);
+        self.past(now, key, attempt, fault, cause);
         self.set(key, status);
     }
 
     /// Closes the books of an attempt.
-    pub fn past(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Option<Fault>) {
+    pub fn past(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Option<Fault>, cause: Option<Cause>) {
         let past = PastAttempt {
             generation: attempt.generation,
             workers: attempt.places.iter().map(|p| p.worker.clone()).collect(),
@@ -157,10 +179,11 @@ impl Run {
             fault,
             steps_published: self.steps_published(key, attempt),
             others: attempt.others.clone(),
+            cause,
         };
         self.gone.remove(key);
         self.paces.remove(key);
-        self.growing.remove(key);
+        self.roomy_since.remove(key);
         self.progress.retain(|(job, _), _| job != key);
         if let Some(job) = self.record.jobs.get_mut(key) {
             job.past.push(past);
@@ -174,9 +197,12 @@ impl Run {
             let Some(attempt) = self.active(&key) else { continue };
             let lost = attempt.places.iter().enumerate().find_map(|(rank, place)| {
                 let why = workers.why_gone(now, place)?;
-                Some(Fault { origin: Some(format!("{}/{rank}", place.worker)), ..Fault::new(FaultClass::Infrastructure, why) })
+                let origin = Some(format!("{}/{rank}", place.worker));
+                let fault = Fault { origin, ..Fault::new(FaultClass::Infrastructure, why) };
+                Some((place.worker.clone(), attempt.generation, fault))
             });
-            if let Some(fault) = lost {
+            if let Some((worker, generation, fault)) = lost {
+                self.blame(&worker, &key, generation, &fault);
                 self.happened(now, EventKind::Worker, Some((&key, None)), fault.message.clone());
                 self.fail(now, &key, fault, workers);
             }

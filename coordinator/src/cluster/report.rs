@@ -147,13 +147,13 @@ impl Run {
     pub(super) fn rank_ended(&mut self, now: Millis, key: &JobKey, workers: &Workers) {
         match self.all_ended(now, key) {
             Ok(Ended::NotYet | Ended::Succeeded) => {}
-            Ok(Ended::Stopped) if self.active(key).is_some_and(|attempt| self.must_stop(key, attempt, workers)) => {
-                self.requeue(now, key, workers);
-            }
-            Ok(Ended::Stopped) => {
-                let fault = Fault::new(FaultClass::Infrastructure, "the ranks stopped although nobody asked them to");
-                self.fail(now, key, fault, workers);
-            }
+            Ok(Ended::Stopped) => match self.active(key).and_then(|attempt| self.why_leaving(attempt, workers)) {
+                Some(cause) if self.is_train(key) => self.requeue(now, key, cause, workers),
+                _ => {
+                    let fault = Fault::new(FaultClass::Infrastructure, "the ranks stopped although nobody asked them to");
+                    self.fail(now, key, fault, workers);
+                }
+            },
             Err(fault) => self.fail(now, key, fault, workers),
         }
     }

@@ -1,12 +1,13 @@
 //! One run: its durable record, and what is remembered beside it only while this coordinator lives.
 
-use super::elastic::Growth;
 use super::hang::Pace;
 use super::index::Index;
+use super::nodes::Deed;
 use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
 use osler_core::process::Progress;
+use osler_core::reason::Cause;
 use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
 use osler_core::spec::StageSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +19,14 @@ pub struct Run {
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
     /// How fast each gang is.
     pub paces: BTreeMap<JobKey, Pace>,
-    /// Gangs that run with fewer ranks than they could have.
-    pub growing: BTreeMap<JobKey, Growth>,
+    /// Since when there has been room for gangs that run with fewer ranks than planned.
+    pub roomy_since: BTreeMap<JobKey, Millis>,
     /// Ranks of ending attempts whose processes are confirmed gone.
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
     pub changed: bool,
+    /// For the good name of nodes, not yet counted.
+    pub deeds: Vec<Deed>,
     /// Progress came in that watchers have not seen.
     pub moved: bool,
     /// Workers that may have to do something else than they were told last.
@@ -41,9 +44,10 @@ impl Run {
             record,
             progress: BTreeMap::new(),
             paces: BTreeMap::new(),
-            growing: BTreeMap::new(),
+            roomy_since: BTreeMap::new(),
             gone: BTreeMap::new(),
             changed: true,
+            deeds: vec![],
             moved: false,
             orders: BTreeMap::new(),
             events_kept,
@@ -59,9 +63,21 @@ impl Run {
     }
 
     pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {
+        self.happened_because(at, kind, job, message, None);
+    }
+
+    /// With the reason for programs.
+    pub fn happened_because(
+        &mut self,
+        at: Millis,
+        kind: EventKind,
+        job: Option<(&JobKey, Option<Generation>)>,
+        message: impl Into<String>,
+        reason: Option<Cause>,
+    ) {
         let record = &mut self.record;
         let (job, generation) = job.map_or((None, None), |(key, generation)| (Some(key.clone()), generation));
-        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into() });
+        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into(), reason });
         record.next_event += 1;
         let surplus = record.events.len().saturating_sub(self.events_kept);
         record.events.drain(..surplus);

@@ -5,6 +5,7 @@ use super::{Answer, Cluster, Effects, Refused};
 use osler_core::ids::{Generation, Millis, RunName, StageName};
 use osler_core::job::JobKind;
 use osler_core::plan::{PlannedJob, plan, train_key};
+use osler_core::reason::Cause;
 use osler_core::record::{EventKind, JobRecord, JobState, RunRecord, RunState};
 use osler_core::spec::{Determinism, RunSpec, check};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ impl Cluster {
         if matches!(run.record.state, RunState::Submitted | RunState::Running) {
             run.record.state = RunState::Stopping;
             run.tell_all();
-            run.happened(now, EventKind::Run, None, "stopping");
+            run.happened_because(now, EventKind::Run, None, "stopping", Some(Cause::Stopped));
         }
         Ok(run.record.state.clone())
     }

@@ -5,6 +5,7 @@
 
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused};
+use osler_core::health::Health;
 use osler_core::ids::{Incarnation, Millis, RunName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::exit;
@@ -27,7 +28,7 @@ struct Admitted {
 
 impl Cluster {
     pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<Told, Refused> {
-        let Admitted { acknowledged, mut told } = self.admit(now, &observed)?;
+        let Admitted { acknowledged, mut told } = self.admit(now, &observed, effects)?;
         let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
         let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
         let was_ending = self.ending();
@@ -55,7 +56,7 @@ impl Cluster {
     }
 
     /// Who calls; refused if a newer life of the same worker is known.
-    fn admit(&mut self, now: Millis, observed: &Observed) -> Result<Admitted, Refused> {
+    fn admit(&mut self, now: Millis, observed: &Observed, effects: &mut Effects) -> Result<Admitted, Refused> {
         let (name, given) = (&observed.worker, observed.incarnation);
         let known = self.workers.known.get(name).map(|w| w.incarnation);
         // Work is placed on known lives only, and none was known that is older than the records: so a known one is the newest.
@@ -68,8 +69,12 @@ impl Cluster {
             call: 0,
             host: String::new(),
             slots: 0,
+            labels: BTreeMap::new(),
             draining: false,
             seen: now,
+            health: None,
+            skew: [0; 2],
+            check: 0,
             acknowledged: 0,
             listed: BTreeMap::new(),
         };
@@ -80,13 +85,24 @@ impl Cluster {
         if observed.call <= worker.call {
             return Err(Refused::Overtaken { worker: name.clone(), newest: worker.call, given: observed.call });
         }
-        let same = known == Some(given) && (worker.slots, worker.draining) == (observed.slots, observed.draining);
+        let fit = |health: &Option<Health>| health.as_ref().and_then(Health::unfit).is_none();
+        let same = known == Some(given)
+            && fit(&worker.health) == fit(&observed.health)
+            && (worker.slots, worker.draining, &worker.labels) == (observed.slots, observed.draining, &observed.labels);
         let told = if same && now.0.saturating_sub(worker.seen.0) <= self.workers.limits.suspect { Told::Nothing } else { Told::News };
         let turned = worker.draining != observed.draining;
         worker.call = observed.call;
         worker.host.clone_from(&observed.host);
         worker.slots = observed.slots;
         worker.draining = observed.draining;
+        worker.labels.clone_from(&observed.labels);
+        worker.health.clone_from(&observed.health);
+        let known = worker.skew().unsigned_abs() > self.workers.limits.skew_told;
+        worker.skew = [observed.skew, worker.skew[0]];
+        if !known && worker.skew().unsigned_abs() > self.workers.limits.skew_told {
+            let seconds = worker.skew() as f64 / 1e3;
+            effects.notes.push(format!("the clock of worker {name} differs from the coordinator's by {seconds:.1} s: run a time service"));
+        }
         worker.seen = now;
         let acknowledged = worker.acknowledged;
         self.workers.note_leaving(name);
@@ -120,19 +136,21 @@ impl Cluster {
         for (run, key) in jobs {
             let Some(run) = self.runs.get_mut(run).filter(|run| run.record.state.is_live()) else { continue };
             let Some(attempt) = run.active(key) else { continue };
-            let leaving = run.is_leaving(attempt, &self.workers);
+            let leaving = run.why_leaving(attempt, &self.workers);
             for (rank, process) in here(attempt, &run.record.id(key), name, incarnation) {
                 let fault = match phases.get(&process) {
                     Some(ProcessPhase::Exited { code: exit::STOPPED, .. }) => {
                         run.rank_stopped(now, key, rank, None, &self.workers);
                         continue;
                     }
-                    // A scheduler signalled all of a job's processes, and this one had not yet come to ignore it: nothing to save.
-                    Some(ProcessPhase::Exited { code, .. }) if leaving && asked_by_signal(*code) => {
-                        run.requeue(now, key, &self.workers);
-                        break;
-                    }
-                    Some(ProcessPhase::Exited { code, log_tail }) => exited(*code, log_tail),
+                    // A scheduler may signal all of a job's processes; one that had not yet come to ignore it has nothing to save.
+                    Some(ProcessPhase::Exited { code, log_tail }) => match &leaving {
+                        Some(cause) if asked_by_signal(*code) => {
+                            run.requeue(now, key, cause.clone(), &self.workers);
+                            break;
+                        }
+                        _ => exited(*code, log_tail),
+                    },
                     None if before.contains_key(&process) => {
                         Fault::new(FaultClass::Infrastructure, format!("worker {name} does not know this process any more"))
                     }
@@ -140,6 +158,7 @@ impl Cluster {
                 };
                 let ended = run.active(key).is_none_or(|attempt| attempt.ended.contains_key(&rank));
                 if !ended {
+                    run.blame(name, key, process.generation, &fault);
                     let fault = Fault { origin: Some(format!("{name}/{rank}")), ..fault };
                     run.fail(now, key, fault, &self.workers);
                 }

@@ -1,10 +1,14 @@
 //! What people see of a cluster: lines for lists.
 
 use super::workers::WorkerState;
-use super::{Cluster, Run};
-use osler_core::ids::{Incarnation, Millis, StageName, WorkerName};
+use super::{Budget, Cluster, Run};
+use osler_core::cluster::{Drain, Strike};
+use osler_core::health::Health;
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, StageName, TeamName, WorkerName};
+use osler_core::job::JobKey;
 use osler_core::plan::train_key;
 use osler_core::record::{JobState, RunRecord};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLine {
@@ -22,6 +26,21 @@ pub struct WorkerLine {
     pub slots: u32,
     pub used: u32,
     pub seen_at: Millis,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// Why it takes no work.
+    pub why: Option<String>,
+    pub drain: Option<Drain>,
+    pub strikes: Vec<Strike>,
+    pub health: Option<Health>,
+    pub skew: i64,
+}
+
+/// What a team holds of what it may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaLine {
+    pub team: TeamName,
+    pub slots: Option<u32>,
+    pub used: u32,
 }
 
 impl Run {
@@ -59,12 +78,34 @@ impl Cluster {
                 worker: name.clone(),
                 incarnation: worker.incarnation,
                 host: worker.host.clone(),
-                state: self.workers.state(now, worker, used),
+                state: self.workers.state(now, name, worker, used),
                 slots: worker.slots,
                 used,
                 seen_at: worker.seen,
+                labels: worker.labels.clone(),
+                why: self.workers.why_no_work(now, name, worker),
+                drain: self.record().drained.get(name).cloned(),
+                strikes: self.record().strikes.get(name).cloned().unwrap_or_default(),
+                health: worker.health.clone(),
+                skew: worker.skew(),
             }
         };
         self.workers.known.iter().map(line).collect()
+    }
+
+    /// Teams that have a quota, and those that hold slots.
+    pub fn quota_lines(&self) -> Vec<QuotaLine> {
+        let mut used: BTreeMap<&TeamName, u32> = self.record().quotas.keys().map(|team| (team, 0)).collect();
+        for (run, _, attempt) in self.attempts() {
+            if let Some(team) = &run.record.spec.queue.team {
+                *used.entry(team).or_default() += attempt.places.len() as u32;
+            }
+        }
+        let slots = |team| self.record().quotas.get(team).copied();
+        used.into_iter().map(|(team, used)| QuotaLine { team: team.clone(), slots: slots(team), used }).collect()
+    }
+
+    pub fn budget(&self, run: &Run, key: &JobKey) -> Option<Budget> {
+        run.budget(key)
     }
 }

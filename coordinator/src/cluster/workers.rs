@@ -3,11 +3,14 @@
 //! ```text
 //! (first call) -> Idle <-> Busy -> Suspect -> Lost      (silence; a call brings it back to Idle or Busy)
 //!                 Idle, Busy -> Draining -> Gone         (asked for no more work; silent after that)
+//!                 Idle, Busy <-> Drained, Unfit          (no new work: somebody said so, or its node is not sound)
 //! ```
 //! A restarted agent is a new incarnation under the same name: what the old one ran is gone at once.
 
 use super::limits::Limits;
-use osler_core::ids::{Incarnation, Millis, WorkerName};
+use osler_core::cluster::ClusterRecord;
+use osler_core::health::Health;
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, WorkerName};
 use osler_core::record::{Attempt, Place};
 use osler_core::sync::ProcessId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +23,15 @@ pub struct Worker {
     pub call: u64,
     pub host: String,
     pub slots: u32,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
     pub draining: bool,
     pub seen: Millis,
+    /// What it found when it last looked at its node; none of an agent that does not look.
+    pub health: Option<Health>,
+    /// Milliseconds that its clock is behind ours, as its latest two calls say; a slow call makes one of them too large.
+    pub skew: [i64; 2],
+    /// Counts the looks at its node that people asked for.
+    pub check: u64,
     /// The highest report number that has been dealt with.
     pub acknowledged: u64,
     /// What its latest call listed: true while the process runs, false once it is confirmed gone.
@@ -33,6 +43,10 @@ pub enum WorkerState {
     Idle,
     Busy,
     Draining,
+    /// It should take no work until somebody says otherwise.
+    Drained,
+    /// Something is wrong with its node.
+    Unfit,
     Suspect,
     Lost,
     Gone,
@@ -44,10 +58,19 @@ impl fmt::Display for WorkerState {
             Self::Idle => "idle",
             Self::Busy => "busy",
             Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Unfit => "unfit",
             Self::Suspect => "suspect",
             Self::Lost => "lost",
             Self::Gone => "gone",
         })
+    }
+}
+
+impl Worker {
+    /// The smaller of the latest two: time on the way only ever adds.
+    pub fn skew(&self) -> i64 {
+        self.skew.into_iter().min_by_key(|skew| skew.unsigned_abs()).unwrap_or(0)
     }
 }
 
@@ -57,14 +80,21 @@ pub struct Workers {
     pub known: BTreeMap<WorkerName, Worker>,
     /// Those of them that want to go: `draining`, again, because it is asked of every rank.
     leaving: BTreeSet<WorkerName>,
+    /// Those that people asked something of, which they have not been told yet.
+    pub asked: BTreeSet<WorkerName>,
     /// Start of this coordinator; moved when it stood still.
     pub since: Millis,
     pub limits: Limits,
+    /// Quotas, drained nodes and strikes: durable.
+    pub record: ClusterRecord,
+    /// The record differs from the newest written version.
+    pub changed: bool,
 }
 
 impl Workers {
     pub fn new(since: Millis, limits: Limits) -> Self {
-        Self { known: BTreeMap::new(), leaving: BTreeSet::new(), since, limits }
+        let record = ClusterRecord::default();
+        Self { known: BTreeMap::new(), leaving: BTreeSet::new(), asked: BTreeSet::new(), since, limits, record, changed: true }
     }
 
     /// The coordinator stood still for `gap`: nobody could have been heard.
@@ -95,10 +125,17 @@ impl Workers {
         self.known.get(&place.worker).filter(|w| w.incarnation == place.incarnation)
     }
 
-    /// Whether a worker that an attempt is on wants to go.
-    pub fn any_draining(&self, attempt: &Attempt) -> bool {
-        !self.leaving.is_empty()
-            && attempt.places.iter().any(|p| self.leaving.contains(&p.worker) && self.at(p).is_some_and(|worker| worker.draining))
+    /// A worker that an attempt is on and that wants to go, or was drained.
+    pub fn draining<'a>(&self, attempt: &'a Attempt) -> Option<&'a WorkerName> {
+        if self.leaving.is_empty() && self.record.drained.is_empty() {
+            return None;
+        }
+        let leaves = |place: &&Place| {
+            let drained = self.record.drained.contains_key(&place.worker);
+            let leaving = || self.leaving.contains(&place.worker) && self.at(place).is_some_and(|worker| worker.draining);
+            self.at(place).is_some() && drained || leaving()
+        };
+        attempt.places.iter().find(leaves).map(|place| &place.worker)
     }
 
     /// Notes whether a worker wants to go, after a call of it was taken in.
@@ -110,21 +147,44 @@ impl Workers {
         }
     }
 
-    pub fn state(&self, now: Millis, worker: &Worker, used: u32) -> WorkerState {
+    pub fn state(&self, now: Millis, name: &WorkerName, worker: &Worker, used: u32) -> WorkerState {
         let silence = self.silence(now, worker);
         match () {
             () if silence > self.limits.suspect && worker.draining && used == 0 => WorkerState::Gone,
             () if silence > self.limits.lost => WorkerState::Lost,
             () if silence > self.limits.suspect => WorkerState::Suspect,
             () if worker.draining => WorkerState::Draining,
+            () if self.record.drained.contains_key(name) => WorkerState::Drained,
+            () if self.unfit(worker).is_some() => WorkerState::Unfit,
             () if used > 0 => WorkerState::Busy,
             () => WorkerState::Idle,
         }
     }
 
     /// Whether new work may go there.
-    pub fn takes_work(&self, now: Millis, worker: &Worker) -> bool {
-        matches!(self.state(now, worker, 0), WorkerState::Idle)
+    pub fn takes_work(&self, now: Millis, name: &WorkerName, worker: &Worker) -> bool {
+        matches!(self.state(now, name, worker, 0), WorkerState::Idle)
+    }
+
+    /// Why no new work goes there, in words that follow "worker a is".
+    pub fn why_no_work(&self, now: Millis, name: &WorkerName, worker: &Worker) -> Option<String> {
+        match self.state(now, name, worker, 1) {
+            WorkerState::Idle | WorkerState::Busy => None,
+            WorkerState::Drained => {
+                let reason = self.record.drained.get(name).map_or("", |drain| drain.reason.as_str());
+                Some(format!("drained ({reason}): `osler node undrain {name}`"))
+            }
+            WorkerState::Unfit => Some(format!("unfit: {}", self.unfit(worker).unwrap_or_default())),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// What is wrong with a worker's node.
+    fn unfit(&self, worker: &Worker) -> Option<String> {
+        let skew = worker.skew();
+        let clock = (skew.unsigned_abs() > self.limits.skew_refused)
+            .then(|| format!("its clock differs from the coordinator's by {:.1} s: set it, or run a time service", skew as f64 / 1e3));
+        worker.health.as_ref().and_then(Health::unfit).or(clock)
     }
 
     pub fn any_to_forget(&self, now: Millis) -> bool {

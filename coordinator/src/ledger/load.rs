@@ -2,6 +2,7 @@
 
 use super::{KEPT_VERSIONS, Ledger, LedgerError};
 use crate::document;
+use osler_core::cluster::ClusterRecord;
 use osler_core::ids::RunName;
 use osler_core::paths;
 use osler_core::record::RunRecord;
@@ -29,11 +30,31 @@ impl Ledger {
         Ok(runs)
     }
 
-    async fn record(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
+    /// The cluster's own record; an empty one where none was written.
+    pub async fn load_cluster(&self) -> Result<ClusterRecord, LedgerError> {
+        let mut newest = 0;
+        for path in self.store.list(paths::CLUSTER).await? {
+            let version = paths::number_of(&path).filter(|v| paths::cluster(*v) == path);
+            newest = newest.max(version.ok_or(LedgerError::Foreign { path })?);
         }
+        if newest == 0 {
+            return Ok(ClusterRecord::default());
+        }
+        let path = paths::cluster(newest);
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let Some(bytes) = self.store.get(&path).await? else {
+            self.check_reign().await?; // as below
+            return Err(unreadable("it vanished".to_owned()));
+        };
+        check_format(&bytes, ClusterRecord::FORMAT).map_err(unreadable)?;
+        let record: ClusterRecord = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if record.version != newest {
+            return Err(unreadable(format!("it holds version {}", record.version)));
+        }
+        Ok(record)
+    }
+
+    async fn record(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
         let path = paths::state(run, version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
         let Some(bytes) = self.store.get(&path).await? else {
@@ -41,10 +62,7 @@ impl Ledger {
             self.check_reign().await?;
             return Err(unreadable("it vanished".to_owned()));
         };
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        if format != RunRecord::FORMAT {
-            return Err(unreadable(format!("format {format}, this version of Osler reads {}", RunRecord::FORMAT)));
-        }
+        check_format(&bytes, RunRecord::FORMAT).map_err(unreadable)?;
         let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
@@ -54,6 +72,15 @@ impl Ledger {
         }
         Ok(record)
     }
+}
+
+fn check_format(bytes: &[u8], known: u32) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    if format == known { Ok(()) } else { Err(format!("format {format}, this version of Osler reads {known}")) }
 }
 
 /// The run and version of a state object; none for other objects of runs.

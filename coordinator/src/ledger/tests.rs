@@ -132,3 +132,25 @@ async fn an_older_coordinator_does_not_go_on_from_what_a_newer_one_wrote() {
     assert!(matches!(old.load().await, Err(LedgerError::Fenced { .. })));
     assert_eq!(new.load().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
+    let (_folder, store) = folder();
+    let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+    assert_eq!(ledger.load_cluster().await.unwrap(), Default::default());
+    let (mut cluster, _) = cluster(ledger.epoch());
+    for slots in 1..=25 {
+        let team = osler_core::ids::TeamName::new("nlp").unwrap();
+        cluster.apply(NOW, Event::Quota { team, slots: Some(slots) }).answer.unwrap();
+        let (version, bytes) = cluster.next_cluster_version();
+        ledger.write_cluster(version, bytes.into()).await.unwrap();
+    }
+    assert_eq!(store.list(paths::CLUSTER).await.unwrap(), (6..=25).map(paths::cluster).collect::<Vec<_>>());
+    assert_eq!(ledger.load_cluster().await.unwrap(), *cluster.record());
+    store.create(&paths::cluster(26), Bytes::from_static(b"{\"format\":9}")).await.unwrap();
+    let (version, bytes) = cluster.next_cluster_version();
+    let fenced = ledger.write_cluster(version, bytes.into()).await;
+    assert!(matches!(fenced, Err(LedgerError::Fenced { .. })), "another coordinator wrote this version");
+    let unread = ledger.load_cluster().await.unwrap_err().to_string();
+    assert!(unread.contains("format 9, this version of Osler reads 1"), "{unread}");
+}

@@ -2,11 +2,13 @@
 
 use super::watch::Watcher;
 use crate::cluster::{Answer, Event, Refused, RewindRequest};
-use osler_core::ids::{RunName, StageName};
+use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1;
+use osler_runtime::clock::Clock;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +19,7 @@ pub(super) enum Request {
     Sync { observed: Box<Observed>, wait: Duration, seen: u64, reply: Reply<Result<Desired, Refused>> },
     Runs { reply: Reply<Vec<v1::RunLine>> },
     Workers { reply: Reply<Vec<v1::WorkerLine>> },
+    Queue { reply: Reply<v1::ListQueueReply> },
     Metrics { reply: Reply<String> },
     Watch { run: RunName, reply: Reply<Option<Watcher>> },
 }
@@ -30,14 +33,21 @@ pub enum HandleError {
 }
 
 /// Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle {
     owner: mpsc::Sender<Request>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
 }
 
 impl Handle {
-    pub(super) fn new(owner: mpsc::Sender<Request>) -> Self {
-        Self { owner }
+    pub(super) fn new(owner: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
+        Self { owner, clock }
     }
 
     /// Whether the run is new, and its state.
@@ -45,7 +55,7 @@ impl Handle {
         match self.control(Event::Submit(Box::new(spec))).await? {
             Answer::Submitted { created, state } => Ok((created, state)),
             Answer::State(state) => Ok((false, state)),
-            Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
+            Answer::Set | Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
         }
     }
 
@@ -65,9 +75,31 @@ impl Handle {
         self.state(Event::Pin { run, stage, step, pinned }).await
     }
 
-    /// An agent's call. Answered at once if there is something that `seen` (the number of the last answer) does not cover, else when
+    /// How many slots a team may hold; none: as many as there are.
+    pub async fn quota(&self, team: TeamName, slots: Option<u32>) -> Result<(), HandleError> {
+        self.control(Event::Quota { team, slots }).await.map(drop)
+    }
+
+    /// A node takes no more work, for a reason; none: it takes work again.
+    pub async fn drain(&self, worker: WorkerName, reason: Option<String>) -> Result<(), HandleError> {
+        self.control(Event::Drain { worker, reason }).await.map(drop)
+    }
+
+    /// Asks an agent to look at its node.
+    pub async fn check_node(&self, worker: WorkerName) -> Result<(), HandleError> {
+        self.control(Event::CheckNode(worker)).await.map(drop)
+    }
+
+    /// Jobs that wait for slots, and quotas.
+    pub async fn queue(&self) -> Result<v1::ListQueueReply, HandleError> {
+        self.ask(|reply| Request::Queue { reply }).await
+    }
+
+    /// An agent's call, with its clock if it tells. Answered at once if there is something that `seen` (the number of the last answer) does not cover, else when
     /// there is, or after `wait`.
-    pub async fn sync(&self, observed: Observed, wait: Duration, seen: u64) -> Result<Desired, HandleError> {
+    pub async fn sync(&self, mut observed: Observed, sent: Option<Millis>, wait: Duration, seen: u64) -> Result<Desired, HandleError> {
+        // Here and not where it is decided: a call may wait while others are written.
+        observed.skew = sent.map_or(0, |sent| behind(self.clock.now(), sent));
         Ok(self.ask(|reply| Request::Sync { observed: Box::new(observed), wait, seen, reply }).await??)
     }
 
@@ -93,7 +125,7 @@ impl Handle {
     async fn state(&self, event: Event) -> Result<RunState, HandleError> {
         match self.control(event).await? {
             Answer::State(state) | Answer::Submitted { state, .. } => Ok(state),
-            Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
+            Answer::Set | Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
         }
     }
 
@@ -106,4 +138,10 @@ impl Handle {
         self.owner.send(request(reply)).await.map_err(|_| HandleError::Ended)?;
         answer.await.map_err(|_| HandleError::Ended)
     }
+}
+
+/// Milliseconds that a clock that showed `theirs` is behind ours.
+fn behind(ours: Millis, theirs: Millis) -> i64 {
+    let apart = i64::try_from(ours.0.abs_diff(theirs.0)).unwrap_or(i64::MAX);
+    if ours >= theirs { apart } else { -apart }
 }

@@ -19,6 +19,7 @@ async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     commit(&mut stalled, &old, vec![], &run).await.unwrap();
     let new = Ledger::open(store, NOW).await.unwrap();
     let mut cluster = Cluster::new(NOW, new.epoch(), "", Limits::default());
+    cluster.adopt_cluster(new.load_cluster().await.unwrap());
     new.load().await.unwrap().into_iter().for_each(|record| cluster.adopt(record));
     for _ in 0..25 {
         commit(&mut cluster, &new, vec![], &run).await.unwrap();

@@ -238,3 +238,38 @@ async fn prometheus_gets_its_page_without_a_token_and_nothing_else() {
     server.abort();
     owner.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_drains_and_reasons_go_over_the_wire_and_survive_the_coordinator() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let (mut control, mut work) = (running.control(folder).await, running.work(folder).await);
+    let (mut agent, mut gangs) = (Agent::new("a", 1, 2), Gangs::default());
+    call(&mut work, &mut agent, &mut gangs, 0, 0).await.unwrap();
+    control.set_quota(v1::SetQuotaRequest { team: "nlp".into(), slots: Some(3) }).await.unwrap();
+    let drain = |worker: &str| v1::DrainNodeRequest { worker: worker.into(), drain: true, reason: "disks".into() };
+    control.drain_node(drain("a")).await.unwrap();
+    assert_eq!(control.drain_node(drain("b")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(control.set_quota(v1::SetQuotaRequest { team: "x".into(), slots: None }).await.unwrap_err().code(), Code::NotFound);
+    running.end().await;
+
+    let running = start(folder).await;
+    let (mut control, mut work) = (running.control(folder).await, running.work(folder).await);
+    let request = v1::SyncRequest { sent_at_ms: SystemClock.now().0 - 5_000, ..agent.observe().try_into().unwrap() };
+    let before = work.sync(request).await.unwrap().into_inner();
+    control.check_node(v1::CheckNodeRequest { worker: "a".into() }).await.unwrap();
+    let request = v1::SyncRequest { wait_ms: 500, seen_reply: before.reply, ..agent.observe().try_into().unwrap() };
+    assert_eq!(work.sync(request).await.unwrap().into_inner().check, before.check + 1);
+    submit(&mut control, spec("r")).await.unwrap();
+    let workers = control.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    assert_eq!((workers[0].state.as_str(), workers[0].why.as_str()), ("drained", "drained (disks): `osler node undrain a`"));
+    let reply = control.list_queue(v1::ListQueueRequest {}).await.unwrap().into_inner();
+    assert_eq!(reply.quotas, [v1::QuotaLine { team: "nlp".into(), slots: Some(3), used: 0 }]);
+    assert_eq!((reply.queue.len(), reply.queue[0].job.as_str()), (5, "clean/domain/00000"));
+    let waiting = control.get_run(v1::GetRunRequest { run: "r".into() }).await.unwrap().into_inner().waiting;
+    let first = waiting.iter().find(|w| w.job == "clean/domain/00000").unwrap();
+    let detail: osler_core::reason::Reason = serde_json::from_slice(&first.detail_json).unwrap();
+    assert_eq!((first.code.as_str(), detail.to_string()), ("too-large", first.reason.clone()));
+    running.end().await;
+}

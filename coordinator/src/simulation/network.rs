@@ -118,7 +118,7 @@ impl Network {
         let arrived = self.world.lock().elapsed();
         let (life, call): (Life, u64) = ((observed.worker.clone(), observed.incarnation), observed.call);
         let sent = Sent::all(&observed.reports);
-        let answer = handle.sync(observed, wait, seen).await;
+        let answer = handle.sync(observed, None, wait, seen).await;
         {
             let mut world = self.world.lock();
             if !matches!(&answer, Ok(desired) if sent.is_empty() && desired.wanted.iter().all(|w| w.assignment.is_none() && !w.stop)) {

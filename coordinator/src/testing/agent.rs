@@ -3,7 +3,8 @@
 //! Ranks of a gang step together or not at all; [`Gangs`] is the network between them.
 
 use super::results::{part, result};
-use osler_core::ids::{Generation, Incarnation, WorkerName};
+use osler_core::health::Health;
+use osler_core::ids::{Generation, Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Progress, Report, exit, phase};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
@@ -74,6 +75,9 @@ pub struct Agent {
     pub slots: u32,
     pub host: String,
     pub draining: bool,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    pub health: Option<Health>,
+    pub skew: i64,
     processes: BTreeMap<ProcessId, Process>,
     reports: Vec<NumberedReport>,
     last_seq: u64,
@@ -89,6 +93,9 @@ impl Agent {
             slots,
             host: "fake".into(),
             draining: false,
+            labels: BTreeMap::new(),
+            health: None,
+            skew: 0,
             processes: BTreeMap::new(),
             reports: vec![],
             last_seq: 0,
@@ -110,6 +117,9 @@ impl Agent {
             processes: self.processes.iter().map(|(id, p)| ProcessStatus { process: id.clone(), phase: phase(p) }).collect(),
             reports: self.reports.clone(),
             draining: self.draining,
+            labels: self.labels.clone(),
+            health: self.health.clone(),
+            skew: self.skew,
         }
     }
 

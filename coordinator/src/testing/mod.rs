@@ -98,7 +98,10 @@ pub fn spec(name: &str) -> RunSpec {
             threads_per_rank: 1,
             determinism: Determinism::Fast,
             zero: true,
+            affinity: None,
+            require: BTreeMap::new(),
         },
         retry: RetrySpec::default(),
+        queue: QueueSpec::default(),
     }
 }

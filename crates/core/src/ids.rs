@@ -83,6 +83,12 @@ name!(/// A worker: one node agent. Chosen by whoever starts it; the coordinator
     WorkerName, "worker");
 name!(/// A token, as people tell them apart; the secret is not in it.
     TokenName, "token");
+name!(/// Whose runs count together against a quota.
+    TeamName, "team");
+name!(/// What a worker says about itself: `switch`, `gpu`.
+    LabelKey, "label");
+name!(/// What it says: `s1`, `h100`.
+    LabelValue, "label value");
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident) => {

@@ -5,6 +5,7 @@
 //! coordinator/lease/00000001.json                    renewed by the coordinator of that epoch: that it lives, and where
 //! coordinator/tokens/0000000001.json                 created once per version: the book of tokens, without secrets
 //! coordinator/audit/00000003/0000000001.json         created once: a call that changed something or was refused; by epoch and number
+//! coordinator/cluster/0000000001.json                created once per version: quotas, drained nodes, strikes
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
@@ -19,6 +20,7 @@ use crate::job::{JobId, JobKey};
 pub const EPOCHS: &str = "coordinator/epoch";
 pub const TOKENS: &str = "coordinator/tokens";
 pub const AUDIT: &str = "coordinator/audit";
+pub const CLUSTER: &str = "coordinator/cluster";
 pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
@@ -43,6 +45,10 @@ pub fn audit(epoch: Epoch, number: u64) -> String {
     format!("{}/{number:010}.json", audits(epoch))
 }
 
+pub fn cluster(version: u64) -> String {
+    format!("{CLUSTER}/{version:010}.json")
+}
+
 /// An object that nobody else makes, to see whether a taken name is refused.
 pub fn probe(now: Millis, pid: u32) -> String {
     format!("coordinator/probe/{}-{pid}", now.0)
@@ -56,7 +62,7 @@ pub fn state(run: &RunName, version: u64) -> String {
     format!("{}/{version:010}.json", states(run))
 }
 
-/// The number in an object's file name, for listings of [`EPOCHS`], [`TOKENS`], [`audits`] and [`states`].
+/// The number in an object's file name, for listings of [`EPOCHS`], [`TOKENS`], [`CLUSTER`], [`audits`] and [`states`].
 pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }
@@ -119,6 +125,7 @@ mod tests {
         let run = RunName::new("r").unwrap();
         assert_eq!(number_of(&state(&run, 12)), Some(12));
         assert_eq!(number_of(&epoch(Epoch(3))), Some(3));
+        assert_eq!(number_of(&cluster(4)), Some(4));
         assert_eq!(number_of("runs/r/state/tmp"), None);
     }
 }

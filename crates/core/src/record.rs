@@ -10,6 +10,7 @@ use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, Wor
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
 use crate::order::{Component, OrderError, SampleOrder};
 use crate::plan::{PlannedJob, train_key};
+use crate::reason::Cause;
 use crate::retention::{self, Candidate, Reason};
 use crate::rewind::{Batches, Rewind};
 use crate::spec::{Init, RunSpec, StageSpec};
@@ -97,6 +98,12 @@ pub struct Attempt {
     /// What other processes said when they failed after the first one, by `worker/rank`; a few of them, for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub others: BTreeMap<String, String>,
+    /// It is to save, if it can, and to leave its slots; nothing that it does after that is blamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<Cause>,
+    /// It runs on slots that a gang before it waits for, until that gang can start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
 }
 
 impl Attempt {
@@ -119,7 +126,11 @@ pub enum Then {
         fault: Fault,
     },
     /// Stopped on request: goes back to the queue, waits for a resume.
-    Requeue,
+    Requeue {
+        /// None in records of older versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
+    },
     /// Too many steps were skipped, first to last: the stage goes back and leaves their data out.
     Rewind {
         skipped: Range<u64>,
@@ -203,6 +214,9 @@ pub struct PastAttempt {
     /// As in [`Attempt`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub others: BTreeMap<String, String>,
+    /// Why it was ended without a fault; none: it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,6 +265,8 @@ pub enum EventKind {
     Rewind,
     Gate,
     Worker,
+    /// A job is asked to leave its slots to another.
+    Preempted,
 }
 
 /// Something that happened, for people and programs that watch. Ids count from 1 within a run and survive restarts.
@@ -262,6 +278,9 @@ pub struct Event {
     pub job: Option<JobKey>,
     pub generation: Option<Generation>,
     pub message: String,
+    /// Of a stop or a retry: why, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cause>,
 }
 
 /// A run, whole.
@@ -437,6 +456,8 @@ mod tests {
             others: BTreeMap::from([("w/1".to_owned(), "internal: y".to_owned())]),
             parts: BTreeMap::from([(9, vec![])]),
             published: 0,
+            leave: Some(Cause::Stopped),
+            backfill: true,
         };
         let fault = Fault::new(FaultClass::Internal, "x");
         let planned = PlannedJob { kind: JobKind::Tokenizer, needs: BTreeSet::new(), ranks: 1 };
@@ -444,6 +465,7 @@ mod tests {
             JobState::Blocked,
             JobState::Pending { since: Millis(1), not_before: Millis(2) },
             JobState::Active { attempt: attempt.clone() },
+            JobState::Ending { attempt: attempt.clone(), next: Then::Requeue { cause: Some(Cause::Stopped) } },
             JobState::Ending { attempt, next: Then::Retry { fault: fault.clone(), not_before: Millis(3) } },
             JobState::Failed { at: Millis(4), fault },
         ] {
@@ -451,5 +473,16 @@ mod tests {
             let json = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record, "{json}");
         }
+    }
+
+    #[test]
+    fn what_older_versions_wrote_still_loads() {
+        let json = r#"{"then":"requeue"}"#;
+        assert_eq!(serde_json::from_str::<Then>(json).unwrap(), Then::Requeue { cause: None });
+        let json = r#"{"id":1,"at":2,"kind":"run","job":null,"generation":null,"message":"stopping"}"#;
+        assert_eq!(serde_json::from_str::<Event>(json).unwrap().reason, None);
+        let json = r#"{"generation":1,"places":[],"started_at":1,"rendezvous":null,"ended":[],"parts":[],"published":0}"#;
+        let attempt: Attempt = serde_json::from_str(json).unwrap();
+        assert_eq!((attempt.leave, attempt.backfill), (None, false));
     }
 }

@@ -3,9 +3,11 @@
 //! Level-triggered on purpose: each call carries all that the agent runs and gets all that it should run, so a lost, repeated or
 //! late call changes nothing. It is registration, heartbeat, status and assignment at once; the coordinator never dials a worker.
 
-use crate::ids::{Generation, Incarnation, WorkerName};
+use crate::health::Health;
+use crate::ids::{Generation, Incarnation, LabelKey, LabelValue, WorkerName};
 use crate::job::JobId;
 use crate::process::{Assignment, Report};
+use std::collections::BTreeMap;
 
 /// What an agent sees.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,12 @@ pub struct Observed {
     pub reports: Vec<NumberedReport>,
     /// It is shutting down and wants no new work.
     pub draining: bool,
+    /// What gangs and runs may ask for.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// What it found when it last looked at its node; none: it does not look.
+    pub health: Option<Health>,
+    /// Milliseconds that its clock was behind the coordinator's when the call came in, the way included. Set by who receives the call.
+    pub skew: i64,
 }
 
 /// Which process: one rank of one generation of a job.
@@ -64,6 +72,8 @@ pub struct Desired {
     pub wanted: Vec<Wanted>,
     /// Reports up to this number are durable; the agent may drop them.
     pub acknowledged: u64,
+    /// When this grows, the agent looks at its node at once.
+    pub check: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -68,7 +68,7 @@ fn jobs(seen: &Seen) -> String {
             job.status.as_str().into(),
             job.planned.ranks.to_string(),
             attempts,
-            waits.unwrap_or_else(|| about(job)),
+            waits.map(|reason| reason.to_string()).unwrap_or_else(|| about(job)),
         ]);
     }
     grid.text()
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn every_job_and_its_failures_are_shown() {
         let (record, _) = fixture::finished();
-        let shown = text(&Seen { record: record.clone(), words: vec![], waiting: vec![] }, true);
+        let shown = text(&Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() }, true);
         for key in record.jobs.keys() {
             assert!(shown.contains(key.as_str()), "{key} is missing from\n{shown}");
         }

@@ -9,11 +9,14 @@ mod demo;
 mod describe;
 mod events;
 mod exam;
+mod explain;
 mod export;
 mod logs;
+mod node;
 mod plan;
 mod ps;
 mod quantize;
+mod quota;
 mod report;
 mod resume;
 mod status;
@@ -52,6 +55,8 @@ pub enum Command {
     Describe(describe::Args),
     /// Show where a run stands.
     Status(status::Args),
+    /// Say why a run or a job does not run, failed or stopped, with the evidence.
+    Explain(explain::Args),
     /// Show what happened to a run.
     Events(events::Args),
     /// Show what a run's processes logged.
@@ -77,6 +82,12 @@ pub enum Command {
     /// Say who may call the coordinator.
     #[command(subcommand)]
     Token(token::Command),
+    /// Look after the nodes: list, drain, undrain, check.
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Say how many slots a team may hold.
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// Look at source files.
     #[command(subcommand)]
     Corpus(corpus::Command),
@@ -98,6 +109,9 @@ impl Command {
             Self::Ps(args) => ps::run(&args).await,
             Self::Describe(args) => describe::run(&args).await,
             Self::Status(args) => status::run(&args).await,
+            Self::Explain(args) => explain::run(&args).await,
+            Self::Node(command) => node::run(&command).await,
+            Self::Quota(command) => quota::run(&command).await,
             Self::Events(args) => events::run(&args).await,
             Self::Logs(args) => logs::run(&args).await,
             Self::Stop(args) => stop::run(&args).await,

@@ -25,6 +25,7 @@ pub fn kind(kind: EventKind) -> &'static str {
         EventKind::Rewind => "rewind",
         EventKind::Gate => "gate",
         EventKind::Worker => "worker",
+        EventKind::Preempted => "preempted",
     }
 }
 
@@ -106,8 +107,12 @@ mod tests {
         let mut status = Status::of(&fixture::running(), true);
         assert_eq!(beside(&status), "");
         status.running.clear();
-        status.waiting.push(Waiting { job: "train/domain".into(), reason: "2 slots wanted, 1 free".into() });
-        assert_eq!(beside(&status), "waiting: train/domain (2 slots wanted, 1 free)");
+        status.waiting.push(Waiting {
+            job: "train/domain".into(),
+            reason: "1 of 2 slots free".into(),
+            detail: osler_core::reason::Reason::Slots { needs: 2, free: 1, unusable: vec![] },
+        });
+        assert_eq!(beside(&status), "waiting: train/domain (1 of 2 slots free)");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 pub const MAX_PROCESSES: usize = 4096;
 pub const MAX_REPORTS: usize = 16_384;
 pub const MAX_SLOTS: u32 = 4096;
+pub const MAX_LABELS: usize = 64;
+pub const MAX_HEALTH_BYTES: usize = 64 << 10;
 /// Ranks of a process.
 const MAX_RANK: u32 = 65_535;
 /// Lines of a log's end, and the bytes of one.

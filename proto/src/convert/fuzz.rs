@@ -41,6 +41,9 @@ fn a_damaged_sync_is_refused_or_safe() {
         wait_ms: 9,
         seen_reply: 8,
         call: 4,
+        labels: [("gpu".to_owned(), "h100".to_owned())].into(),
+        health_json: br#"{"at":1,"folders":[{"path":"/s","free_bytes":1,"ms":2,"error":null}],"memory_available":3}"#.to_vec(),
+        sent_at_ms: 6,
     };
     damage(&[seed], |round, message| {
         let Ok(observed) = Observed::try_from(message) else { return };
@@ -54,7 +57,7 @@ fn a_damaged_sync_is_refused_or_safe() {
 #[test]
 fn a_damaged_reply_is_refused_or_safe() {
     let wanted = v1::Wanted { process: process_id(), assignment_json: vec![], rendezvous: "127.0.0.1:1".into(), stop: true };
-    damage(&[v1::SyncReply { wanted: vec![wanted], acknowledged: 9, reply: 3 }], |round, message| {
+    damage(&[v1::SyncReply { wanted: vec![wanted], acknowledged: 9, reply: 3, check: 2 }], |round, message| {
         let Ok(desired) = Desired::try_from(message) else { return };
         assert!(desired.wanted.iter().all(|w| safe(&w.process)), "round {round}: {desired:?}");
         assert_eq!(Desired::try_from(v1::SyncReply::try_from(desired.clone()).unwrap()).unwrap(), desired, "round {round}");
@@ -76,13 +79,22 @@ fn every_other_message_decodes_or_is_refused() {
         v1::SubmitRequest { spec_json: b"{\"name\":\"r\"}".to_vec() },
         v1::SubmitReply { run: "r".into(), created: true, state: "running".into() },
         v1::GetRunRequest { run: "r".into() },
-        v1::GetRunReply { record_json: b"{}".to_vec(), progress: vec![Default::default()], waiting: vec![Default::default()] },
+        v1::GetRunReply {
+            record_json: b"{}".to_vec(),
+            progress: vec![Default::default()],
+            waiting: vec![Default::default()],
+            budgets: vec![Default::default()]
+        },
         v1::StopRunRequest { run: "r".into() },
         v1::ResumeRunRequest { run: "r".into(), ranks: 2 },
         v1::PinCheckpointRequest { run: "r".into(), stage: "s".into(), step: 3, pinned: true },
         v1::RewindStageRequest { run: "r".into(), stage: "s".into(), to: 1, skip_from: 2, skip_to: 3 },
         v1::ListRunsReply { runs: vec![v1::RunLine { run: "r".into(), step: 3, ..Default::default() }] },
         v1::ListWorkersReply { workers: vec![v1::WorkerLine { worker: "w".into(), slots: 3, ..Default::default() }] },
+        v1::ListQueueReply { queue: vec![Default::default()], quotas: vec![v1::QuotaLine { team: "t".into(), slots: Some(3), used: 1 }] },
+        v1::SetQuotaRequest { team: "t".into(), slots: Some(3) },
+        v1::DrainNodeRequest { worker: "w".into(), drain: true, reason: "x".into() },
+        v1::CheckNodeRequest { worker: "w".into() },
         v1::CreateTokenRequest { name: "n".into(), role: "viewer".into(), sha256: vec![7; 32] },
         v1::ListTokensReply { tokens: vec![v1::TokenLine { name: "n".into(), ..Default::default() }] },
         v1::RevokeTokenRequest { name: "n".into() },

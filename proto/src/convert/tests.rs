@@ -1,6 +1,7 @@
 //! What is sent comes back equal; what breaks the contract is refused with the field's name.
 
 use super::*;
+use osler_core::ids::Millis;
 use osler_core::job::JobKey;
 use osler_core::process::{Progress, Report};
 
@@ -21,6 +22,9 @@ fn observed() -> Observed {
         ],
         reports: vec![NumberedReport { seq: 5, process: process_id(), report: Report::Progress(Progress::default()) }],
         draining: true,
+        labels: BTreeMap::from([(LabelKey::new("gpu").unwrap(), LabelValue::new("h100").unwrap())]),
+        health: Some(Health { at: Millis(3), folders: vec![], memory_available: Some(4), gpus: vec![], overdue_ms: None }),
+        skew: 0,
     }
 }
 
@@ -29,7 +33,7 @@ fn a_sync_survives_the_wire() {
     let wire = v1::SyncRequest::try_from(observed()).unwrap();
     assert_eq!(Observed::try_from(wire).unwrap(), observed());
     let wanted = Wanted { process: process_id(), assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true };
-    let desired = Desired { wanted: vec![wanted], acknowledged: 9 };
+    let desired = Desired { wanted: vec![wanted], acknowledged: 9, check: 2 };
     let wire = v1::SyncReply::try_from(desired.clone()).unwrap();
     assert_eq!(wire.reply, reply_number(&desired));
     assert_eq!(Desired::try_from(wire).unwrap(), desired);
@@ -61,6 +65,10 @@ fn broken_messages_name_the_field() {
         ("host", &|w| w.host = "a\nb".into()),
         ("reports.report_json", &|w| w.reports[0].report_json = [[b'['; 200], [b']'; 200]].concat()),
         ("reports.report_json", &|w| w.reports[0].report_json = vec![b' '; 25 << 20]),
+        ("labels", &|w| drop(w.labels.insert("GPU".into(), "x".into()))),
+        ("labels", &|w| w.labels.extend((0..=MAX_LABELS).map(|i| (i.to_string(), "x".into())))),
+        ("health_json", &|w| w.health_json = b"{}".to_vec()),
+        ("health_json", &|w| w.health_json = vec![b' '; MAX_HEALTH_BYTES + 1]),
         ("reports", &|w| w.reports = vec![w.reports[0].clone(); MAX_REPORTS + 1]),
     ] {
         let message = break_it(change);

@@ -1,6 +1,7 @@
 //! What the agent knows: its processes and the reports that the coordinator has not acknowledged. Pure; says what to do, does nothing.
 
-use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::health::Health;
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::JobKind;
 use osler_core::process::{Assignment, Command, Report};
 use osler_core::spec::DeviceKind;
@@ -39,12 +40,29 @@ pub struct Book {
     reports: VecDeque<NumberedReport>,
     next_seq: u64,
     draining: bool,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// The newest look at the node.
+    pub health: Option<Health>,
+    /// The highest number of a look that was asked for.
+    checked: u64,
 }
 
 impl Book {
     pub fn new(worker: WorkerName, incarnation: Incarnation, host: String, slots: u32) -> Self {
         let (processes, reports) = (BTreeMap::new(), VecDeque::new());
-        Self { worker, incarnation, host, slots, processes, reports, next_seq: 1, draining: false }
+        Self {
+            worker,
+            incarnation,
+            host,
+            slots,
+            processes,
+            reports,
+            next_seq: 1,
+            draining: false,
+            labels: BTreeMap::new(),
+            health: None,
+            checked: 0,
+        }
     }
 
     pub fn observed(&self) -> Observed {
@@ -58,7 +76,17 @@ impl Book {
             processes: self.processes.iter().map(status).collect(),
             reports: self.reports.iter().cloned().collect(),
             draining: self.draining,
+            labels: self.labels.clone(),
+            health: self.health.clone(),
+            skew: 0, // the coordinator compares the clocks
         }
+    }
+
+    /// Whether the coordinator asks for a look that was not made for it yet. Its count begins anew with it.
+    pub fn check_asked(&mut self, check: u64) -> bool {
+        let asked = check > self.checked;
+        self.checked = check;
+        asked
     }
 
     /// Takes no more work. Gangs are asked to save at once, without waiting for the coordinator, which asks them too and ends what

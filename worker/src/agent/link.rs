@@ -4,6 +4,7 @@ use osler_core::sync::{Desired, Observed};
 use osler_proto::v1::work_client::WorkClient;
 use osler_proto::{InvalidMessage, MAX_MESSAGE_BYTES, MAX_REPORTS, MAX_SYNC_BYTES, v1};
 use osler_runtime::auth::Token;
+use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::connect::{Authorized, connect};
 use osler_runtime::lease;
 use osler_runtime::store::Store;
@@ -58,6 +59,8 @@ fn in_file(path: &Path) -> Option<String> {
 pub enum LinkError {
     #[error("the coordinator refused this agent: {0}")]
     Refused(String),
+    #[error("start the thread that looks after this node: {0}")]
+    NoThread(std::io::Error),
     #[error("the coordinator does not speak this agent's protocol: {0}")]
     Protocol(#[from] InvalidMessage),
 }
@@ -125,11 +128,13 @@ impl Link {
         }
     }
 
-    async fn call(&mut self, request: v1::SyncRequest, wait: Duration) -> Result<v1::SyncReply, Status> {
+    async fn call(&mut self, mut request: v1::SyncRequest, wait: Duration) -> Result<v1::SyncReply, Status> {
         let client = match &mut self.client {
             Some(client) => client,
             empty => empty.insert(dial(&self.endpoint, self.missed, &self.token, self.tls.as_ref()).await?),
         };
+        // After the connection is made: the coordinator compares its clock with this one.
+        request.sent_at_ms = SystemClock.now().0;
         let reply = timeout(wait + PATIENCE, client.sync(request)).await;
         Ok(reply.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner())
     }

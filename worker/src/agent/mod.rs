@@ -5,14 +5,16 @@
 
 mod book;
 mod child;
+mod health;
 mod link;
 
 pub use book::{Action, Book};
 pub use link::{Endpoint, LinkError};
 
 use child::{Child, ChildEvent};
+use health::Doctor;
 use link::{Link, Reply};
-use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::process::Command;
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
@@ -35,6 +37,9 @@ pub struct Options {
     pub incarnation: Incarnation,
     pub host: String,
     pub slots: u32,
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// The store, if it is a folder: the node must be able to write it.
+    pub store: Option<PathBuf>,
     pub endpoint: Endpoint,
     pub token: Token,
     /// None: the coordinator is on this machine, and not encrypted.
@@ -62,9 +67,12 @@ pub enum Ended {
 /// Runs until `stop` resolves and everything has ended in order, or the coordinator has replaced this agent.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<Ended, LinkError> {
     let (events, inbox) = mpsc::channel(1024);
-    let book = Book::new(options.worker.clone(), options.incarnation, options.host.clone(), options.slots);
+    let mut book = Book::new(options.worker.clone(), options.incarnation, options.host.clone(), options.slots);
+    book.labels.clone_from(&options.labels);
     let link = Link::new(options.endpoint.clone(), options.token.clone(), options.tls.clone());
-    let mut agent = Agent { options, book, children: BTreeMap::new(), events };
+    let folders = options.store.iter().chain([&options.scratch]).cloned().collect();
+    let doctor = Doctor::start(folders).await.map_err(LinkError::NoThread)?;
+    let mut agent = Agent { options, book, children: BTreeMap::new(), events, doctor };
     let ended = agent.serve(link, inbox, stop).await;
     agent.children.clear(); // kills what is left
     ended
@@ -75,6 +83,7 @@ struct Agent {
     book: Book,
     children: BTreeMap<ProcessId, Child>,
     events: mpsc::Sender<(ProcessId, ChildEvent)>,
+    doctor: Doctor,
 }
 
 impl Agent {
@@ -88,6 +97,7 @@ impl Agent {
         let mut not_before = Instant::now();
         let (mut deadline, mut over, mut ended) = (None, false, Ended::Idle);
         loop {
+            self.book.health = Some(self.doctor.health());
             // Children may speak at any time; a Sync is dropped and made anew when they say something that cannot wait.
             tokio::select! {
                 biased;
@@ -108,6 +118,7 @@ impl Agent {
                     if !self.on_child(process, event) { continue; }
                     not_before = Instant::now();
                 }
+                () = self.doctor.next() => not_before = Instant::now(),
                 reply = sync(&mut link, &self.book, not_before) => {
                     not_before = Instant::now() + PACE;
                     match reply? {
@@ -138,6 +149,9 @@ impl Agent {
     }
 
     fn act(&mut self, desired: osler_core::sync::Desired) {
+        if self.book.check_asked(desired.check) {
+            self.doctor.ask();
+        }
         let actions = self.book.apply(desired);
         self.perform(actions);
     }

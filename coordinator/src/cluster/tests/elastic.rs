@@ -65,7 +65,7 @@ fn a_gang_waits_for_a_node_that_is_back_in_time() {
     let mut lost = world.agents.pop().unwrap();
     lost.die(&mut world.gangs);
     world.until("its loss is noticed", |w| w.is(&run, TRAIN, "pending"));
-    assert_eq!(world.why(&run, TRAIN), "2 of 4 slots free; starts with 1 or more in a moment; worker b is lost");
+    assert_eq!(world.why(&run, TRAIN), "2 of 4 slots free; starts with 1 or more in 10 s; worker b is lost");
     (0..50).for_each(|_| world.step());
     world.agents.push(Agent::new(lost.name.as_str(), 2, 2));
     assert!(until_ranks(&mut world, &run, 4) < 1_000);

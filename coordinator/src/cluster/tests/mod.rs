@@ -5,12 +5,14 @@ mod faults;
 mod flow;
 mod indexes;
 mod metrics;
+mod nodes;
+mod queue;
 mod rewind;
 mod scheduling;
 
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
-use osler_core::record::JobState;
+use osler_core::record::{EventKind, JobState};
 
 /// A cluster with agents, in which a step is 100 ms and every call is heard.
 struct World {
@@ -24,10 +26,14 @@ struct World {
 
 impl World {
     fn new(slots: &[u32]) -> Self {
+        Self::with(slots, Limits::default())
+    }
+
+    fn with(slots: &[u32], limits: Limits) -> Self {
         let now = Millis(1_000_000);
         let names = ["a", "b", "c", "d"];
         let agents = slots.iter().zip(names).map(|(slots, name)| Agent::new(name, 1, *slots)).collect();
-        let cluster = Cluster::new(now, Epoch(1), "file:///store", Limits::default());
+        let cluster = Cluster::new(now, Epoch(1), "file:///store", limits);
         Self { now, cluster, agents, gangs: Gangs::default(), deletes: vec![], puts: BTreeMap::new() }
     }
 
@@ -109,7 +115,7 @@ impl World {
 
     fn why(&self, run: &RunName, job: &str) -> String {
         let waiting = self.cluster.waiting(self.now, self.cluster.run(run).unwrap());
-        waiting.into_iter().find(|(key, _)| *key == JobKey::from(job)).map(|(_, why)| why).unwrap_or_default()
+        waiting.into_iter().find(|(key, _)| *key == JobKey::from(job)).map(|(_, why)| why.to_string()).unwrap_or_default()
     }
 
     /// The process of a job's rank that runs on an agent.

@@ -18,6 +18,7 @@ const TOKENS: u64 = 100;
 fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
     let at = |seconds: f64| Millis((seconds * 1e3) as u64);
     let past = attempts.iter().map(|(generation, start, end, failed)| PastAttempt {
+        cause: None,
         generation: Generation(*generation),
         workers: BTreeSet::new(),
         started_at: at(*start),

@@ -22,6 +22,8 @@ const MAX_FILES: usize = 10_000;
 const MAX_PATH: usize = 4096;
 const MAX_STEPS: u64 = 1_000_000_000;
 const MAX_RANKS: u32 = 4096;
+const MAX_PRIORITY: i32 = 100;
+const MAX_REQUIRED: usize = 64;
 const MAX_THREADS: u32 = 1024;
 
 /// Checks a spec that was not read from a file. `place` of each problem is `run`.
@@ -103,6 +105,11 @@ impl Rules<'_> {
         }
         self.between("resources.threads_per_rank", resources.threads_per_rank, 1, MAX_THREADS);
         self.retry();
+        self.between("queue.priority", self.spec.queue.priority, -MAX_PRIORITY, MAX_PRIORITY);
+        if resources.require.len() > MAX_REQUIRED {
+            let found = resources.require.len();
+            self.report.problem("resources.require", format!("found {found} labels, at most {MAX_REQUIRED} are possible"));
+        }
         let policy = &self.spec.checkpoint;
         self.between("checkpoint.every_steps", policy.every_steps, 1, MAX_STEPS);
         self.between("checkpoint.keep_last", policy.keep_last, 1, 10_000);

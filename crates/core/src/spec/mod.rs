@@ -5,6 +5,7 @@ mod check;
 mod compute;
 mod model;
 mod parse;
+mod queue;
 mod reader;
 mod retry;
 mod schedule;
@@ -14,6 +15,7 @@ pub use check::check;
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, parse, parse_tier};
+pub use queue::{Affinity, QueueSpec};
 pub use reader::{Problem, Problems};
 pub use retry::{RetryRule, RetrySpec};
 pub use schedule::{DecayShape, ScheduleSpec};
@@ -21,7 +23,7 @@ pub use tokenizer::{ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
 
 use crate::digest::Digest;
 pub use crate::guard::GuardSpec;
-use crate::ids::{CorpusName, ExamName, RunName, StageName};
+use crate::ids::{CorpusName, ExamName, LabelKey, LabelValue, RunName, StageName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +50,8 @@ pub struct RunSpec {
     pub resources: ResourceSpec,
     #[serde(default, skip_serializing_if = "RetrySpec::is_default")]
     pub retry: RetrySpec,
+    #[serde(default, skip_serializing_if = "QueueSpec::is_default")]
+    pub queue: QueueSpec,
 }
 
 impl RunSpec {
@@ -476,6 +480,12 @@ pub struct ResourceSpec {
     /// Each rank keeps and updates its share of the optimizer's moments only (ZeRO stage 1); without, each keeps all.
     #[serde(default = "yes")]
     pub zero: bool,
+    /// Gangs are kept together by it, after they are kept on as few workers as possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// All jobs of the run go only to workers that say this.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub require: BTreeMap<LabelKey, LabelValue>,
 }
 
 /// What a rank computes on.

@@ -13,9 +13,9 @@ mod tier;
 pub use set::Override;
 
 use super::check::{self, Labels};
-use super::reader::{Node, Problems, Report, Section, Word};
-use super::{CheckpointSpec, Determinism, DeviceKind, Family, ResourceSpec, RunSpec};
-use crate::ids::RunName;
+use super::reader::{Node, Problems, Read, Report, Section, Word};
+use super::{Affinity, CheckpointSpec, Determinism, DeviceKind, Family, QueueSpec, ResourceSpec, RunSpec};
+use crate::ids::{LabelKey, LabelValue, RunName};
 use std::collections::BTreeMap;
 
 /// Reads a run file strictly. `file` is what problems call it; overrides apply in order, a later one over an earlier.
@@ -47,7 +47,8 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let seed = root.need("seed", 0, "seed = 1");
     let corpora = corpus::read_corpora(&mut root, report);
     let tokenizer = corpus::read_tokenizer(&mut root, corpora.keys());
-    let resources = read_resources(&mut root);
+    let resources = read_resources(&mut root, report);
+    let queue = read_queue(&mut root);
     let mut stages = stage::read_stages(&mut root, resources.ranks, report, &mut labels);
     let model = model::read_model(&mut root, stages.iter().map(|stage| stage.sequence_length).max());
     if model.family == Family::Bert {
@@ -75,6 +76,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
         checkpoint,
         resources,
         retry,
+        queue,
     };
     check::rules(&spec, &labels, report);
     Some(spec)
@@ -98,7 +100,7 @@ fn read_checkpoint(root: &mut Section<'_>) -> CheckpointSpec {
     spec
 }
 
-fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
+fn read_resources(root: &mut Section<'_>, report: &Report) -> ResourceSpec {
     let mut section = root.section_or_default("resources");
     let spec = ResourceSpec {
         ranks: section.or("ranks", 1),
@@ -107,7 +109,31 @@ fn read_resources(root: &mut Section<'_>) -> ResourceSpec {
         threads_per_rank: section.or("threads_per_rank", 1),
         determinism: section.or("determinism", Determinism::default()),
         zero: section.or("zero", true),
+        affinity: read_affinity(&mut section),
+        require: read_require(&mut section, report),
     };
+    section.finish();
+    spec
+}
+
+fn read_affinity(resources: &mut Section<'_>) -> Option<Affinity> {
+    let label = resources.take("affinity");
+    let required = resources.take("affinity_required");
+    if let (None, Some(_)) = (&label, required) {
+        resources.problem("affinity_required", "says nothing without affinity: add affinity = \"switch\", or remove it");
+    }
+    label.map(|label| Affinity { label, required: required.unwrap_or(false) })
+}
+
+fn read_require(resources: &mut Section<'_>, report: &Report) -> BTreeMap<LabelKey, LabelValue> {
+    let mut section = resources.section_or_default("require");
+    let labels = named_entries(&mut section, report, |node, path| LabelValue::read(node, &path, report));
+    labels.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+fn read_queue(root: &mut Section<'_>) -> QueueSpec {
+    let mut section = root.section_or_default("queue");
+    let spec = QueueSpec { priority: section.or("priority", 0), team: section.take("team") };
     section.finish();
     spec
 }

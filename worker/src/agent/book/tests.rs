@@ -48,7 +48,14 @@ fn names(actions: &[Action]) -> Vec<String> {
 }
 
 fn apply(book: &mut Book, wanted: Vec<Wanted>) -> Vec<String> {
-    names(&book.apply(Desired { wanted, acknowledged: 0 }))
+    names(&book.apply(Desired { wanted, acknowledged: 0, check: 0 }))
+}
+
+#[test]
+fn a_look_is_asked_for_once_by_each_coordinator() {
+    let mut book = book();
+    let asked: Vec<bool> = [0, 1, 1, 2, 0, 1].map(|check| book.check_asked(check)).into();
+    assert_eq!(asked, [false, true, false, true, false, true]);
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn reports_wait_until_they_are_acknowledged_and_progress_does_not_pile_up() {
         assert!(!book.reported(process(1), Report::Progress(Progress { done, ..Progress::default() })));
     }
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 101]);
-    book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1 });
+    book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1, check: 0 });
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [101]);
 }
 
@@ -146,10 +153,10 @@ fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
             .collect::<Vec<_>>()
     };
     let mut all = vec![wanted(0, DeviceKind::Cuda), wanted(1, DeviceKind::Cuda), wanted(2, DeviceKind::Cpu)];
-    let first = book.apply(Desired { wanted: all.clone(), acknowledged: 0 });
+    let first = book.apply(Desired { wanted: all.clone(), acknowledged: 0, check: 0 });
     assert_eq!(gpus(first), [(0, Some(0)), (1, Some(1)), (2, None)]);
     book.exited(&all[0].process, 0, vec![]);
     all.push(wanted(3, DeviceKind::Cuda));
-    let second = book.apply(Desired { wanted: all, acknowledged: 0 });
+    let second = book.apply(Desired { wanted: all, acknowledged: 0, check: 0 });
     assert_eq!(gpus(second), [(3, Some(0))], "number 0 is free again, 1 is not");
 }

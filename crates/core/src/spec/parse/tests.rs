@@ -5,6 +5,7 @@ use crate::spec::*;
 use proptest::prelude::*;
 
 mod model;
+mod queue;
 mod shipped;
 
 /// A run file with one of everything. Line 1 is `name`.
@@ -153,7 +154,9 @@ fn a_full_file_is_read_with_its_defaults() {
             device: DeviceKind::Cpu,
             threads_per_rank: 1,
             determinism: Determinism::Fast,
-            zero: true
+            zero: true,
+            affinity: None,
+            require: BTreeMap::new()
         }
     );
 }

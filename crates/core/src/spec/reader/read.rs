@@ -2,7 +2,7 @@
 
 use super::node::{Node, Value, quoted};
 use super::{Report, join, suggest};
-use crate::ids::{CorpusName, ExamName, RunName, StageName};
+use crate::ids::{CorpusName, ExamName, LabelKey, LabelValue, RunName, StageName, TeamName};
 
 /// A type that a field can have.
 pub(in crate::spec) trait Read: Sized {
@@ -97,13 +97,14 @@ macro_rules! whole {
                 let Value::Integer(number) = node.value else { return wrong(&node, path, report) };
                 let fits = Self::try_from(number).ok();
                 if fits.is_none() {
-                    report.problem(path, format!("found {}, expected a whole number from 0 to {}", node.describe(), Self::MAX));
+                    report.problem(path, format!("found {}, expected a whole number from {} to {}", node.describe(), Self::MIN, Self::MAX));
                 }
                 fits
             }
         }
     };
 }
+whole!(i32);
 whole!(u32);
 whole!(u64);
 
@@ -125,6 +126,9 @@ name!(RunName);
 name!(StageName);
 name!(CorpusName);
 name!(ExamName);
+name!(TeamName);
+name!(LabelKey);
+name!(LabelValue);
 
 impl<T: Read> Read for Vec<T> {
     fn expected() -> String {
