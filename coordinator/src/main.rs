@@ -20,7 +20,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+
+const ENDPOINT_CHECK: Duration = Duration::from_secs(2);
 
 /// Decides what runs where, and publishes checkpoints. One per store.
 #[derive(Debug, Parser)]
@@ -91,10 +94,23 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     // The server ends with the process: open streams must not keep it.
     let server = tokio::spawn(serve(listener, handle, token, std::future::pending()));
+    let kept = tokio::spawn(keep(endpoint.clone(), endpoint_file.clone()));
     let ended = owner.run(asked_to_end()).await;
     server.abort();
+    kept.abort();
+    let _aborted = kept.await; // it must not write the file again after this
     endpoint.remove(&endpoint_file)?;
     ended.context("coordinate")
+}
+
+/// Sees to it that agents find this coordinator, for as long as it reigns.
+async fn keep(endpoint: Endpoint, file: PathBuf) {
+    loop {
+        tokio::time::sleep(ENDPOINT_CHECK).await;
+        if let Err(error) = endpoint.restore(&file) {
+            tracing::warn!(%error, "restore {}", file.display());
+        }
+    }
 }
 
 async fn asked_to_end() {
