@@ -21,7 +21,7 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-peers lint deny clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-control bench-peers lint deny clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -31,6 +31,7 @@ help:
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
+	@echo "make bench-control  the coordinator under 1,000 and 10,000 simulated agents (4 minutes at most; needs no libtorch)"
 	@echo "make bench-peers  training and checkpoints beside PyTorch's own, in pairs"
 
 build:
@@ -84,6 +85,12 @@ sanitize:
 
 bench: build-tests
 	$(with_torch) .ci/bench $(bin)
+
+# Heartbeats, placement and recovery of one real coordinator; AGENTS=1000 for one column.
+AGENTS ?= 1000,10000
+bench-control:
+	cargo build --release --locked -p osler-coordinator --bins --example bench_control
+	ulimit -n "$$(ulimit -Hn)" && timeout 240 $(bin)/examples/bench_control --agents $(AGENTS)
 
 # PyTorch DDP, eager and compiled, and ours in turn.
 bench-peers: build-tests

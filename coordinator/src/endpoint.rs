@@ -1,4 +1,4 @@
-//! Where a coordinator can be found: a small file beside the store, written once it listens, so that nobody has to know the port.
+//! Where a coordinator can be found: a small file beside the store, written once it listens and kept there, so that nobody has to know the port.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -31,10 +31,19 @@ impl Endpoint {
         fs::rename(&temporary, path)
     }
 
+    /// Puts the file back if it is another's, or gone. A coordinator that was frozen while it started writes its own over a newer one's,
+    /// then finds that it does not reign, and takes it away: without this nobody would find the one that does.
+    pub fn restore(&self, path: &Path) -> io::Result<()> {
+        if self.is_at(path) { Ok(()) } else { self.write(path) }
+    }
+
     /// Removes the file if it still is this one.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        let ours = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()).is_some_and(|found| found == *self);
-        if ours { fs::remove_file(path) } else { Ok(()) }
+        if self.is_at(path) { fs::remove_file(path) } else { Ok(()) }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()).is_some_and(|found| found == *self)
     }
 }
 
@@ -53,5 +62,19 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Endpoint>(&fs::read(&path).unwrap()).unwrap(), endpoint(2));
         endpoint(2).remove(&path).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_one_that_reigns_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Endpoint::default_path(folder.path());
+        let endpoint = |pid| Endpoint { address: "127.0.0.1:7".parse().unwrap(), pid, token_file: "t".into() };
+        endpoint(2).write(&path).unwrap();
+        endpoint(1).write(&path).unwrap(); // an older one, late
+        endpoint(2).restore(&path).unwrap();
+        assert_eq!(serde_json::from_slice::<Endpoint>(&fs::read(&path).unwrap()).unwrap(), endpoint(2));
+        fs::remove_file(&path).unwrap();
+        endpoint(2).restore(&path).unwrap();
+        assert_eq!(serde_json::from_slice::<Endpoint>(&fs::read(&path).unwrap()).unwrap(), endpoint(2));
     }
 }

@@ -27,8 +27,11 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+const ENDPOINT_CHECK: Duration = Duration::from_secs(2);
 
 /// Decides what runs where, and publishes checkpoints. One per store.
 #[derive(Debug, Parser)]
@@ -156,7 +159,9 @@ async fn reign(
         }
         let door = Door { handle, access, tls, limits: listen::Limits::default() };
         servers.spawn(serve(listener, door, std::future::pending()).map(drop));
+        servers.spawn(keep(endpoint.clone(), endpoint_file.clone()));
         let ended = owner.run(end).await;
+        servers.shutdown().await; // the file must not be written again after this
         endpoint.remove(&endpoint_file)?;
         anyhow::Ok(ended?)
     };
@@ -172,6 +177,16 @@ async fn reign(
 
 fn limits(options: &Options) -> Limits {
     Limits { shrink_after: options.shrink_after * 1000, grow_after: options.grow_after * 1000, ..Limits::default() }
+}
+
+/// Sees to it that agents find this coordinator, for as long as it reigns.
+async fn keep(endpoint: Endpoint, file: PathBuf) {
+    loop {
+        tokio::time::sleep(ENDPOINT_CHECK).await;
+        if let Err(error) = endpoint.restore(&file) {
+            tracing::warn!(%error, "restore {}", file.display());
+        }
+    }
 }
 
 async fn asked_to_end() {

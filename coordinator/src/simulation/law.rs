@@ -7,6 +7,7 @@
 //! * What is published goes forward only, except by a return that the record tells of; a generation is used once.
 //! * A record is written by the newest coordinator that wrote any: epochs never go back.
 //! * What is acknowledged is durable, and so is what a watcher is shown.
+//! * No agent is blamed for a process that it still lists: a call that tells of the past is not believed.
 //! * A job that neither runs nor is over says why.
 
 use crate::document;
@@ -14,7 +15,7 @@ use osler_core::checkpoint::Part;
 use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, WorkerName};
 use osler_core::job::{JobId, JobKey};
 use osler_core::process::Report;
-use osler_core::record::{JobState, Place, RunRecord};
+use osler_core::record::{JobState, Place, RunRecord, Then};
 use osler_core::sync::{Desired, ProcessId};
 use osler_proto::v1::GetRunReply;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +107,7 @@ impl Law {
         }
         self.goes_forward(&record)?;
         self.uses_generations_once(&record)?;
+        blames_nobody_wrongly(&record)?;
         self.places(now, &record)?;
         self.shown.insert((run.clone(), record.version), document::public(&record));
         self.records.insert(run, record);
@@ -180,7 +182,7 @@ impl Law {
         for wanted in &desired.wanted {
             let ProcessId { id, generation, rank } = &wanted.process;
             let place = self.places.get(&(id.clone(), *generation)).and_then(|places| places.get(*rank as usize));
-            if !place.is_some_and(|p| (&p.worker, &p.incarnation) == (&life.0, &life.1)) {
+            if place.is_none_or(|p| (&p.worker, &p.incarnation) != (&life.0, &life.1)) {
                 return Err(format!("{} was told to run {id} generation {generation} rank {rank}, which no record places there", life.0));
             }
         }
@@ -250,6 +252,21 @@ impl Law {
     pub fn ends(&mut self, process: &ProcessId) {
         self.alive.remove(process);
     }
+}
+
+/// Agents here never lose sight of a process.
+fn blames_nobody_wrongly(record: &RunRecord) -> Result<(), String> {
+    for (key, job) in &record.jobs {
+        let ending = match &job.status {
+            JobState::Ending { next: Then::Retry { fault, .. } | Then::Fail { fault }, .. } => Some(fault),
+            _ => None,
+        };
+        let faults = job.past.last().and_then(|past| past.fault.as_ref()).into_iter().chain(ending);
+        if let Some(fault) = faults.into_iter().find(|fault| fault.message.contains("does not know this process any more")) {
+            return Err(format!("{key}: {fault}, although agents list what they run"));
+        }
+    }
+    Ok(())
 }
 
 /// A report that must not be lost.

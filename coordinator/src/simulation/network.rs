@@ -39,13 +39,16 @@ pub enum Failed {
     Superseded,
 }
 
+/// Until when which agent's link to which coordinator is cut, which way.
+type Cuts = BTreeMap<(usize, Epoch, Way), Duration>;
+
 #[derive(Clone)]
 pub struct Network {
     pub world: Shared,
     /// What the endpoint file says.
     pub advertised: Rc<RefCell<Option<Door>>>,
     /// Until when nothing passes, by agent, coordinator and direction.
-    cut: Rc<RefCell<BTreeMap<(usize, Epoch, Way), Duration>>>,
+    cut: Rc<RefCell<Cuts>>,
     /// The number of the newest coordinator that could be cut off.
     known: Rc<Cell<u64>>,
 }

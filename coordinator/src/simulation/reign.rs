@@ -80,9 +80,14 @@ impl Reign {
             let (handle, owner) = Owner::start(ledger, clock, Limits::default()).await?;
             reigns.set(Some(owner.epoch()));
             network.world.lock().note(|| format!("coordinator {}: reigns", owner.epoch()));
-            let _open = handle.clone(); // the door stays, whoever has given up knocking
-            network.advertise(Door { epoch: owner.epoch(), handle });
-            owner.run(std::future::pending()).await
+            let door = Door { epoch: owner.epoch(), handle };
+            let keep = async {
+                loop {
+                    network.advertise(door.clone()); // as the binary restores its endpoint file
+                    sleep(Duration::from_secs(2)).await;
+                }
+            };
+            tokio::select! { biased; ended = owner.run(std::future::pending()) => ended, () = keep => Ok(()) }
         });
         self.alive.push(Coordinator { task: spawn_local(task), frozen, off, epoch });
     }
