@@ -6,6 +6,7 @@
 
 mod bert;
 mod changes;
+mod chaos;
 mod cluster;
 mod golden;
 mod hang;

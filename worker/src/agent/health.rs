@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 /// So often by itself.
 const EVERY: Duration = Duration::from_secs(60);
+/// The same while the node takes no work: what was wrong may pass.
+const SOON: Duration = Duration::from_secs(5);
 /// A look that takes longer is told of.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an agent waits for its first look before it calls the coordinator without.
@@ -45,7 +47,8 @@ impl Doctor {
             let mut gpus = nvml.as_ref().map(|nvml| Gpus::watch(nvml, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref()));
             loop {
                 let health = look(&folders, gpus.as_mut());
-                if found.blocking_send(health).is_err() || asked.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected) {
+                let pause = if health.unfit().is_some() { SOON } else { EVERY };
+                if found.blocking_send(health).is_err() || asked.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
             }
