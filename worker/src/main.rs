@@ -112,12 +112,9 @@ fn complain(error: &anyhow::Error, code: i32) -> i32 {
 }
 
 async fn run_agent(options: Options) -> anyhow::Result<Ended> {
+    // Before anything that takes time: a signal must find somebody who listens.
+    let stop = shutdown::requested().context("listen for signals")?;
     tracing::info!(worker = %options.worker, slots = options.slots, "agent started");
-    let stop = async {
-        if let Err(e) = shutdown::requested().await {
-            tracing::error!(error = %e, "cannot listen for signals");
-        }
-    };
     Ok(agent::run(options, stop).await?)
 }
 

@@ -40,14 +40,15 @@ pub fn ignore() -> io::Result<()> {
     Signals::new().map(drop)
 }
 
-/// Resolves at the first signal; from then on the next one exits with 130.
-pub async fn requested() -> io::Result<()> {
+/// What it gives resolves at the first signal after this call; from then on the next one exits with 130.
+pub fn requested() -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
-    signals.next().await;
-    tokio::spawn(async move {
+    Ok(async move {
         signals.next().await;
-        tracing::warn!("second signal: exiting at once");
-        std::process::exit(130);
-    });
-    Ok(())
+        tokio::spawn(async move {
+            signals.next().await;
+            tracing::warn!("second signal: exiting at once");
+            std::process::exit(130);
+        });
+    })
 }
