@@ -327,6 +327,7 @@ async fn a_replayed_call_and_a_replayed_generation_change_nothing() {
     // The words of processes that are alive, as if an earlier attempt had said them.
     let mut forged = genuine.clone();
     forged.reports.iter_mut().for_each(|report| report.process.generation.0 = 0);
+    forged.processes.iter_mut().for_each(|process| process.phase = osler_core::sync::ProcessPhase::Running);
     work.sync(v1::SyncRequest::try_from(forged).unwrap()).await.unwrap();
     assert_eq!(jobs(&running, folder).await, before, "an earlier generation was heard");
 
