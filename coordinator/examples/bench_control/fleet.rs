@@ -19,9 +19,10 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, sleep_until};
 use tonic::Code;
 
 pub const SLOTS: u32 = 2;
-const AGENTS_PER_CONNECTION: usize = 50;
+/// More would reset more calls at once than HTTP/2 servers let one peer do; a real agent has a connection of its own.
+const AGENTS_PER_CONNECTION: usize = 10;
 /// One agent of so many is a probe.
-const PROBES: usize = 50;
+const PROBES: usize = 20;
 const WAIT: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(100);
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ struct Seen {
     /// When the last job without a gang ended, by run.
     ready: BTreeMap<String, Instant>,
     refused: Option<String>,
+    /// Calls that got no answer, as from a connection that broke: agents try again.
+    unanswered: u64,
 }
 
 /// What the probes measured since somebody asked: calls that are answered at once, and by how much held ones came late.
@@ -108,6 +111,10 @@ impl Fleet {
             }
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    pub fn unanswered(&self) -> u64 {
+        lock(&self.seen).unanswered
     }
 
     /// Ends agents that a gang runs on, without a word. Gives the gang's generation.
@@ -190,9 +197,14 @@ impl Agent {
                 Desired::try_from(reply).ok()
             }
             Err(status) => {
-                // A dropped call may arrive after the one that replaced it; everything else is the coordinator's fault.
-                if status.code() != Code::Aborted {
-                    lock(&self.seen).refused.get_or_insert(status.to_string());
+                let mut seen = lock(&self.seen);
+                match status.code() {
+                    // A dropped call arrived after the one that replaced it.
+                    Code::Aborted => {}
+                    Code::FailedPrecondition | Code::InvalidArgument | Code::Unauthenticated | Code::Internal => {
+                        seen.refused.get_or_insert(status.to_string());
+                    }
+                    _ => seen.unanswered += 1,
                 }
                 None
             }

@@ -7,6 +7,9 @@ use osler_core::job::JobKey;
 use osler_core::record::{Attempt, EventKind, JobState, Place, RunState};
 use std::collections::BTreeMap;
 
+/// Workers that the event of a start names; the attempt's places hold them all.
+const SHOWN: usize = 8;
+
 impl Cluster {
     pub(super) fn place(&mut self, now: Millis, effects: &mut Effects) {
         for (id, outcome) in self.decide(now, false) {
@@ -48,7 +51,10 @@ impl Run {
         let planned = self.job(key).map_or(0, |job| job.planned.ranks as usize);
         let fewer = if places.len() < planned { format!(" with {} of {planned} ranks", places.len()) } else { String::new() };
         let lent = if backfill { ", until the gang that waits for its slot can start" } else { "" };
-        let message = format!("generation {generation} on {}{fewer}{from}{lent}", on.join(", "));
+        let more = on.len().saturating_sub(SHOWN);
+        let shown = on.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("generation {generation} on {shown}{more}{fewer}{from}{lent}");
         effects.notes.push(format!("{}/{key}: {message}", self.record.name()));
         self.happened(now, EventKind::Started, Some((key, Some(generation))), message);
         let attempt = Attempt {
