@@ -148,6 +148,7 @@ async fn reign(
             None => Endpoint::default_path(&local_folder(&options.store)?),
         };
         let endpoint = Endpoint { address, pid: std::process::id(), token_file: token_file.to_owned() };
+        owner.ledger().check_reign().await?; // a newer one may have written its file while this one was frozen
         endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
         announce(&format!("listening on {address}"))?;
         // The servers end with the reign: open streams must not keep it.
@@ -159,7 +160,7 @@ async fn reign(
         }
         let door = Door { handle, access, tls, limits: listen::Limits::default() };
         servers.spawn(serve(listener, door, std::future::pending()).map(drop));
-        servers.spawn(keep(endpoint.clone(), endpoint_file.clone()));
+        servers.spawn(keep(endpoint.clone(), endpoint_file.clone(), owner.ledger().clone()));
         let ended = owner.run(end).await;
         servers.shutdown().await; // the file must not be written again after this
         endpoint.remove(&endpoint_file)?;
@@ -180,9 +181,15 @@ fn limits(options: &Options) -> Limits {
 }
 
 /// Sees to it that agents find this coordinator, for as long as it reigns.
-async fn keep(endpoint: Endpoint, file: PathBuf) {
+///
+/// Only then: an older one that wrote its file over a newer one's would be called in its place and acknowledge, until it looks, reports
+/// that it does not know.
+async fn keep(endpoint: Endpoint, file: PathBuf, ledger: Ledger) {
     loop {
         tokio::time::sleep(ENDPOINT_CHECK).await;
+        if ledger.check_reign().await.is_err() {
+            continue; // the owner finds that too, and ends the reign
+        }
         if let Err(error) = endpoint.restore(&file) {
             tracing::warn!(%error, "restore {}", file.display());
         }
