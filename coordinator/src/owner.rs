@@ -1,9 +1,10 @@
 //! The one task that owns the cluster: take events, decide, make it durable, answer. No locks; channels stay inside this module.
 //!
 //! Events that arrive while a decision is being written are decided together and written once (group commit). Nobody hears of a
-//! decision before it is durable.
+//! decision before it is durable. Heartbeats go on meanwhile, see [`heartbeats`].
 
 mod handle;
+mod heartbeats;
 mod parked;
 mod watch;
 
@@ -14,12 +15,13 @@ use crate::cluster::{Answer, Cluster, Event, Limits, Refused, leftovers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics;
 use crate::view;
-use futures::future::try_join_all;
-use handle::Request;
-use osler_core::ids::{Epoch, RunName};
+use futures::future::{ready, try_join_all};
+use handle::{AgentCall, Request};
+use heartbeats::Undecided;
+use osler_core::ids::{Epoch, RunName, WorkerName};
 use osler_runtime::clock::Clock;
 use parked::{Call, Parked};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,20 +31,27 @@ use watch::Watched;
 
 const TICK: Duration = Duration::from_millis(100);
 const REIGN_CHECK: Duration = Duration::from_secs(2);
-/// Events that are decided together at most.
+/// Events that are decided together at most, and for how long, so that an agent's call does not wait for a crowd of others.
 const BATCH: usize = 256;
+const DECIDING: Duration = Duration::from_millis(20);
 const QUEUE: usize = 1024;
 
 pub struct Owner {
     cluster: Cluster,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
+    calls: mpsc::Receiver<AgentCall>,
     requests: mpsc::Receiver<Request>,
+    /// Calls that came during a write and say more than that all is as it was. One per worker: one that calls again has given up the
+    /// earlier call.
+    deferred: BTreeMap<WorkerName, AgentCall>,
     parked: Parked,
     watched: Watched,
     /// How long an agent's call is held back at most: silence must not be our doing.
     longest_wait: Duration,
     reign_checked: Instant,
+    /// An agent has heard of a newer coordinator.
+    reign_doubted: bool,
 }
 
 impl std::fmt::Debug for Owner {
@@ -56,11 +65,13 @@ impl Owner {
     pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, limits: Limits) -> Result<(Handle, Self), LedgerError> {
         let url = ledger.store().url().to_owned();
         let cluster = take_over(&ledger, &url, clock.as_ref(), limits).await?;
-        let (sender, requests) = mpsc::channel(QUEUE);
+        let (to_calls, calls) = mpsc::channel(QUEUE);
+        let (to_requests, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
-        let (parked, watched) = (Parked::default(), Watched::default());
-        let handle = Handle::new(sender, clock.clone());
-        let owner = Self { cluster, ledger, clock, requests, parked, watched, longest_wait, reign_checked: Instant::now() };
+        let (deferred, parked, watched) = (BTreeMap::new(), Parked::default(), Watched::default());
+        let handle = Handle::new(to_calls, to_requests, clock.clone());
+        let (reign_checked, reign_doubted) = (Instant::now(), false);
+        let owner = Self { cluster, ledger, clock, calls, requests, deferred, parked, watched, longest_wait, reign_checked, reign_doubted };
         Ok((handle, owner))
     }
 
@@ -83,8 +94,10 @@ impl Owner {
                 biased; // so that a simulated seed is the same every time; no branch is ready long enough to starve another
                 () = &mut shutdown => return Ok(()),
                 _ = tick.tick() => self.tick().await?,
-                first = self.requests.recv() => match first {
-                    Some(first) => self.take(first).await?,
+                () = ready(()), if !self.deferred.is_empty() => self.take(None).await?,
+                Some(call) = self.calls.recv() => self.take(Some(Next::Call(call))).await?,
+                request = self.requests.recv() => match request {
+                    Some(request) => self.take(Some(Next::Request(request))).await?,
                     None => return Ok(()),
                 },
             }
@@ -92,38 +105,57 @@ impl Owner {
     }
 
     async fn tick(&mut self) -> Result<(), LedgerError> {
-        if self.reign_checked.elapsed() >= REIGN_CHECK {
-            self.ledger.check_reign().await?;
-            self.reign_checked = Instant::now();
+        if self.reign_doubted || self.reign_checked.elapsed() >= REIGN_CHECK {
+            let ledger = self.ledger.clone();
+            self.meanwhile(&mut Undecided::default(), ledger.check_reign()).await?;
+            (self.reign_checked, self.reign_doubted) = (Instant::now(), false);
         }
         let mut turn = Turn::default();
         drop(self.decide(Event::Tick, &mut turn)); // a tick asks for nothing, so nothing is refused
         self.finish(turn).await
     }
 
-    async fn take(&mut self, first: Request) -> Result<(), LedgerError> {
-        let mut turn = Turn::default();
-        let mut next = Some(first);
-        while let Some(request) = next {
-            self.accept(request, &mut turn);
-            next = if turn.size < BATCH { self.requests.try_recv().ok() } else { None };
+    async fn take(&mut self, first: Option<Next>) -> Result<(), LedgerError> {
+        let (mut turn, begun) = (Turn::default(), Instant::now());
+        let mut next = first.or_else(|| self.next(0));
+        while let Some(found) = next {
+            turn.size += 1;
+            match found {
+                Next::Call(call) => self.accept_call(call, &mut turn),
+                Next::Request(request) => self.accept(request, &mut turn),
+            }
+            next = if turn.size < BATCH && begun.elapsed() < DECIDING { self.next(turn.size) } else { None };
         }
         self.finish(turn).await
     }
 
+    /// Calls and requests in turn, so that neither waits for all of the other.
+    fn next(&mut self, taken: usize) -> Option<Next> {
+        let request = |owner: &mut Self| owner.requests.try_recv().ok().map(Next::Request);
+        let first = if taken % 2 == 1 { request(self) } else { None };
+        let deferred = |owner: &mut Self| owner.deferred.pop_first().map(|(_, call)| call);
+        let call = |owner: &mut Self| deferred(owner).or_else(|| owner.calls.try_recv().ok()).map(Next::Call);
+        first.or_else(|| call(self)).or_else(|| request(self))
+    }
+
+    fn accept_call(&mut self, call: AgentCall, turn: &mut Turn) {
+        let AgentCall { observed, wait, seen, reply } = call;
+        let worker = observed.worker.clone();
+        match self.decide(Event::Sync(observed), turn) {
+            Ok(_) => turn.calls.push(Call { worker, until: Instant::now() + wait.min(self.longest_wait), seen, reply }),
+            Err(refused) => {
+                // The agent may be wrong, the store is not.
+                self.reign_doubted |= matches!(refused, Refused::Succeeded { .. });
+                turn.replies.push(Box::new(move || drop(reply.send(Err(refused)))));
+            }
+        }
+    }
+
     fn accept(&mut self, request: Request, turn: &mut Turn) {
-        turn.size += 1;
         match request {
             Request::Control { event, reply } => {
                 let answer = self.decide(event, turn);
                 turn.replies.push(Box::new(move || drop(reply.send(answer))));
-            }
-            Request::Sync { observed, wait, seen, reply } => {
-                let worker = observed.worker.clone();
-                match self.decide(Event::Sync(observed), turn) {
-                    Ok(_) => turn.calls.push(Call { worker, until: Instant::now() + wait.min(self.longest_wait), seen, reply }),
-                    Err(refused) => turn.replies.push(Box::new(move || drop(reply.send(Err(refused))))),
-                }
             }
             question => turn.questions.push(question),
         }
@@ -141,18 +173,26 @@ impl Owner {
 
     /// Makes the turn's decisions durable, then tells everybody.
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
-        let changed = turn.persist;
-        if !changed.is_empty() || turn.cluster {
-            self.ledger.check_reign().await?; // before, too: a run that is new has no earlier version whose successor could be taken
+        let Turn { puts, persist: changed, cluster, calls, .. } = turn;
+        let ledger = self.ledger.clone();
+        let mut undecided = Undecided::of(calls, self.cluster.take_news());
+        if !changed.is_empty() || cluster || !puts.is_empty() {
+            let write = Write::of(&mut self.cluster, puts, &changed);
+            self.meanwhile(&mut undecided, write.perform(&ledger)).await?;
         }
-        commit(&mut self.cluster, &self.ledger, turn.puts, &changed).await?;
         turn.replies.into_iter().for_each(|reply| reply());
-        let news = self.cluster.take_news();
-        self.parked.release(&self.cluster, turn.calls, news);
+        let Undecided { calls, news, .. } = undecided;
+        self.parked.release(&self.cluster, calls, news);
+        self.parked.expire(&self.cluster, &BTreeSet::new());
         self.publish(&changed);
         turn.questions.into_iter().for_each(|question| self.answer(question));
-        for path in turn.deletes {
-            self.ledger.delete(&path).await;
+        if !turn.deletes.is_empty() {
+            let deletes = async {
+                for path in turn.deletes {
+                    ledger.delete(&path).await
+                }
+            };
+            self.meanwhile(&mut Undecided::default(), deletes).await;
         }
         Ok(())
     }
@@ -171,7 +211,7 @@ impl Owner {
             Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
-            Request::Control { .. } | Request::Sync { .. } => {} // decided in `accept`
+            Request::Control { .. } => {} // decided in `accept`
         }
     }
 }
@@ -190,27 +230,43 @@ struct Turn {
     questions: Vec<Request>,
 }
 
-/// Objects first, then the records that name them; different objects side by side. Then a look whether we still reign: a version that
-/// could be created fences only while its name is taken, and the names of old ones are free again. A write that was stalled for long
-/// enough would succeed, and its author would tell agents what another coordinator has long decided otherwise.
-async fn commit(
-    cluster: &mut Cluster,
-    ledger: &Ledger,
+enum Next {
+    Call(AgentCall),
+    Request(Request),
+}
+
+/// What is to be written, as it was when the decisions were made.
+struct Write {
     puts: Vec<(String, Vec<u8>)>,
-    changed: &BTreeSet<RunName>,
-) -> Result<(), LedgerError> {
-    try_join_all(puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
-    let versions: Vec<_> =
-        changed.iter().filter_map(|run| cluster.next_version(run).map(|(version, bytes)| (run, version, bytes))).collect();
-    if versions.is_empty() && !cluster.has_changed() {
-        return Ok(());
+    cluster: Option<(u64, Vec<u8>)>,
+    runs: Vec<(RunName, u64, Vec<u8>)>,
+}
+
+impl Write {
+    fn of(cluster: &mut Cluster, puts: Vec<(String, Vec<u8>)>, changed: &BTreeSet<RunName>) -> Self {
+        let own = cluster.has_changed().then(|| cluster.next_cluster_version());
+        let version = |run: &RunName| cluster.next_version(run).map(|(version, bytes)| (run.clone(), version, bytes));
+        let runs = changed.iter().filter_map(version).collect();
+        Self { puts, cluster: own, runs }
     }
-    if cluster.has_changed() {
-        let (version, bytes) = cluster.next_cluster_version();
-        ledger.write_cluster(version, bytes.into()).await?;
+
+    /// Objects first, then the records that name them; different objects side by side. A look whether we still reign comes before: a
+    /// run that is new has no earlier version whose successor could be taken. And after: a version that could be created fences only
+    /// while its name is taken, and the names of old ones are free again. A write that was stalled for long enough would succeed, and
+    /// its author would tell agents what another coordinator has long decided otherwise.
+    async fn perform(self, ledger: &Ledger) -> Result<(), LedgerError> {
+        ledger.check_reign().await?;
+        try_join_all(self.puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
+        if self.runs.is_empty() && self.cluster.is_none() {
+            return Ok(());
+        }
+        if let Some((version, bytes)) = self.cluster {
+            ledger.write_cluster(version, bytes.into()).await?;
+        }
+        let write = |(run, version, bytes): (RunName, u64, Vec<u8>)| async move { ledger.write(&run, version, bytes.into()).await };
+        try_join_all(self.runs.into_iter().map(write)).await?;
+        ledger.check_reign().await
     }
-    try_join_all(versions.into_iter().map(|(run, version, bytes)| ledger.write(run, version, bytes.into()))).await?;
-    ledger.check_reign().await
 }
 
 /// Loads every run and writes a version of each under the new epoch. An older coordinator may write once more in between; then what
@@ -226,7 +282,7 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
         }
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;
-        match commit(&mut cluster, ledger, vec![], &all).await {
+        match Write::of(&mut cluster, vec![], &all).perform(ledger).await {
             Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
             Err(e) => return Err(e),
             Ok(()) => {

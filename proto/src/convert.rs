@@ -7,7 +7,7 @@ pub use bounds::{MAX_REPORTS, document};
 use crate::v1;
 use bounds::{MAX_HEALTH_BYTES, MAX_HOST, MAX_LABELS, MAX_PROCESSES, MAX_SLOTS};
 use osler_core::health::Health;
-use osler_core::ids::{Generation, Incarnation, InvalidName, LabelKey, LabelValue, RunName, WorkerName};
+use osler_core::ids::{Epoch, Generation, Incarnation, InvalidName, LabelKey, LabelValue, RunName, WorkerName};
 use osler_core::job::JobId;
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus, Wanted};
 use std::collections::{BTreeMap, HashMap};
@@ -104,6 +104,7 @@ impl TryFrom<v1::SyncRequest> for Observed {
             worker: WorkerName::new(wire.worker).map_err(|source| InvalidMessage::Name { field: "worker", source })?,
             incarnation: Incarnation(wire.incarnation),
             call: wire.call,
+            epoch: Epoch(wire.epoch),
             host: wire.host,
             slots: wire.slots.min(MAX_SLOTS),
             processes: wire.processes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -142,6 +143,7 @@ impl TryFrom<Observed> for v1::SyncRequest {
             labels: observed.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
             health_json: observed.health.as_ref().map(health_json).transpose()?.unwrap_or_default(),
             sent_at_ms: 0,
+            epoch: observed.epoch.0,
         })
     }
 }
@@ -155,7 +157,7 @@ impl TryFrom<v1::SyncReply> for Desired {
     fn try_from(wire: v1::SyncReply) -> Result<Self, InvalidMessage> {
         bounds::count("wanted", &wire.wanted, MAX_PROCESSES)?;
         let wanted = wire.wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, acknowledged: wire.acknowledged, check: wire.check })
+        Ok(Self { wanted, acknowledged: wire.acknowledged, check: wire.check, epoch: Epoch(wire.epoch) })
     }
 }
 
@@ -176,9 +178,9 @@ impl TryFrom<Desired> for v1::SyncReply {
     type Error = InvalidMessage;
     fn try_from(desired: Desired) -> Result<Self, InvalidMessage> {
         let reply = reply_number(&desired);
-        let check = desired.check;
+        let (check, epoch) = (desired.check, desired.epoch.0);
         let wanted = desired.wanted.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        Ok(Self { wanted, acknowledged: desired.acknowledged, reply, check })
+        Ok(Self { wanted, acknowledged: desired.acknowledged, reply, check, epoch })
     }
 }
 

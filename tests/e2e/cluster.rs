@@ -144,6 +144,7 @@ impl Cluster {
         command.args(["--name", name, "--slots", &slots.to_string()]).args(options);
         command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
         command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
+        command.arg("--state").arg(self.folder.path().join("state"));
         let child = command.stdout(Stdio::null()).stderr(self.log("agents.log")).spawn().unwrap();
         self.agents.insert(name.to_owned(), (child, slots));
     }
@@ -260,7 +261,12 @@ impl Cluster {
     }
 
     pub fn wait_finished(&self, run: &str) -> RunRecord {
-        let record = self.wait_until(run, "the run is over", |r| !r.state.is_live() && r.state.as_str() != "stopped");
+        self.wait_finished_within(run, PATIENCE)
+    }
+
+    pub fn wait_finished_within(&self, run: &str, patience: Duration) -> RunRecord {
+        let over = |r: &RunRecord| !r.state.is_live() && r.state.as_str() != "stopped";
+        let record = wait_within(patience, "the run is over", || self.record(run).filter(over));
         assert_eq!(record.state.as_str(), "finished", "{:?}\n{}", record.state, events(&record));
         record
     }
@@ -343,13 +349,17 @@ pub fn events(record: &RunRecord) -> String {
 }
 
 /// Polls until there is an answer; fails the test when patience runs out.
-pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, answer)
+}
+
+fn wait_within<T>(patience: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = answer() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
+        assert!(start.elapsed() < patience, "waited {patience:?} until {what}");
         std::thread::sleep(POLL);
     }
 }

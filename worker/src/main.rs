@@ -5,14 +5,14 @@ mod standalone;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
+use osler_core::ids::{LabelKey, LabelValue, WorkerName};
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
 use osler_runtime::{shutdown, telemetry};
-use osler_worker::agent::{self, Ended, Endpoint, Options};
+use osler_worker::agent::{self, Ended, Endpoint, Options, life};
 use osler_worker::{harness, jobs};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
@@ -73,6 +73,10 @@ struct AgentArgs {
     /// For files that are worth nothing after a job; a folder of the system's temporary one if absent.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// A folder that outlives the agent, so that a restarted one is known to be the later one even if the clock was set back
+    /// [default: ~/.local/state/osler].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Seconds that gangs have to save after SIGTERM or SIGUSR1, before everything is killed. A second signal kills at once.
     #[arg(long, env = "OSLER_GRACE", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     grace: u64,
@@ -154,9 +158,10 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         Some(name) => name,
         None => WorkerName::new(host.to_ascii_lowercase()).context("this host's name cannot be a worker's: give --name")?,
     };
+    let state = args.state.or_else(life::default_folder).context("no home folder: give --state DIR")?;
     Ok(Options {
         scratch: args.scratch.unwrap_or_else(|| std::env::temp_dir().join(format!("osler-{worker}-{}", std::process::id()))),
-        incarnation: Incarnation(SystemClock.now().0),
+        incarnation: life::begin(&state, &worker, SystemClock.now())?,
         token: Token::load(&token_file)?,
         tls: args.tls.as_deref().map(ClientTls::open).transpose()?,
         slots: args.slots,

@@ -12,7 +12,8 @@ use osler_core::sync::{Desired, ProcessId, Wanted};
 impl Cluster {
     /// For the incarnation that called last. Ask only after all effects so far are durable: this hands out generations.
     pub fn desired(&self, name: &WorkerName) -> Desired {
-        let Some(worker) = self.workers.known.get(name) else { return Desired::default() };
+        let epoch = self.epoch;
+        let Some(worker) = self.workers.known.get(name) else { return Desired { epoch, ..Desired::default() } };
         let mut wanted = vec![];
         let live = self.runs.values().filter(|run| run.record.state.is_live());
         for (run, key, ranks) in live.flat_map(|run| run.index().on(name).map(move |(key, ranks)| (run, key, ranks))) {
@@ -30,7 +31,7 @@ impl Cluster {
                 wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop });
             }
         }
-        Desired { wanted, acknowledged: worker.acknowledged, check: worker.check }
+        Desired { wanted, acknowledged: worker.acknowledged, check: worker.check, epoch }
     }
 }
 

@@ -9,6 +9,7 @@ mod elastic;
 mod evict;
 mod finish;
 mod hang;
+mod heartbeat;
 mod index;
 mod limits;
 mod nodes;
@@ -134,6 +135,8 @@ pub enum Refused {
     NoSuchTeam(TeamName),
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
     Superseded { worker: WorkerName, newest: u64, given: u64 },
+    #[error("a coordinator of epoch {heard} has been heard of, this one is of epoch {ours}: look for that one")]
+    Succeeded { ours: Epoch, heard: Epoch },
     #[error("call {given} of worker {worker} arrived after its call {newest}: it tells of the past")]
     Overtaken { worker: WorkerName, newest: u64, given: u64 },
 }
@@ -202,8 +205,8 @@ impl Cluster {
     /// Time never goes back here, whatever the clock does, nor does it stand still until a clock that was set back has caught up:
     /// nothing would be lost, retried or found hanging. And a pause of our own is not the workers' silence.
     fn advance(&mut self, clock: Millis) -> Millis {
-        self.set_back = self.set_back.max(self.last_event.0.saturating_sub(clock.0));
-        let now = Millis(clock.0 + self.set_back);
+        let now = self.time(clock);
+        self.set_back = now.0 - clock.0;
         let gap = now.0 - self.last_event.0;
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
@@ -211,6 +214,11 @@ impl Cluster {
         }
         self.last_event = now;
         now
+    }
+
+    /// The cluster's time when the clock shows this.
+    fn time(&self, clock: Millis) -> Millis {
+        Millis(clock.0 + self.set_back.max(self.last_event.0.saturating_sub(clock.0)))
     }
 
     /// Brings everything that follows from the facts up to date.

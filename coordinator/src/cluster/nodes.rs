@@ -5,10 +5,10 @@
 //! Work that went well there forgives, and so does time. A node with too many strikes is drained, unless work that is under way
 //! could not go on without it.
 
-use super::workers::Workers;
+use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused, Run};
 use osler_core::cluster::{ClusterRecord, Drain, Strike};
-use osler_core::ids::{Epoch, Generation, Millis, TeamName, WorkerName};
+use osler_core::ids::{Epoch, Generation, LabelKey, LabelValue, Millis, TeamName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::record::{Attempt, EventKind};
 use std::collections::BTreeMap;
@@ -142,14 +142,13 @@ impl Cluster {
         }
     }
 
-    /// Whether all jobs that fit the workers now would still fit without one of them.
+    /// Whether all jobs that fit the workers now, this one counted also if it is silent, would still fit without it.
     fn can_do_without(&self, now: Millis, worker: &WorkerName) -> bool {
-        let spots = self.spots(now);
-        let most = |require: &BTreeMap<_, _>, left_out: Option<&WorkerName>| -> u32 {
-            let suits = |spot: &&super::slots::Spot| {
-                Some(&spot.worker) != left_out && require.iter().all(|(key, value)| spot.labels.get(key) == Some(value))
-            };
-            spots.iter().filter(suits).map(|spot| spot.total).sum()
+        let usable = |name: &WorkerName, found: &Worker| name == worker || self.workers.takes_work(now, name, found);
+        let most = |require: &BTreeMap<LabelKey, LabelValue>, left_out: Option<&WorkerName>| -> u32 {
+            let suits = |found: &Worker| require.iter().all(|(key, value)| found.labels.get(key) == Some(value));
+            let counts = |(name, found): &(&WorkerName, &Worker)| Some(*name) != left_out && usable(name, found) && suits(found);
+            self.workers.known.iter().filter(counts).map(|(_, found)| found.slots).sum()
         };
         let needs = |run: &Run| run.record.jobs.values().filter(|job| job.status.result().is_none()).map(|job| job.planned.ranks).max();
         self.runs.values().filter(|run| run.record.state.is_live()).all(|run| {

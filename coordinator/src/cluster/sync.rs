@@ -3,9 +3,9 @@
 //! Level-triggered: a call says how things are, not what changed. So one that tells of the past must not be believed: a call of an
 //! older incarnation is refused, and so is one that was overtaken by a later call on its way.
 
+use super::heartbeat::same_node;
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused};
-use osler_core::health::Health;
 use osler_core::ids::{Incarnation, Millis, RunName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::exit;
@@ -58,6 +58,9 @@ impl Cluster {
     /// Who calls; refused if a newer life of the same worker is known.
     fn admit(&mut self, now: Millis, observed: &Observed, effects: &mut Effects) -> Result<Admitted, Refused> {
         let (name, given) = (&observed.worker, observed.incarnation);
+        if observed.epoch > self.epoch {
+            return Err(Refused::Succeeded { ours: self.epoch, heard: observed.epoch });
+        }
         let known = self.workers.known.get(name).map(|w| w.incarnation);
         // Work is placed on known lives only, and none was known that is older than the records: so a known one is the newest.
         let placed = if known.is_some() { None } else { self.newest_placed(name) };
@@ -85,10 +88,7 @@ impl Cluster {
         if observed.call <= worker.call {
             return Err(Refused::Overtaken { worker: name.clone(), newest: worker.call, given: observed.call });
         }
-        let fit = |health: &Option<Health>| health.as_ref().and_then(Health::unfit).is_none();
-        let same = known == Some(given)
-            && fit(&worker.health) == fit(&observed.health)
-            && (worker.slots, worker.draining, &worker.labels) == (observed.slots, observed.draining, &observed.labels);
+        let same = known == Some(given) && same_node(worker, observed);
         let told = if same && now.0.saturating_sub(worker.seen.0) <= self.workers.limits.suspect { Told::Nothing } else { Told::News };
         let turned = worker.draining != observed.draining;
         worker.call = observed.call;

@@ -14,9 +14,19 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
+/// What an agent says, and waits to hear.
+pub(super) struct AgentCall {
+    pub observed: Box<Observed>,
+    /// For news, at most.
+    pub wait: Duration,
+    /// Number of the last answer that the agent acted on.
+    pub seen: u64,
+    pub reply: Reply<Result<Desired, Refused>>,
+}
+
+/// What people ask.
 pub(super) enum Request {
     Control { event: Event, reply: Reply<Result<Answer, Refused>> },
-    Sync { observed: Box<Observed>, wait: Duration, seen: u64, reply: Reply<Result<Desired, Refused>> },
     Runs { reply: Reply<Vec<v1::RunLine>> },
     Workers { reply: Reply<Vec<v1::WorkerLine>> },
     Queue { reply: Reply<v1::ListQueueReply> },
@@ -35,7 +45,9 @@ pub enum HandleError {
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    owner: mpsc::Sender<Request>,
+    /// Apart from the requests, so that no crowd of people keeps an agent waiting.
+    calls: mpsc::Sender<AgentCall>,
+    requests: mpsc::Sender<Request>,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,8 +58,8 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(super) fn new(owner: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
-        Self { owner, clock }
+    pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
+        Self { calls, requests, clock }
     }
 
     /// Whether the run is new, and its state.
@@ -100,7 +112,10 @@ impl Handle {
     pub async fn sync(&self, mut observed: Observed, sent: Option<Millis>, wait: Duration, seen: u64) -> Result<Desired, HandleError> {
         // Here and not where it is decided: a call may wait while others are written.
         observed.skew = sent.map_or(0, |sent| behind(self.clock.now(), sent));
-        Ok(self.ask(|reply| Request::Sync { observed: Box::new(observed), wait, seen, reply }).await??)
+        let (reply, answer) = oneshot::channel();
+        let call = AgentCall { observed: Box::new(observed), wait, seen, reply };
+        self.calls.send(call).await.map_err(|_| HandleError::Ended)?;
+        Ok(answer.await.map_err(|_| HandleError::Ended)??)
     }
 
     pub async fn runs(&self) -> Result<Vec<v1::RunLine>, HandleError> {
@@ -135,7 +150,7 @@ impl Handle {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
         let (reply, answer) = oneshot::channel();
-        self.owner.send(request(reply)).await.map_err(|_| HandleError::Ended)?;
+        self.requests.send(request(reply)).await.map_err(|_| HandleError::Ended)?;
         answer.await.map_err(|_| HandleError::Ended)
     }
 }

@@ -25,10 +25,8 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// Answers the calls for which there is news, and those that have waited long enough. Only new calls and workers that `news` names
-    /// can have any.
+    /// Takes new calls, then answers those for which there is news. Only new calls and workers that `news` names can have any.
     pub fn release(&mut self, cluster: &Cluster, calls: Vec<Call>, news: BTreeSet<WorkerName>) {
-        let now = Instant::now();
         let mut due = news;
         for call in calls {
             due.insert(call.worker.clone());
@@ -38,10 +36,6 @@ impl Parked {
             self.ends.insert((call.until, call.worker.clone()));
             self.calls.insert(call.worker.clone(), call);
         }
-        while self.ends.first().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, name)) = self.ends.pop_first() else { break };
-            self.answer(&name, cluster.desired(&name));
-        }
         for name in due {
             let Some(call) = self.calls.get(&name) else { continue };
             let desired = cluster.desired(&name);
@@ -49,6 +43,14 @@ impl Parked {
                 self.answer(&name, desired);
             }
         }
+    }
+
+    /// Answers the calls that have waited long enough, but for those of workers about whom a decision is not durable yet.
+    pub fn expire(&mut self, cluster: &Cluster, undecided: &BTreeSet<WorkerName>) {
+        let now = Instant::now();
+        let over = self.ends.iter().take_while(|(until, _)| *until <= now).map(|(_, name)| name);
+        let over: Vec<WorkerName> = over.filter(|name| !undecided.contains(*name)).cloned().collect();
+        over.iter().for_each(|name| self.answer(name, cluster.desired(name)));
     }
 
     fn answer(&mut self, name: &WorkerName, desired: Desired) {

@@ -1,9 +1,15 @@
 //! What the owner's writes promise beside the ledger's own rules.
 
+mod gate;
+
 use super::*;
+use crate::testing::agent::{Agent, Gangs};
 use crate::testing::spec;
-use osler_core::ids::Millis;
+use gate::Gate;
+use osler_core::ids::{Epoch, Millis};
+use osler_core::sync::Desired;
 use osler_runtime::store::Store;
+use tokio::time::timeout;
 
 const NOW: Millis = Millis(5);
 
@@ -16,15 +22,151 @@ async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     let old = Ledger::open(store.clone(), NOW).await.unwrap();
     let mut stalled = Cluster::new(NOW, old.epoch(), "", Limits::default());
     stalled.apply(NOW, Event::Submit(Box::new(spec("r")))).answer.unwrap();
-    commit(&mut stalled, &old, vec![], &run).await.unwrap();
+    Write::of(&mut stalled, vec![], &run).perform(&old).await.unwrap();
     let new = Ledger::open(store, NOW).await.unwrap();
     let mut cluster = Cluster::new(NOW, new.epoch(), "", Limits::default());
     cluster.adopt_cluster(new.load_cluster().await.unwrap());
     new.load().await.unwrap().into_iter().for_each(|record| cluster.adopt(record));
     for _ in 0..25 {
-        commit(&mut cluster, &new, vec![], &run).await.unwrap();
+        Write::of(&mut cluster, vec![], &run).perform(&new).await.unwrap();
     }
-    let late = commit(&mut stalled, &old, vec![], &run).await;
+    let late = Write::of(&mut stalled, vec![], &run).perform(&old).await;
     assert!(matches!(late, Err(LedgerError::Fenced { .. })), "{late:?}");
     assert_eq!(new.load().await.unwrap()[0].version, 26, "the newest version is what counts");
+}
+
+/// The wall clock beside tokio's, which tests may stop.
+struct Ours(Instant);
+
+impl Clock for Ours {
+    fn now(&self) -> Millis {
+        Millis(1_000_000 + self.0.elapsed().as_millis() as u64)
+    }
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+async fn call(handle: &Handle, agent: &Agent) -> Result<Desired, HandleError> {
+    handle.sync(agent.observe(), None, Duration::ZERO, 0).await
+}
+
+/// Agents `a` and `b` have jobs of a run on all their slots; writes wait from then on.
+struct Stalled {
+    gate: Gate,
+    store: Store,
+    handle: Handle,
+    owner: tokio::task::JoinHandle<Result<(), LedgerError>>,
+    a: Agent,
+    b: Agent,
+    gangs: Gangs,
+}
+
+async fn stalled() -> Stalled {
+    let (gate, store) = Gate::store();
+    let clock = Arc::new(Ours(Instant::now()));
+    let ledger = Ledger::open(store.clone(), clock.now()).await.unwrap();
+    let (handle, owner) = Owner::start(ledger, clock, Limits::default()).await.unwrap();
+    let owner = tokio::spawn(owner.run(std::future::pending()));
+    let (mut a, b, mut gangs) = (Agent::new("a", 1, 3), Agent::new("b", 1, 2), Gangs::default());
+    call(&handle, &a).await.unwrap();
+    handle.submit(spec("first")).await.unwrap();
+    a.obey(call(&handle, &a).await.unwrap(), &mut gangs);
+    assert_eq!(a.running().count(), 3);
+    for agent in [&a, &b] {
+        call(&handle, agent).await.unwrap();
+    }
+    let mut stalled = Stalled { gate, store, handle, owner, a, b, gangs };
+    let desired = call(&stalled.handle, &stalled.b).await.unwrap();
+    stalled.b.obey(desired, &mut stalled.gangs);
+    call(&stalled.handle, &stalled.b).await.unwrap();
+    stalled.gate.set(false);
+    stalled
+}
+
+#[tokio::test]
+async fn heartbeats_do_not_wait_for_what_is_being_written() {
+    let Stalled { mut gate, handle, owner, a, b, .. } = stalled().await;
+    let other = handle.clone();
+    let submitted = tokio::spawn(async move { other.submit(spec("second")).await });
+    gate.shuts_somebody_out().await;
+    for _ in 0..3 {
+        for (agent, jobs) in [(&a, 3), (&b, 2)] {
+            let desired = timeout(SOON, call(&handle, agent)).await.expect("a heartbeat waits for the store").unwrap();
+            assert_eq!(desired.wanted.len(), jobs, "{desired:?}");
+        }
+    }
+    assert!(!submitted.is_finished(), "the submission was answered before it was durable");
+    gate.set(true);
+    assert!(timeout(SOON, submitted).await.unwrap().unwrap().unwrap().0);
+    drop(handle);
+    owner.await.unwrap().unwrap();
+}
+
+/// `c` is idle and gets the first job of the run that is being written; `b`'s new life is more than a heartbeat, and `d` is new.
+#[tokio::test]
+async fn nobody_hears_of_a_decision_before_it_is_durable() {
+    let Stalled { mut gate, handle, owner, a, .. } = stalled().await;
+    let c = Agent::new("c", 1, 1);
+    gate.set(true);
+    call(&handle, &c).await.unwrap();
+    gate.set(false);
+    let other = handle.clone();
+    let submitted = tokio::spawn(async move { other.submit(spec("second")).await });
+    gate.shuts_somebody_out().await;
+    let calls = |agent: &Agent| {
+        let (handle, observed) = (handle.clone(), agent.observe());
+        tokio::spawn(async move { handle.sync(observed, None, Duration::ZERO, 0).await })
+    };
+    let waiting = [calls(&c), calls(&Agent::new("b", 2, 2)), calls(&Agent::new("d", 1, 0))];
+    tokio::task::yield_now().await; // they have called
+    timeout(SOON, call(&handle, &a)).await.unwrap().unwrap(); // and were looked at, for this call came later
+    assert!(waiting.iter().all(|call| !call.is_finished()));
+    gate.set(true);
+    assert!(timeout(SOON, submitted).await.unwrap().unwrap().unwrap().0);
+    let [told, new_life, new] = waiting;
+    let desired = timeout(SOON, told).await.unwrap().unwrap().unwrap();
+    assert_eq!(desired.wanted.len(), 1, "{desired:?}");
+    assert!(timeout(SOON, new_life).await.unwrap().unwrap().is_ok() && timeout(SOON, new).await.unwrap().unwrap().is_ok());
+    drop(handle);
+    owner.await.unwrap().unwrap();
+}
+
+/// What a deferred call says waits; that it came counts at once.
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_call_waits_for_a_slow_store_is_not_lost() {
+    let Stalled { mut gate, store, handle, owner, mut a, b, mut gangs } = stalled().await;
+    let other = handle.clone();
+    let submitted = tokio::spawn(async move { other.submit(spec("second")).await });
+    gate.shuts_somebody_out().await;
+    a.work(&mut gangs);
+    a.work(&mut gangs); // its jobs are done: not a heartbeat
+    for _ in 0..30 {
+        drop(timeout(Duration::from_secs(1), call(&handle, &a)).await);
+        timeout(SOON, call(&handle, &b)).await.unwrap().unwrap(); // so that the owner has not stood still
+    }
+    gate.set(true);
+    assert!(submitted.await.unwrap().unwrap().0);
+    call(&handle, &a).await.unwrap();
+    let records = Ledger::open(store, Millis(0)).await.unwrap().load().await.unwrap();
+    let lost: Vec<_> = records[0].events.iter().filter(|event| event.message.contains("lost")).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    owner.abort();
+}
+
+/// An agent has heard of a successor: this coordinator looks at once, and says nothing that the agent could obey.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_has_a_successor_ends_when_an_agent_tells_it() {
+    let Stalled { gate, store, handle, owner, mut a, .. } = stalled().await;
+    gate.set(true);
+    let mut liar = Agent::new("liar", 1, 1);
+    liar.epoch = Epoch(7);
+    assert!(matches!(call(&handle, &liar).await, Err(HandleError::Refused(Refused::Succeeded { .. }))));
+    call(&handle, &a).await.unwrap(); // only the store is believed
+    let new = Ledger::open(store, Millis(0)).await.unwrap();
+    a.epoch = new.epoch();
+    let begun = Instant::now();
+    assert!(call(&handle, &a).await.is_err());
+    let ended = owner.await.unwrap();
+    assert!(matches!(ended, Err(LedgerError::Fenced { .. })), "{ended:?}");
+    assert!(begun.elapsed() <= 2 * TICK, "it waited for its next look: {:?}", begun.elapsed());
 }

@@ -41,8 +41,11 @@ struct Reign {
 #[derive(Debug)]
 struct Placed {
     generation: Generation,
-    /// Agents that were in touch with the coordinator that decided it.
+    /// Agents that may not run an earlier one any more: they were in touch with the coordinator that gave that one up, and with the
+    /// one that decided this one.
     in_touch: BTreeSet<Life>,
+    /// Those that were in touch when it was given up in turn.
+    given_up: Option<BTreeSet<Life>>,
 }
 
 #[derive(Debug, Default)]
@@ -145,15 +148,24 @@ impl Law {
         Ok(())
     }
 
-    /// Notes attempts that are new, and who was in touch when they were decided.
+    /// Notes attempts that are new or given up, and who was in touch when that was decided.
     fn places(&mut self, now: Duration, record: &RunRecord) -> Result<(), String> {
         for (key, job) in &record.jobs {
-            let JobState::Active { attempt } = &job.status else { continue };
             let id = record.id(key);
+            let JobState::Active { attempt } = &job.status else {
+                if job.status.attempt().is_none() && self.newest.get(&id).is_some_and(|newest| newest.given_up.is_none()) {
+                    let in_touch = self.in_touch(now, record.epoch);
+                    self.newest.entry(id).and_modify(|newest| newest.given_up = Some(in_touch));
+                }
+                continue;
+            };
             if self.places.contains_key(&(id.clone(), attempt.generation)) {
                 continue;
             }
-            let in_touch: BTreeSet<Life> = self.in_touch(now, record.epoch);
+            let mut in_touch: BTreeSet<Life> = self.in_touch(now, record.epoch);
+            if let Some(then) = self.newest.get(&id).and_then(|earlier| earlier.given_up.as_ref()) {
+                in_touch.retain(|life| then.contains(life));
+            }
             let earlier = self.alive.iter().filter(|(p, _)| p.id == id && p.generation < attempt.generation);
             if let Some((process, life)) = earlier.into_iter().find(|(_, life)| in_touch.contains(life)) {
                 return Err(format!(
@@ -161,7 +173,7 @@ impl Law {
                     attempt.generation, process.rank, process.generation, life.0
                 ));
             }
-            self.newest.insert(id.clone(), Placed { generation: attempt.generation, in_touch });
+            self.newest.insert(id.clone(), Placed { generation: attempt.generation, in_touch, given_up: None });
             self.places.insert((id, attempt.generation), attempt.places.clone());
         }
         Ok(())

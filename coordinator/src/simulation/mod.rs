@@ -154,10 +154,11 @@ fn sweep(seeds: Range<u64>) -> Struck {
     struck
 }
 
-const MISFORTUNES: [&str; 18] = [
+const MISFORTUNES: [&str; 19] = [
     "agent dies",
     "agent freezes",
     "agent's clock jumps",
+    "an older coordinator is found",
     "another coordinator starts",
     "coordinator dies",
     "coordinator freezes",

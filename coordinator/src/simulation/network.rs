@@ -46,7 +46,9 @@ type Cuts = BTreeMap<(usize, Epoch, Way), Duration>;
 pub struct Network {
     pub world: Shared,
     /// What the endpoint file says.
-    pub advertised: Rc<RefCell<Option<Door>>>,
+    advertised: Rc<RefCell<Option<Door>>>,
+    /// The one before, which agents that try addresses in turn may find as well.
+    before: Rc<RefCell<Option<Door>>>,
     /// Until when nothing passes, by agent, coordinator and direction.
     cut: Rc<RefCell<Cuts>>,
     /// The number of the newest coordinator that could be cut off.
@@ -55,7 +57,7 @@ pub struct Network {
 
 impl Network {
     pub fn new(world: Shared) -> Self {
-        Self { world, advertised: Rc::default(), cut: Rc::default(), known: Rc::default() }
+        Self { world, advertised: Rc::default(), before: Rc::default(), cut: Rc::default(), known: Rc::default() }
     }
 
     /// As leases do: the newest epoch's door is found, whoever comes to write an older one late.
@@ -63,8 +65,17 @@ impl Network {
         self.known.set(self.known.get().max(door.epoch.0));
         let mut advertised = self.advertised.borrow_mut();
         if advertised.as_ref().is_none_or(|known| known.epoch <= door.epoch) {
+            if advertised.as_ref().is_some_and(|known| known.epoch < door.epoch) {
+                self.before.borrow_mut().clone_from(&advertised);
+            }
             *advertised = Some(door);
         }
+    }
+
+    /// A coordinator, now and then one that has a successor.
+    pub fn find(&self) -> Option<Door> {
+        let older = self.world.lock().strikes("an older coordinator is found", 40);
+        if older && self.before.borrow().is_some() { self.before.borrow().clone() } else { self.advertised.borrow().clone() }
     }
 
     /// Cuts a link for a while: one way or both, to one coordinator or to the latest two.

@@ -6,11 +6,11 @@ use super::law::Life;
 use super::network::{Failed, Network};
 use super::ranks::{Blow, Gangs, Process, Said};
 use osler_core::checkpoint::Manifest;
-use osler_core::ids::{Incarnation, WorkerName};
+use osler_core::ids::WorkerName;
 use osler_core::job::FaultClass;
 use osler_core::process::Assignment;
 use osler_core::sync::ProcessId;
-use osler_worker::agent::{Action, Book};
+use osler_worker::agent::{Action, Book, life};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -40,9 +40,10 @@ type Events = mpsc::UnboundedSender<(ProcessId, Said)>;
 impl Node {
     /// Lives on until the seed is over: whoever looks after the machine starts the agent again.
     pub async fn run(self) {
-        let mut off = 0;
+        let (mut off, mut last) = (0, None);
         loop {
-            let incarnation = Incarnation(self.network.world.lock().clock(off).0);
+            let incarnation = life::next(last, self.network.world.lock().clock(off));
+            last = Some(incarnation);
             self.one_life((self.name.clone(), incarnation), &mut off).await;
             let pause = self.network.world.lock().below(2_000);
             sleep(pause).await;
@@ -160,7 +161,12 @@ impl Node {
                     Ok(desired) => {
                         (seen, retry) = (osler_proto::reply_number(&desired), FIRST_RETRY);
                         not_before = Instant::now() + PACE;
-                        for action in book.apply(desired) {
+                        let (by, newest) = (desired.epoch, book.observed().epoch);
+                        let actions = book.apply(desired);
+                        if by < newest && !actions.is_empty() {
+                            self.network.world.lock().broken(format!("{} obeys epoch {by} after epoch {newest}", self.name));
+                        }
+                        for action in actions {
                             self.perform(&life, action, &processes).await;
                         }
                     }
@@ -186,7 +192,7 @@ impl Node {
     ) -> Result<osler_core::sync::Desired, Failed> {
         sleep_until(not_before).await;
         if door.is_none() {
-            door.clone_from(&self.network.advertised.borrow());
+            *door = self.network.find();
         }
         let Some(door) = door.as_ref() else { return Err(Failed::Away) };
         *calls += 1;

@@ -14,7 +14,7 @@ pub async fn operate(network: Network, run: RunName) {
     loop {
         let pause = Duration::from_millis(50) + world.lock().below(350);
         sleep(pause).await;
-        let Some(door) = network.advertised.borrow().clone() else { continue };
+        let Some(door) = network.find() else { continue };
         let answered = async {
             if wants_to_submit(world, &run) {
                 let _refused_or_lost = door.handle.submit(spec(run.as_str())).await;

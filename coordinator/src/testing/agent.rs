@@ -4,7 +4,7 @@
 
 use super::results::{part, result};
 use osler_core::health::Health;
-use osler_core::ids::{Generation, Incarnation, LabelKey, LabelValue, WorkerName};
+use osler_core::ids::{Epoch, Generation, Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Progress, Report, exit, phase};
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus};
@@ -78,6 +78,8 @@ pub struct Agent {
     pub labels: BTreeMap<LabelKey, LabelValue>,
     pub health: Option<Health>,
     pub skew: i64,
+    /// Of the coordinator that it obeys.
+    pub epoch: Epoch,
     processes: BTreeMap<ProcessId, Process>,
     reports: Vec<NumberedReport>,
     last_seq: u64,
@@ -96,6 +98,7 @@ impl Agent {
             labels: BTreeMap::new(),
             health: None,
             skew: 0,
+            epoch: Epoch(0),
             processes: BTreeMap::new(),
             reports: vec![],
             last_seq: 0,
@@ -112,6 +115,7 @@ impl Agent {
             worker: self.name.clone(),
             incarnation: self.incarnation,
             call: CALLS.fetch_add(1, Ordering::Relaxed),
+            epoch: self.epoch,
             host: self.host.clone(),
             slots: self.slots,
             processes: self.processes.iter().map(|(id, p)| ProcessStatus { process: id.clone(), phase: phase(p) }).collect(),
@@ -125,6 +129,7 @@ impl Agent {
 
     /// Does what the coordinator said. Gives the assignments of processes that start now.
     pub fn obey(&mut self, desired: Desired, gangs: &mut Gangs) -> Vec<Assignment> {
+        self.epoch = desired.epoch;
         self.reports.retain(|r| r.seq > desired.acknowledged);
         let wanted: BTreeSet<ProcessId> = desired.wanted.iter().map(|w| w.process.clone()).collect();
         for id in self.processes.keys().filter(|id| !wanted.contains(id)).cloned().collect::<Vec<_>>() {

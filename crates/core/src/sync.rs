@@ -4,7 +4,7 @@
 //! late call changes nothing. It is registration, heartbeat, status and assignment at once; the coordinator never dials a worker.
 
 use crate::health::Health;
-use crate::ids::{Generation, Incarnation, LabelKey, LabelValue, WorkerName};
+use crate::ids::{Epoch, Generation, Incarnation, LabelKey, LabelValue, WorkerName};
 use crate::job::JobId;
 use crate::process::{Assignment, Report};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub struct Observed {
     pub incarnation: Incarnation,
     /// Counts the incarnation's calls from 1: a call that was overtaken by a later one is known by it.
     pub call: u64,
+    /// Of the newest coordinator that it has obeyed; 0: of none.
+    pub epoch: Epoch,
     /// For people: where it runs.
     pub host: String,
     /// Processes that it may run at once.
@@ -74,6 +76,8 @@ pub struct Desired {
     pub acknowledged: u64,
     /// When this grows, the agent looks at its node at once.
     pub check: u64,
+    /// Of the coordinator that asks for it.
+    pub epoch: Epoch,
 }
 
 #[derive(Debug, Clone, PartialEq)]

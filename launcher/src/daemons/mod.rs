@@ -167,6 +167,7 @@ impl Daemons {
             .path("--endpoint-file", &Endpoint::path(&self.home))
             .path("--token-file", &token_file(&self.folder))
             .path("--scratch", &scratch)
+            .path("--state", &self.home.join("state"))
             .path("--rank-binary", &binaries::find(binaries::RANK)?)
             .text("--slots", &slots)
             .text("--name", WORKER);

@@ -44,6 +44,7 @@ fn a_damaged_sync_is_refused_or_safe() {
         labels: [("gpu".to_owned(), "h100".to_owned())].into(),
         health_json: br#"{"at":1,"folders":[{"path":"/s","free_bytes":1,"ms":2,"error":null}],"memory_available":3}"#.to_vec(),
         sent_at_ms: 6,
+        epoch: 5,
     };
     damage(&[seed], |round, message| {
         let Ok(observed) = Observed::try_from(message) else { return };
@@ -57,7 +58,7 @@ fn a_damaged_sync_is_refused_or_safe() {
 #[test]
 fn a_damaged_reply_is_refused_or_safe() {
     let wanted = v1::Wanted { process: process_id(), assignment_json: vec![], rendezvous: "127.0.0.1:1".into(), stop: true };
-    damage(&[v1::SyncReply { wanted: vec![wanted], acknowledged: 9, reply: 3, check: 2 }], |round, message| {
+    damage(&[v1::SyncReply { wanted: vec![wanted], acknowledged: 9, reply: 3, check: 2, epoch: 4 }], |round, message| {
         let Ok(desired) = Desired::try_from(message) else { return };
         assert!(desired.wanted.iter().all(|w| safe(&w.process)), "round {round}: {desired:?}");
         assert_eq!(Desired::try_from(v1::SyncReply::try_from(desired.clone()).unwrap()).unwrap(), desired, "round {round}");

@@ -1,7 +1,7 @@
 //! What is sent comes back equal; what breaks the contract is refused with the field's name.
 
 use super::*;
-use osler_core::ids::Millis;
+use osler_core::ids::{Epoch, Millis};
 use osler_core::job::JobKey;
 use osler_core::process::{Progress, Report};
 
@@ -14,6 +14,7 @@ fn observed() -> Observed {
         worker: WorkerName::new("w").unwrap(),
         incarnation: Incarnation(7),
         call: 8,
+        epoch: Epoch(4),
         host: "h".into(),
         slots: 2,
         processes: vec![
@@ -33,7 +34,7 @@ fn a_sync_survives_the_wire() {
     let wire = v1::SyncRequest::try_from(observed()).unwrap();
     assert_eq!(Observed::try_from(wire).unwrap(), observed());
     let wanted = Wanted { process: process_id(), assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true };
-    let desired = Desired { wanted: vec![wanted], acknowledged: 9, check: 2 };
+    let desired = Desired { wanted: vec![wanted], acknowledged: 9, check: 2, epoch: Epoch(5) };
     let wire = v1::SyncReply::try_from(desired.clone()).unwrap();
     assert_eq!(wire.reply, reply_number(&desired));
     assert_eq!(Desired::try_from(wire).unwrap(), desired);

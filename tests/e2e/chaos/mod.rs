@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// A gang that does not move for so long will not.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// The undisturbed run of the long test takes minutes.
+const CALM_RUN: Duration = Duration::from_secs(3_600);
 /// Undisturbed training after a recovery, so that faults do not pile up.
 const CALM: Duration = Duration::from_secs(4);
 
@@ -132,7 +134,7 @@ fn calm(steps: u64) -> (Cluster, RunRecord) {
     cluster.start_agent("a", 1);
     cluster.start_agent("b", 1);
     cluster.submit(&spec).unwrap();
-    let record = cluster.wait_finished("mini");
+    let record = cluster.wait_finished_within("mini", CALM_RUN);
     (cluster, record)
 }
 

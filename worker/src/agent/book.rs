@@ -1,7 +1,7 @@
 //! What the agent knows: its processes and the reports that the coordinator has not acknowledged. Pure; says what to do, does nothing.
 
 use osler_core::health::Health;
-use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
+use osler_core::ids::{Epoch, Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::JobKind;
 use osler_core::process::{Assignment, Command, Report};
 use osler_core::spec::DeviceKind;
@@ -45,6 +45,8 @@ pub struct Book {
     pub health: Option<Health>,
     /// The highest number of a look that was asked for.
     checked: u64,
+    /// Of the newest coordinator that was obeyed.
+    epoch: Epoch,
 }
 
 impl Book {
@@ -62,6 +64,7 @@ impl Book {
             labels: BTreeMap::new(),
             health: None,
             checked: 0,
+            epoch: Epoch(0),
         }
     }
 
@@ -71,6 +74,7 @@ impl Book {
             worker: self.worker.clone(),
             incarnation: self.incarnation,
             call: 0, // the link numbers its calls
+            epoch: self.epoch,
             host: self.host.clone(),
             slots: self.slots,
             processes: self.processes.iter().map(status).collect(),
@@ -133,8 +137,13 @@ impl Book {
         !entry.finished && !entry.kill_sent
     }
 
-    /// Turns what is wanted into what to do. Applying the same wish twice does nothing the second time.
+    /// Turns what is wanted into what to do. Applying the same wish twice does nothing the second time. What a coordinator wishes that
+    /// has a successor is not done: it has decided on what is no longer so.
     pub fn apply(&mut self, desired: Desired) -> Vec<Action> {
+        if desired.epoch < self.epoch {
+            return vec![];
+        }
+        self.epoch = desired.epoch;
         self.reports.retain(|r| r.seq > desired.acknowledged);
         let wanted: BTreeSet<ProcessId> = desired.wanted.iter().map(|w| w.process.clone()).collect();
         let mut actions = vec![];

@@ -1,5 +1,6 @@
 //! The agent's side of Sync: finds the coordinator, calls it, and waits between tries when it is away.
 
+use osler_core::ids::Epoch;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1::work_client::WorkClient;
 use osler_proto::{InvalidMessage, MAX_MESSAGE_BYTES, MAX_REPORTS, MAX_SYNC_BYTES, v1};
@@ -93,13 +94,14 @@ impl Link {
 
     /// One call. `None`: no answer; the link has waited a little already. Safe to drop at any point.
     pub async fn sync(&mut self, observed: Observed, wait: Duration) -> Result<Option<Reply>, LinkError> {
+        let newest = observed.epoch;
         let mut request = v1::SyncRequest::try_from(observed)?;
         hold_back(&mut request, MAX_REPORT_BYTES);
         request.wait_ms = wait.as_millis() as u32;
         request.seen_reply = self.seen_reply;
         self.calls += 1;
         request.call = self.calls;
-        match self.call(request, wait).await {
+        match self.call(request, wait).await.and_then(|reply| not_older(newest, reply)) {
             Ok(reply) => {
                 if self.away {
                     tracing::info!("the coordinator is back");
@@ -138,6 +140,17 @@ impl Link {
         let reply = timeout(wait + PATIENCE, client.sync(request)).await;
         Ok(reply.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner())
     }
+}
+
+/// A coordinator that has a successor, and does not know it yet, is like one that is away: the next try may find the successor.
+fn not_older(newest: Epoch, reply: v1::SyncReply) -> Result<v1::SyncReply, Status> {
+    if reply.epoch >= newest.0 {
+        return Ok(reply);
+    }
+    let found = reply.epoch;
+    Err(Status::unavailable(format!(
+        "a coordinator of epoch {found} answers, and one of epoch {newest} has been heard; if the store is a new one, start this agent again"
+    )))
 }
 
 async fn dial(endpoint: &Endpoint, tries: usize, token: &Token, tls: Option<&ClientTls>) -> Result<Client, Status> {
@@ -185,6 +198,14 @@ mod tests {
 
     fn running(request: &v1::SyncRequest) -> Vec<bool> {
         request.processes.iter().map(|p| matches!(p.phase, Some(Phase::Running(_)))).collect()
+    }
+
+    #[test]
+    fn an_older_coordinator_counts_as_away() {
+        let reply = |epoch| v1::SyncReply { epoch, ..Default::default() };
+        assert!([5, 6].iter().all(|epoch| not_older(Epoch(5), reply(*epoch)).is_ok()));
+        let status = not_older(Epoch(5), reply(4)).unwrap_err();
+        assert!(status.code() == Code::Unavailable && status.message().contains("start this agent again"), "{status}");
     }
 
     #[test]

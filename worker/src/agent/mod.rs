@@ -6,6 +6,7 @@
 mod book;
 mod child;
 mod health;
+pub mod life;
 mod link;
 
 pub use book::{Action, Book};

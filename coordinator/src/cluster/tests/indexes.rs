@@ -8,21 +8,29 @@ use osler_core::sync::ProcessId;
 pub struct Before {
     told: BTreeMap<WorkerName, u64>,
     caller: Option<WorkerName>,
+    heartbeat: bool,
+    changed: bool,
 }
 
 impl Before {
-    pub fn of(cluster: &Cluster, event: &Event) -> Self {
+    pub fn of(now: Millis, cluster: &Cluster, event: &Event) -> Self {
         let caller = if let Event::Sync(observed) = event { Some(observed.worker.clone()) } else { None };
-        Self { told: told(cluster), caller }
+        let heartbeat = matches!(event, Event::Sync(observed) if cluster.is_heartbeat(now, observed));
+        Self { told: told(cluster), caller, heartbeat, changed: cluster.has_changed() }
     }
 
-    pub fn compare(self, cluster: &mut Cluster) {
+    pub fn compare(self, cluster: &mut Cluster, effects: &Effects) {
         for run in cluster.runs.values() {
             assert_eq!(*run.index(), Index::of(&run.record), "the index of {}", run.record.name());
         }
         let used: BTreeMap<_, _> = cluster.used_slots().into_iter().filter(|(_, n)| *n > 0).collect();
         assert_eq!(used, used_slots(cluster), "used slots");
         let news = cluster.take_news();
+        if self.heartbeat {
+            assert!(effects.answer.is_ok() && news.is_empty(), "a heartbeat is refused, or news: {effects:?} {news:?}");
+            assert_eq!(cluster.has_changed(), self.changed, "{effects:?}");
+            assert!(effects.puts.is_empty() && effects.persist.is_empty() && effects.deletes.is_empty(), "{effects:?}");
+        }
         for (worker, number) in told(cluster) {
             let same = self.told.get(&worker).is_none_or(|before| *before == number);
             assert!(same || news.contains(&worker) || self.caller.as_ref() == Some(&worker), "{worker} has news that nobody noticed");

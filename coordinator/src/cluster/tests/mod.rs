@@ -38,9 +38,9 @@ impl World {
     }
 
     fn apply(&mut self, event: Event) -> Result<Answer, Refused> {
-        let before = indexes::Before::of(&self.cluster, &event);
+        let before = indexes::Before::of(self.now, &self.cluster, &event);
         let effects = self.cluster.apply(self.now, event);
-        before.compare(&mut self.cluster);
+        before.compare(&mut self.cluster, &effects);
         self.puts.extend(effects.puts);
         self.deletes.extend(effects.deletes);
         for run in effects.persist {

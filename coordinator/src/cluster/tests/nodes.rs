@@ -158,6 +158,23 @@ fn the_last_node_that_work_needs_is_not_drained_by_its_strikes() {
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
 }
 
+/// Found by the simulation: a node that was silent when it was judged seemed to be none that anybody could miss.
+#[test]
+fn a_needed_node_that_is_lost_again_and_again_is_not_drained_while_it_is_away() {
+    let mut world = World::with(&[1, 1], Limits { strike_apart: 0, ..Limits::default() });
+    let run = world.submit(spec("r"));
+    for expected in 1..=3 {
+        world.until("both train", |w| (0..2).all(|agent| w.agents[agent].running().any(|p| p.id.job == JobKey::from(TRAIN))));
+        for _ in 0..120 {
+            world.tick(100);
+            world.sync(1);
+        }
+        assert_eq!(strikes(&world), expected);
+    }
+    assert!(world.cluster.record().drained.is_empty());
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
 #[test]
 fn a_look_that_is_asked_for_reaches_the_agent() {
     let mut world = World::new(&[1]);

@@ -1,7 +1,7 @@
 //! The book turns any order of wishes and ends into the right actions, once.
 
 use super::*;
-use osler_core::ids::{Generation, RunName};
+use osler_core::ids::{Epoch, Generation, RunName};
 use osler_core::job::{JobId, JobKey, JobKind};
 use osler_core::process::Progress;
 use osler_core::spec::parse;
@@ -48,7 +48,7 @@ fn names(actions: &[Action]) -> Vec<String> {
 }
 
 fn apply(book: &mut Book, wanted: Vec<Wanted>) -> Vec<String> {
-    names(&book.apply(Desired { wanted, acknowledged: 0, check: 0 }))
+    names(&book.apply(Desired { wanted, acknowledged: 0, check: 0, epoch: Epoch(1) }))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn reports_wait_until_they_are_acknowledged_and_progress_does_not_pile_up() {
         assert!(!book.reported(process(1), Report::Progress(Progress { done, ..Progress::default() })));
     }
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 101]);
-    book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1, check: 0 });
+    book.apply(Desired { wanted: vec![wanted(1)], acknowledged: 1, check: 0, epoch: Epoch(1) });
     assert_eq!(book.observed().reports.iter().map(|r| r.seq).collect::<Vec<_>>(), [101]);
 }
 
@@ -153,10 +153,21 @@ fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
             .collect::<Vec<_>>()
     };
     let mut all = vec![wanted(0, DeviceKind::Cuda), wanted(1, DeviceKind::Cuda), wanted(2, DeviceKind::Cpu)];
-    let first = book.apply(Desired { wanted: all.clone(), acknowledged: 0, check: 0 });
+    let first = book.apply(Desired { wanted: all.clone(), acknowledged: 0, check: 0, epoch: Epoch(1) });
     assert_eq!(gpus(first), [(0, Some(0)), (1, Some(1)), (2, None)]);
     book.exited(&all[0].process, 0, vec![]);
     all.push(wanted(3, DeviceKind::Cuda));
-    let second = book.apply(Desired { wanted: all, acknowledged: 0, check: 0 });
+    let second = book.apply(Desired { wanted: all, acknowledged: 0, check: 0, epoch: Epoch(1) });
     assert_eq!(gpus(second), [(3, Some(0))], "number 0 is free again, 1 is not");
+}
+
+#[test]
+fn a_coordinator_that_has_a_successor_is_not_obeyed() {
+    let mut book = book();
+    let desired = |wanted, epoch| Desired { wanted, acknowledged: 0, check: 0, epoch: Epoch(epoch) };
+    assert_eq!(names(&book.apply(desired(vec![wanted(2)], 3))), ["start 2"]);
+    assert_eq!(names(&book.apply(desired(vec![wanted(1)], 2))), [""; 0], "neither started nor killed");
+    assert_eq!(book.observed().epoch, Epoch(3));
+    assert_eq!(names(&book.apply(desired(vec![wanted(2)], 4))), [""; 0]);
+    assert_eq!(book.observed().epoch, Epoch(4));
 }
