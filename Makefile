@@ -21,11 +21,11 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 gpu-check sanitize bench bench-control bench-peers chaos lint deny clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos lint deny clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
-	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, and S3"
+	@echo "make test         every test: fast lane, slow lane, the comparisons with Python's libraries, S3, and Slurm"
 	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
 	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
@@ -46,7 +46,7 @@ quickstart: build
 build-tests:
 	$(with_torch) cargo build --release --locked --workspace --all-targets
 
-test: test-fast test-slow test-python test-s3
+test: test-fast test-slow test-python test-s3 test-slurm
 
 test-fast: build-tests
 	$(with_torch) $(run_tests) --release --locked --workspace $(fast)
@@ -65,6 +65,10 @@ chaos: build-tests
 # The store's tests and a whole run on a real S3 server; fetches SeaweedFS and rclone once.
 test-s3: build-tests
 	$(with_torch) tests/s3/run $(bin) $(run_tests) --release --locked -p osler-runtime
+
+# The batch script that users are given, on a real Slurm of two nodes: needs root and the packages slurm-wlm and munge, else it says SKIPPED.
+test-slurm: build-tests
+	$(with_torch) tests/slurm/run $(bin)
 
 lint:
 	cargo fmt --all --check

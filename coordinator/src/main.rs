@@ -55,6 +55,9 @@ struct Options {
     /// Seconds that there must be room for a gang that runs with fewer ranks before it is started again with more.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     grow_after: u64,
+    /// Seconds that a gang may train before work of a higher priority takes its slots.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    preempt_after: u64,
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -177,7 +180,8 @@ async fn reign(
 }
 
 fn limits(options: &Options) -> Limits {
-    Limits { shrink_after: options.shrink_after * 1000, grow_after: options.grow_after * 1000, ..Limits::default() }
+    let Options { shrink_after, grow_after, preempt_after, .. } = *options;
+    Limits { shrink_after: shrink_after * 1000, grow_after: grow_after * 1000, least_hold: preempt_after * 1000, ..Limits::default() }
 }
 
 /// Sees to it that agents find this coordinator, for as long as it reigns.

@@ -226,6 +226,13 @@ impl Cluster {
         self.call(async |mut client| Ok(client.rewind_stage(request).await?.into_inner()))
     }
 
+    /// What `osler` says, as somebody who uses this cluster's store; it must succeed.
+    pub fn osler(&self, arguments: &[&str]) -> String {
+        let output = Command::new(binary("osler")).args(arguments).arg("--store").arg(self.store()).output().unwrap();
+        assert!(output.status.success(), "osler {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Stops a run whose stage is on its way, and waits until nothing of it runs.
     pub fn stop_within(&self, run: &str, stage: &StageName, after: u64) -> RunRecord {
         self.wait_until(run, "a checkpoint", |r| r.published_steps(stage) > after);

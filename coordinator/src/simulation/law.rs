@@ -80,6 +80,12 @@ impl Law {
         self.records.get(run)
     }
 
+    /// Whether the newest record names this attempt.
+    pub fn is_current(&self, id: &JobId, generation: Generation) -> bool {
+        let job = self.records.get(&id.run).and_then(|record| record.jobs.get(&id.job));
+        job.and_then(|job| job.status.attempt()).is_some_and(|attempt| attempt.generation == generation)
+    }
+
     pub fn written(&mut self, now: Duration, path: &str, bytes: &[u8]) -> Result<(), String> {
         let number = osler_core::paths::number_of(path);
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {

@@ -227,7 +227,8 @@ impl Node {
         }
     }
 
-    /// What a process is to start from must be there.
+    /// What a process is to start from must be there, unless another attempt has taken its place meanwhile: that one's checkpoints
+    /// retire those of before.
     async fn can_start(&self, work: &Assignment) {
         for checkpoint in work.checkpoint.iter().chain(&work.initial) {
             let bytes = self.disk.look(&checkpoint.manifest.path).await.unwrap_or_default();
@@ -237,10 +238,11 @@ impl Node {
             for part in parts {
                 missing |= self.disk.look(&part.path).await.is_none();
             }
-            if missing {
+            let mut world = self.network.world.lock();
+            if missing && world.law.is_current(&work.id, work.generation) {
                 let what =
                     format!("{} g{} is to start from {}, whose parts are not there", work.id, work.generation, checkpoint.manifest.path);
-                self.network.world.lock().broken(what);
+                world.broken(what);
             }
         }
     }

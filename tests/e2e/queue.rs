@@ -1,0 +1,121 @@
+//! Several runs on real processes: priorities, drained nodes, quotas, and what `osler` says of them.
+
+use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec};
+use osler_core::ids::{RunName, StageName};
+use osler_core::plan::train_key;
+use osler_core::reason::Cause;
+use osler_core::record::RunRecord;
+use osler_core::spec::RunSpec;
+use serde_json::Value;
+
+/// A run that trains for a while, and saves every 50 steps.
+fn spec(cluster: &Cluster, name: &str, changes: &[&str]) -> RunSpec {
+    let long = ["stage.domain.steps=2500", "checkpoint.every_steps=50"];
+    RunSpec { name: RunName::new(name).unwrap(), ..mini_spec(cluster.folder.path(), &[&TRAINING_ALONE[..], &long, changes].concat()) }
+}
+
+fn domain(spec: &RunSpec) -> StageName {
+    spec.stages[1].name.clone()
+}
+
+/// What ended a past attempt of the stage's training; none of them may be a fault.
+fn causes(record: &RunRecord, stage: &StageName) -> Vec<Cause> {
+    let past = &record.jobs[&train_key(stage)].past;
+    assert!(past.iter().all(|attempt| attempt.fault.is_none()), "{}", events(record));
+    past.iter().filter_map(|attempt| attempt.cause.clone()).collect()
+}
+
+fn undisturbed(changes: &[&str]) -> (Cluster, RunRecord) {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator();
+    cluster.start_agent("a", 2);
+    cluster.submit(&spec(&cluster, "low", changes)).unwrap();
+    let record = cluster.wait_finished("low");
+    (cluster, record)
+}
+
+fn explain(cluster: &Cluster, what: &str) -> Value {
+    serde_json::from_str(&cluster.osler(&["explain", what, "--json"])).unwrap()
+}
+
+#[test]
+fn a_run_of_a_higher_priority_takes_the_slots_and_the_other_one_goes_on_with_the_same_bits() {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator_with(&["--preempt-after", "0"]);
+    cluster.start_agent("a", 1);
+    cluster.start_agent("b", 1);
+    let low = spec(&cluster, "low", &[]);
+    let stage = domain(&low);
+    cluster.submit(&low).unwrap();
+    cluster.wait_until("low", "steps", |r| r.published_steps(&stage) >= 100);
+    cluster.submit(&spec(&cluster, "high", &["queue.priority=5", "stage.domain.steps=300"])).unwrap();
+    let left = cluster.wait_until("low", "it leaves", |r| causes(r, &stage).iter().any(|c| matches!(c, Cause::Preempted { .. })));
+    assert!(left.published_steps(&stage) >= 100);
+    let job = format!("low/{}", train_key(&stage));
+    let told = explain(&cluster, &job);
+    assert!(told["ahead"].as_array().unwrap().iter().all(|line| line["run"] == "high" && line["priority"] == 5), "{told}");
+    assert!(cluster.osler(&["explain", &job]).contains("preempted by high/"), "{told}");
+    let high = cluster.wait_finished("high");
+    let record = cluster.wait_finished("low");
+    assert!(causes(&high, &stage).is_empty(), "{}", events(&high));
+    assert!(cluster.audit(&record).is_clean() && cluster.audit(&high).is_clean());
+    let (calm, expected) = undisturbed(&[]);
+    assert_eq!(cluster.outcome(&record), calm.outcome(&expected), "{}", events(&record));
+}
+
+#[test]
+fn a_drained_node_gives_its_rank_to_another_one_and_takes_work_again_when_it_is_undrained() {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator();
+    ["a", "b", "c"].into_iter().for_each(|name| cluster.start_agent(name, 1));
+    let low = spec(&cluster, "low", &[]);
+    let stage = domain(&low);
+    let key = train_key(&stage);
+    cluster.submit(&low).unwrap();
+    let before = cluster.wait_until("low", "steps", |r| r.published_steps(&stage) >= 100);
+    let victim = before.jobs[&key].status.attempt().unwrap().places[0].worker.to_string();
+    cluster.osler(&["node", "drain", &victim, "--reason", "new disks"]);
+    let moved = cluster.wait_until("low", "it trains elsewhere", |r| {
+        let attempt = r.jobs[&key].status.attempt();
+        attempt.is_some_and(|a| a.has_met() && a.places.iter().all(|place| place.worker.as_str() != victim))
+    });
+    assert!(matches!(&causes(&moved, &stage)[..], [Cause::Draining { worker }] if worker.as_str() == victim), "{}", events(&moved));
+    let line = |cluster: &Cluster| -> Value {
+        let lines: Value = serde_json::from_str(&cluster.osler(&["node", "list", "--json"])).unwrap();
+        lines.as_array().unwrap().iter().find(|line| line["worker"] == victim.as_str()).unwrap().clone()
+    };
+    assert_eq!(line(&cluster)["state"], "drained");
+    assert!(cluster.osler(&["node", "list"]).contains("new disks"));
+    // The node is idle and sound: a look says so, and it may work again.
+    let look: Value = serde_json::from_str(&cluster.osler(&["node", "check", &victim, "--json"])).unwrap();
+    assert!(look["health"]["folders"].as_array().is_some_and(|folders| !folders.is_empty()), "{look}");
+    cluster.osler(&["node", "undrain", &victim]);
+    assert_eq!(line(&cluster)["state"], "idle");
+    let record = cluster.wait_finished("low");
+    let (calm, expected) = undisturbed(&[]);
+    assert_eq!(cluster.outcome(&record), calm.outcome(&expected), "{}", events(&record));
+}
+
+#[test]
+fn a_team_with_a_quota_waits_for_its_own_runs_and_is_told_so() {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator();
+    cluster.start_agent("a", 4);
+    cluster.osler(&["quota", "set", "nlp", "2"]);
+    let team = ["queue.team=nlp"];
+    let first = spec(&cluster, "first", &team);
+    let stage = domain(&first);
+    cluster.submit(&first).unwrap();
+    cluster.wait_until("first", "steps", |r| r.published_steps(&stage) >= 50);
+    cluster.submit(&spec(&cluster, "second", &team)).unwrap();
+    let told = explain(&cluster, "second");
+    assert!(told.to_string().contains("quota"), "{told}");
+    assert_eq!(told["quota"]["slots"], 2, "{told}");
+    let waiting = cluster.record("second").unwrap();
+    assert!(waiting.jobs.values().all(|job| job.status.attempt().is_none()), "{}", events(&waiting));
+    cluster.osler(&["quota", "set", "nlp", "4"]);
+    cluster.wait_until("second", "it runs beside the first", |r| r.jobs.values().any(|job| job.status.attempt().is_some()));
+    assert!(cluster.record("first").unwrap().state.is_live());
+    cluster.stop("second").unwrap();
+    cluster.wait_finished("first");
+}
