@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 8] =
-    ["status.cpp", "group.cpp", "gloo.cpp", "autograd.cpp", "optim.cpp", "memory.cpp", "fused.cpp", "fused_linear.cpp"];
+const SOURCES: [&str; 9] =
+    ["status.cpp", "group.cpp", "gloo.cpp", "autograd.cpp", "optim.cpp", "memory.cpp", "stack.cpp", "fused.cpp", "fused_linear.cpp"];
 /// Loops that the compiler turns into vector code. No flag here lets it change a result.
 const KERNELS: &str = "fused_kernels.cpp";
 const HEADER_THAT_MUST_EXIST: &str = "include/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp";

@@ -91,25 +91,28 @@ impl Access {
         Ok(Store::open(&self.store)?)
     }
 
-    /// The caller's own token.
-    fn own_token(&self) -> Outcome<Token> {
-        let file = self.token_file.clone().or_else(|| self.tls.as_ref().map(|folder| folder.join(tls::TOKEN)));
-        Ok(Token::load(&file.ok_or_else(|| usage("whose call is it? give --token-file PATH, or --tls DIR with a token in it"))?)?)
+    /// The caller's own token, if one was named: by its file, or by a folder that holds one. Whoever names one is not taken for another,
+    /// so one that cannot be read is an error.
+    fn own_token(&self) -> Outcome<Option<Token>> {
+        let in_folder = || self.tls.as_ref().map(|folder| folder.join(tls::TOKEN)).filter(|file| file.exists());
+        Ok(self.token_file.clone().or_else(in_folder).map(|file| Token::load(&file)).transpose()?)
     }
 
     /// The coordinator, None if none lives here. One that was named must be there.
     pub async fn coordinator(&self) -> Outcome<Option<Coordinator>> {
         let tls = self.tls.as_deref().map(ClientTls::open).transpose().map_err(|e| usage(e.to_string()))?;
         if let Some(address) = &self.coordinator {
-            return match Coordinator::connect(address, &self.own_token()?, tls.as_ref()).await {
+            let token = self.own_token()?;
+            let token = token.ok_or_else(|| usage("whose call is it? give --token-file PATH, or --tls DIR with a token in it"))?;
+            return match Coordinator::connect(address, &token, tls.as_ref()).await {
                 Ok(found) => Ok(Some(found)),
                 Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator, --tls and whether it runs"))),
             };
         }
         if let Some(endpoint) = Endpoint::read(&self.folder()?) {
-            // The owner's, on the coordinator's machine; elsewhere one's own.
-            let token = Token::load(&endpoint.token_file).map_err(Failure::from).or_else(|_| self.own_token());
-            if let Ok(token) = token
+            // One's own; without one the owner's, which only the owner can read.
+            let token = self.own_token()?.or_else(|| Token::load(&endpoint.token_file).ok());
+            if let Some(token) = token
                 && let Some(found) = answering(&endpoint.address, &token, tls.as_ref()).await
             {
                 return Ok(Some(found));
@@ -120,11 +123,8 @@ impl Access {
 
     /// On another machine, or a standby that took over: the store knows where.
     async fn reigning(&self, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
-        let usual = || -> Outcome<Token> {
-            let file = default_token_file().ok_or_else(|| usage("no home folder: give --token-file PATH"))?;
-            Ok(Token::load(&file)?)
-        };
-        let (Ok(token), Ok(store)) = (self.own_token().or_else(|_: Failure| usual()), self.open_store()) else { return Ok(None) };
+        let usual = || Token::load(&default_token_file()?).ok();
+        let (Some(token), Ok(store)) = (self.own_token()?.or_else(usual), self.open_store()) else { return Ok(None) };
         match timeout(CONNECT, lease::address(&store)).await {
             Ok(Ok(Some(address))) => Ok(answering(&address, &token, tls).await),
             _ => Ok(None),

@@ -170,7 +170,7 @@ impl TryFrom<v1::Wanted> for Wanted {
         };
         bounds::text("wanted.rendezvous", &wire.rendezvous, MAX_HOST)?;
         let rendezvous = Some(wire.rendezvous).filter(|address| !address.is_empty());
-        Ok(Self { process: process("wanted.process", wire.process)?, assignment, rendezvous, stop: wire.stop })
+        Ok(Self { process: process("wanted.process", wire.process)?, assignment, rendezvous, stop: wire.stop, look: wire.look })
     }
 }
 
@@ -192,7 +192,7 @@ impl TryFrom<Wanted> for v1::Wanted {
             Some(a) => serde_json::to_vec(a).map_err(|source| InvalidMessage::Document { field: "wanted.assignment_json", source })?,
         };
         let rendezvous = wanted.rendezvous.unwrap_or_default();
-        Ok(Self { process: Some(wanted.process.into()), assignment_json, rendezvous, stop: wanted.stop })
+        Ok(Self { process: Some(wanted.process.into()), assignment_json, rendezvous, stop: wanted.stop, look: wanted.look })
     }
 }
 
@@ -201,7 +201,7 @@ pub fn reply_number(desired: &Desired) -> u64 {
     let mut hasher = DefaultHasher::new();
     (desired.acknowledged, desired.check).hash(&mut hasher);
     for wanted in &desired.wanted {
-        (&wanted.process, &wanted.rendezvous, wanted.stop, wanted.assignment.is_some()).hash(&mut hasher);
+        (&wanted.process, &wanted.rendezvous, wanted.stop, wanted.look, wanted.assignment.is_some()).hash(&mut hasher);
     }
     hasher.finish().max(1)
 }

@@ -14,7 +14,7 @@ use osler_runtime::auth::{Token, WithToken};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; a test that waits so long fails.
@@ -228,9 +228,13 @@ impl Cluster {
 
     /// What `osler` says, as somebody who uses this cluster's store; it must succeed.
     pub fn osler(&self, arguments: &[&str]) -> String {
-        let output = Command::new(binary("osler")).args(arguments).arg("--store").arg(self.store()).output().unwrap();
+        let output = self.try_osler(arguments);
         assert!(output.status.success(), "osler {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn try_osler(&self, arguments: &[&str]) -> Output {
+        Command::new(binary("osler")).args(arguments).arg("--store").arg(self.store()).output().unwrap()
     }
 
     /// Stops a run whose stage is on its way, and waits until nothing of it runs.

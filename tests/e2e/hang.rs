@@ -24,6 +24,12 @@ fn slow_a_frozen_rank_is_named_and_its_gang_goes_on_without_it() {
     let fault = past.fault.as_ref().unwrap_or_else(|| panic!("{}", events(&record)));
     assert_eq!(fault.origin.as_deref(), Some(format!("{worker}/1").as_str()), "{fault}");
     assert!(fault.message.contains("rank 1 is frozen"), "{fault}");
+    // What the kernel knows of the frozen one first, then where the other one waits for it.
+    let first = fault.log_tail.first().unwrap();
+    assert!(first.starts_with("rank 1: main thread: ") && first.contains("stopped by a signal"), "{:#?}", fault.log_tail);
+    let other = fault.log_tail.iter().filter(|line| line.starts_with("rank 0: "));
+    let waits = other.filter(|line| line.contains("osler_rank::") || line.contains("c10d") || line.contains("gloo")).count();
+    assert!(waits > 0, "{:#?}", fault.log_tail);
     let took = past.ended_at.0 - past.started_at.0;
     assert!(took < 60_000, "{took} ms");
     assert!(cluster.audit(&record).is_clean());

@@ -119,3 +119,22 @@ fn a_team_with_a_quota_waits_for_its_own_runs_and_is_told_so() {
     cluster.stop("second").unwrap();
     cluster.wait_finished("first");
 }
+
+/// Although the owner's token lies where the caller can read it, as on the coordinator's machine.
+#[test]
+fn whoever_names_a_token_is_not_taken_for_the_owner() {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator();
+    let file = cluster.folder.path().join("ann.token");
+    let file = file.to_str().unwrap();
+    cluster.osler(&["token", "create", "--role", "viewer", "--name", "ann", "--out", file]);
+    cluster.osler(&["ps", "--token-file", file]);
+    let refused = cluster.try_osler(&["quota", "set", "nlp", "2", "--token-file", file]);
+    assert!(!refused.status.success());
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(words.contains("viewer"), "{words}");
+    let log = cluster.osler(&["cluster", "log"]);
+    assert!(log.contains("ann"), "{log}");
+    let missing = cluster.try_osler(&["ps", "--token-file", "/nowhere/token"]);
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("/nowhere/token"));
+}

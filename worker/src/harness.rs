@@ -143,6 +143,7 @@ impl Job {
             match self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Command::Rendezvous { address }) => return Ok(address),
                 Ok(Command::Stop) => self.stop = true,
+                Ok(Command::Look) => {} // answered by the thread that reads commands
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     anyhow::bail!("rank 0 did not say within {limit:?} where the gang meets")
                 }
@@ -169,15 +170,16 @@ pub fn report(report: &Report) {
     }
 }
 
-/// Runs one job to its end and returns the exit code. `scratch` is the folder that the agent made.
-pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failure>) -> i32 {
+/// Runs one job to its end and returns the exit code. `scratch` is the folder that the agent made; `look` tells where the main thread
+/// stands, and is called by another one.
+pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, work: impl FnOnce(&mut Job) -> Result<Ended, Failure>) -> i32 {
     // The kernel kills this process with its agent; end of standard input covers an agent that was gone before this line.
     let _older_kernel = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     // A scheduler that ends a job signals all of its processes. Only the agent acts on it: it asks this one to save.
     if let Err(error) = shutdown::ignore() {
         tracing::warn!(%error, "a signal to this process will end it");
     }
-    let mut job = match start(scratch) {
+    let mut job = match start(scratch, look) {
         Ok(job) => job,
         Err(error) => return fail(Failure { class: FaultClass::Internal, error }),
     };
@@ -199,7 +201,7 @@ pub fn run(scratch: PathBuf, work: impl FnOnce(&mut Job) -> Result<Ended, Failur
     }
 }
 
-fn start(scratch: PathBuf) -> anyhow::Result<Job> {
+fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
     let mut input = BufReader::new(io::stdin());
     let assignment: Assignment = next_line(&mut input).context("read assignment")?.context("no assignment on standard input")?;
     let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
@@ -207,6 +209,8 @@ fn start(scratch: PathBuf) -> anyhow::Result<Job> {
     std::thread::spawn(move || {
         loop {
             match next_line(&mut input) {
+                // Not by this thread: whoever does not answer must not keep a stop from being heard.
+                Ok(Some(Command::Look)) => drop(std::thread::spawn(move || report(&Report::Stack { lines: look() }))),
                 Ok(Some(command)) => drop(sender.send(command)),
                 Ok(None) => die(),
                 Err(e) => {

@@ -89,7 +89,7 @@ fn main() {
     let cli = harness::parse_arguments::<Cli>();
     telemetry::init();
     let code = match cli.command {
-        Some(Mode::Job { scratch }) => harness::run(scratch, jobs::run),
+        Some(Mode::Job { scratch }) => harness::run(scratch, Vec::new, jobs::run),
         Some(Mode::Quantize(args)) => standalone::run(&args),
         None => match options(cli.agent) {
             Ok(options) => agent_to_its_end(options),

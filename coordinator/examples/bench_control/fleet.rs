@@ -243,7 +243,7 @@ impl Agent {
                         urgent = true;
                     }
                 }
-                Action::Send(..) => {}
+                Action::Send(..) | Action::Look(_) => {}
             }
         }
         urgent

@@ -28,7 +28,8 @@ impl Cluster {
                 // A rank that has ended was listed once; a restarted coordinator does not know that, and must not start it again.
                 let assignment = if listed || ended { None } else { run.assignment(key, attempt, rank, &self.store) };
                 let stop = !ended && run.must_stop(key, attempt, &self.workers);
-                wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop });
+                let look = !ended && run.asks_for_stacks(key, attempt);
+                wanted.push(Wanted { process, assignment, rendezvous: attempt.rendezvous.clone(), stop, look });
             }
         }
         Desired { wanted, acknowledged: worker.acknowledged, check: worker.check, epoch }

@@ -27,11 +27,18 @@ pub struct Pace {
     heard: VecDeque<u64>,
     /// Ranks whose own work takes too long, and since when; none once it was told.
     slow: BTreeMap<u32, Option<Millis>>,
+    /// Half of the patience is over: the ranks are to say where they stand.
+    late: bool,
 }
 
 impl Pace {
     fn new(generation: Generation, now: Millis) -> Self {
-        Self { generation, done: 0, since: now, heard: VecDeque::new(), slow: BTreeMap::new() }
+        Self { generation, done: 0, since: now, heard: VecDeque::new(), slow: BTreeMap::new(), late: false }
+    }
+
+    /// Whether the ranks of this generation are to say where they stand.
+    pub fn asks(&self, generation: Generation) -> bool {
+        self.late && self.generation == generation
     }
 
     fn hear(&mut self, now: Millis, done: u64) {
@@ -81,11 +88,13 @@ impl Run {
             let Some(Look { pace, hang, slow }) = self.look(now, &key, workers) else { continue };
             let generation = pace.generation;
             let about = Some(generation);
-            self.paces.insert(key.clone(), pace);
+            let asked = self.paces.insert(key.clone(), pace).is_some_and(|before| before.asks(generation));
+            self.ask_for_stacks(&key, asked);
             slow.into_iter().for_each(|message| self.happened(now, EventKind::Worker, Some((&key, about)), message));
-            if let Some(fault) = hang {
-                let culprit = fault.origin.as_deref().and_then(|origin| origin.rsplit_once('/')).map(|(worker, _)| worker);
-                if let Some(worker) = culprit.and_then(|worker| WorkerName::new(worker).ok()) {
+            if let Some(mut fault) = hang {
+                let culprit = fault.origin.as_deref().and_then(|origin| origin.rsplit_once('/'));
+                fault.log_tail = self.take_stacks(&key, culprit.and_then(|(_, rank)| rank.parse().ok()));
+                if let Some(worker) = culprit.and_then(|(worker, _)| WorkerName::new(worker).ok()) {
                     self.blame(&worker, &key, generation, &fault);
                 }
                 self.fail(now, &key, fault, workers);
@@ -107,6 +116,7 @@ impl Run {
             pace.since = now;
         }
         let still = now.0.saturating_sub(pace.since.0);
+        pace.late = still > pace.limit(limits) / 2;
         let hang = (still > pace.limit(limits)).then(|| hang(now, still, &pace, &words, limits));
         let slow = slow_ranks(now, &mut pace, &words, limits);
         Some(Look { pace, hang, slow })

@@ -22,6 +22,7 @@ mod rewind;
 mod run;
 mod schedule;
 mod slots;
+mod stacks;
 mod submit;
 mod sync;
 mod view;
@@ -210,7 +211,7 @@ impl Cluster {
         let gap = now.0 - self.last_event.0;
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
-            self.runs.values_mut().for_each(|run| run.paces.clear());
+            self.runs.values_mut().for_each(Run::forget_paces);
         }
         self.last_event = now;
         now

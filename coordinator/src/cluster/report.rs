@@ -100,6 +100,10 @@ impl Run {
                 }
                 Err(fault) => Some(fault),
             },
+            Report::Stack { lines } => {
+                self.stacks.add(key, rank, lines);
+                None
+            }
             Report::Failed { fault } => Some(fault),
         }
     }

@@ -3,6 +3,7 @@
 use super::hang::Pace;
 use super::index::Index;
 use super::nodes::Deed;
+use super::stacks::Stacks;
 use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
@@ -19,6 +20,8 @@ pub struct Run {
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
     /// How fast each gang is.
     pub paces: BTreeMap<JobKey, Pace>,
+    /// What ranks of gangs without steps said of themselves.
+    pub stacks: Stacks,
     /// Since when there has been room for gangs that run with fewer ranks than planned.
     pub roomy_since: BTreeMap<JobKey, Millis>,
     /// Ranks of ending attempts whose processes are confirmed gone.
@@ -44,6 +47,7 @@ impl Run {
             record,
             progress: BTreeMap::new(),
             paces: BTreeMap::new(),
+            stacks: Stacks::default(),
             roomy_since: BTreeMap::new(),
             gone: BTreeMap::new(),
             changed: true,

@@ -219,6 +219,7 @@ impl Node {
                     process.send(&command);
                 }
             }
+            Action::Look(_) => {} // nothing hangs here
             Action::Kill(id) => {
                 if let Some(process) = processes.borrow_mut().get_mut(&id) {
                     process.kill(&mut self.gangs.borrow_mut());

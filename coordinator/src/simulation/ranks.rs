@@ -76,6 +76,7 @@ impl Process {
         match command {
             Command::Rendezvous { .. } => self.meets = true,
             Command::Stop => self.stop = true,
+            Command::Look => {}
         }
     }
 

@@ -38,6 +38,14 @@ impl Gangs {
         }
     }
 
+    /// A process hangs no more.
+    pub fn goes_on(&mut self, process: &ProcessId) {
+        if let Some(gang) = self.0.get_mut(&(process.id.clone(), process.generation)) {
+            gang.frozen.remove(&process.rank);
+            gang.stuck.remove(&process.rank);
+        }
+    }
+
     /// From its next step on, the gang of a process finds that its last steps were skipped too often.
     pub fn spike(&mut self, process: &ProcessId) {
         if let Some(gang) = self.0.get_mut(&(process.id.clone(), process.generation)).filter(|gang| gang.step > 1 && gang.stop_at.is_none())
@@ -186,7 +194,7 @@ impl Agent {
         }
     }
 
-    fn report(&mut self, id: &ProcessId, report: Report) {
+    pub fn report(&mut self, id: &ProcessId, report: Report) {
         self.last_seq += 1;
         self.reports.push(NumberedReport { seq: self.last_seq, process: id.clone(), report });
     }

@@ -52,6 +52,8 @@ pub enum Command {
     Rendezvous { address: String },
     /// Agree on a step with the other ranks, checkpoint there, report [`Report::Stopped`] and exit with [`exit::STOPPED`].
     Stop,
+    /// Say where the main thread stands: [`Report::Stack`].
+    Look,
 }
 
 /// From a process.
@@ -71,6 +73,8 @@ pub enum Report {
     /// Train: the guard skipped too many steps, first to last, and the stage should go back before them; the process exits with
     /// [`exit::STOPPED`].
     Rewind { skipped: Range<u64> },
+    /// Where threads of the process stand, in lines for people, innermost first: from itself, and from its agent what the kernel knows.
+    Stack { lines: Vec<String> },
     /// The process is about to exit because of this.
     Failed { fault: Fault },
 }

@@ -89,4 +89,6 @@ pub struct Wanted {
     pub rendezvous: Option<String>,
     /// Checkpoint with the gang and end.
     pub stop: bool,
+    /// Say where its threads stand ([`Report::Stack`]): its gang makes no steps.
+    pub look: bool,
 }

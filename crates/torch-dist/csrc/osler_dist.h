@@ -101,4 +101,8 @@ OslerOutcome osler_cross_entropy(const void* logits, const void* targets, float 
 OslerOutcome osler_keep_pages();
 OslerOutcome osler_release_pages(int64_t* bytes);
 
+// Where a thread of this process stands, see src/stack.rs. `frames` has room for `room` return addresses.
+OslerOutcome osler_stack_watch();
+OslerOutcome osler_stack_take(int64_t wait_ms, void** frames, size_t room, size_t* count);
+
 } // extern "C"

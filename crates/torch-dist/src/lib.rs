@@ -16,6 +16,7 @@
 //! | the optimizer | [`fused_adamw_step`]: PyTorch's `AdamW(fused=True)`, with moments that the caller owns and can save |
 //! | a layer's operations in fewer passes over memory | [`fused`] |
 //! | freed memory that stays with the process | [`keep_pages`] |
+//! | where a thread stands that does not come back | [`stack`] |
 //! | the same bits again | [`set_threads`], [`use_deterministic_algorithms`] |
 //!
 //! # Example: one rank of a data-parallel step
@@ -66,6 +67,7 @@ mod hook;
 mod memory;
 mod numeric;
 mod optim;
+pub mod stack;
 mod store;
 mod sys;
 mod tensor;

@@ -130,6 +130,9 @@ unsafe extern "C" {
     pub(crate) fn osler_cross_entropy(logits: TensorPtr, targets: TensorPtr, weight: f32, loss: *mut f64) -> Outcome;
     pub(crate) fn osler_keep_pages() -> Outcome;
     pub(crate) fn osler_release_pages(bytes: *mut i64) -> Outcome;
+
+    pub(crate) fn osler_stack_watch() -> Outcome;
+    pub(crate) fn osler_stack_take(wait_ms: i64, frames: *mut *mut c_void, room: usize, count: *mut usize) -> Outcome;
 }
 
 /// tch's pointer to the C++ tensor: valid while `tensor` lives.

@@ -69,7 +69,7 @@ fn init(args: &InitArgs) -> Outcome {
     let folder = args.folder.display();
     show::out(&format!(
         "Copy, so that only the daemons' user can read them:\n\
-         \n  {folder}/{coordinator}  to each coordinator's host:  osler-coordinator --tls DIR --listen 0.0.0.0:PORT …\
+         \n  {folder}/{coordinator}  to each coordinator's host:  osler-coordinator --tls DIR --listen 0.0.0.0:PORT --advertise HOST:PORT …\
          \n  {folder}/{agent}        to each host with an agent:  osler-worker --tls DIR --coordinator HOST:PORT …\
          \n  {folder}/{admin}        to who administers:          OSLER_TLS=DIR OSLER_COORDINATOR=HOST:PORT osler ps\n\
          \nKeep {folder}/{key} on no host of the cluster: whoever has it can make certificates. The admin makes tokens for others with\n\

@@ -57,7 +57,7 @@ fn a_damaged_sync_is_refused_or_safe() {
 
 #[test]
 fn a_damaged_reply_is_refused_or_safe() {
-    let wanted = v1::Wanted { process: process_id(), assignment_json: vec![], rendezvous: "127.0.0.1:1".into(), stop: true };
+    let wanted = v1::Wanted { process: process_id(), assignment_json: vec![], rendezvous: "127.0.0.1:1".into(), stop: true, look: true };
     damage(&[v1::SyncReply { wanted: vec![wanted], acknowledged: 9, reply: 3, check: 2, epoch: 4 }], |round, message| {
         let Ok(desired) = Desired::try_from(message) else { return };
         assert!(desired.wanted.iter().all(|w| safe(&w.process)), "round {round}: {desired:?}");

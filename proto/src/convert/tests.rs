@@ -33,7 +33,7 @@ fn observed() -> Observed {
 fn a_sync_survives_the_wire() {
     let wire = v1::SyncRequest::try_from(observed()).unwrap();
     assert_eq!(Observed::try_from(wire).unwrap(), observed());
-    let wanted = Wanted { process: process_id(), assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true };
+    let wanted = Wanted { process: process_id(), assignment: None, rendezvous: Some("127.0.0.1:1".into()), stop: true, look: true };
     let desired = Desired { wanted: vec![wanted], acknowledged: 9, check: 2, epoch: Epoch(5) };
     let wire = v1::SyncReply::try_from(desired.clone()).unwrap();
     assert_eq!(wire.reply, reply_number(&desired));

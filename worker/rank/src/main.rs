@@ -5,6 +5,7 @@ mod exam;
 mod export;
 mod gang;
 mod heart;
+mod look;
 mod meter;
 mod model;
 mod standalone;
@@ -39,7 +40,7 @@ fn main() {
     let cli = harness::parse_arguments::<Cli>();
     telemetry::init();
     let code = match cli.command {
-        Mode::Job { scratch } => harness::run(scratch, run),
+        Mode::Job { scratch } => harness::run(scratch, look::at_main_thread, run),
         Mode::Exam(args) => standalone::run(&args),
     };
     // Ends without waiting for libtorch's threads: everything that must be kept has been written by now.
@@ -47,6 +48,7 @@ fn main() {
 }
 
 fn run(job: &mut Job) -> Result<Ended, Failure> {
+    osler_torch_dist::stack::watch_this_thread().map_err(anyhow::Error::from)?;
     let threads = job.assignment.spec.resources.threads_per_rank;
     osler_engine::set_threads(threads as usize)?;
     osler_engine::keep_pages()?;

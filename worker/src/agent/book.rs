@@ -13,6 +13,8 @@ pub enum Action {
     /// With the number of its GPU among those of this agent, if it needs one.
     Start(ProcessId, Box<Assignment>, Option<u32>),
     Send(ProcessId, Command),
+    /// Find out where its threads stand.
+    Look(ProcessId),
     Kill(ProcessId),
 }
 
@@ -25,6 +27,7 @@ struct Entry {
     gpu: Option<u32>,
     rendezvous_sent: bool,
     stop_sent: bool,
+    looked: bool,
     kill_sent: bool,
     /// It has said how it ended; whatever its exit code is now says nothing new.
     finished: bool,
@@ -165,7 +168,16 @@ impl Book {
                 let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
                 let gpu = needs_gpu(&assignment).then(|| self.free_gpu());
                 let (phase, trains) = (ProcessPhase::Running, matches!(assignment.kind, JobKind::Train { .. }));
-                let entry = Entry { phase, trains, gpu, rendezvous_sent: false, stop_sent: false, kill_sent: false, finished: false };
+                let entry = Entry {
+                    phase,
+                    trains,
+                    gpu,
+                    rendezvous_sent: false,
+                    stop_sent: false,
+                    looked: false,
+                    kill_sent: false,
+                    finished: false,
+                };
                 self.processes.insert(want.process.clone(), entry);
                 actions.push(Action::Start(want.process.clone(), Box::new(assignment), gpu));
             }
@@ -179,8 +191,12 @@ impl Book {
             }
             if want.stop && !entry.stop_sent {
                 entry.stop_sent = true;
-                actions.push(Action::Send(want.process, Command::Stop));
+                actions.push(Action::Send(want.process.clone(), Command::Stop));
             }
+            if want.look && !entry.looked {
+                actions.push(Action::Look(want.process));
+            }
+            entry.looked = want.look;
         }
         actions
     }

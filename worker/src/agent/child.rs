@@ -42,6 +42,7 @@ pub enum ChildEvent {
 #[derive(Debug)]
 pub struct Child {
     lines: mpsc::UnboundedSender<Vec<u8>>,
+    pid: Option<u32>,
     kill: Option<oneshot::Sender<()>>,
 }
 
@@ -71,7 +72,7 @@ impl Child {
         let mut child = command.spawn()?;
         let (lines, outgoing) = mpsc::unbounded_channel();
         let (kill, killed) = oneshot::channel();
-        let running = Self { lines, kill: Some(kill) };
+        let running = Self { lines, pid: child.id(), kill: Some(kill) };
         running.write_line(&assignment);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -90,6 +91,11 @@ impl Child {
             log.keep().await;
         });
         Ok(running)
+    }
+
+    /// Of the process while it lives or is not reaped.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     pub fn send(&mut self, command: &Command) {

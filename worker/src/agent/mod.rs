@@ -8,6 +8,7 @@ mod child;
 mod health;
 pub mod life;
 mod link;
+mod threads;
 
 pub use book::{Action, Book};
 pub use link::{Endpoint, LinkError};
@@ -16,7 +17,7 @@ use child::{Child, ChildEvent};
 use health::Doctor;
 use link::{Link, Reply};
 use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
-use osler_core::process::Command;
+use osler_core::process::{Command, Report};
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
 use osler_runtime::tls::ClientTls;
@@ -173,6 +174,7 @@ impl Agent {
                     }
                 }
                 Action::Send(process, command) => self.send(&process, &command),
+                Action::Look(process) => self.look(process),
                 Action::Kill(process) => {
                     if let Some(child) = self.children.get_mut(&process) {
                         tracing::debug!(job = %process.id, generation = %process.generation, rank = process.rank, "ending process");
@@ -180,6 +182,14 @@ impl Agent {
                     }
                 }
             }
+        }
+    }
+
+    /// What the kernel knows at once, and what the process says itself, if it can.
+    fn look(&mut self, process: ProcessId) {
+        self.send(&process, &Command::Look);
+        if let Some(pid) = self.children.get(&process).and_then(Child::pid) {
+            self.book.reported(process, Report::Stack { lines: threads::told(pid) });
         }
     }
 

@@ -324,6 +324,18 @@ fn a_gang_that_stands_still_is_ended_and_the_culprit_named() {
         let process = world.process(agent, "train/general");
         world.gangs.hang(&process, silently);
         let since = world.now;
+        let asked = |world: &World| -> usize {
+            let wanted = world.agents.iter().flat_map(|agent| world.cluster.desired(&agent.name).wanted);
+            wanted.filter(|wanted| wanted.look).count()
+        };
+        assert_eq!(asked(&world), 0);
+        world.until("both are asked where they stand", |w| asked(w) == 2);
+        assert!((7_500..8_500).contains(&(world.now.0 - since.0)), "after {} ms", world.now.0 - since.0);
+        for each in [0, 1] {
+            let lines = vec![format!("{} is here", world.agents[each].name)];
+            let process = world.process(each, TRAIN);
+            world.agents[each].report(&process, Report::Stack { lines });
+        }
         world.until("ended", |w| !w.is(&run, "train/general", "active"));
         assert!((15_000..17_000).contains(&(world.now.0 - since.0)), "after {} ms", world.now.0 - since.0);
         world.until("finished", |w| w.record(&run).state == RunState::Finished);
@@ -332,7 +344,32 @@ fn a_gang_that_stands_still_is_ended_and_the_culprit_named() {
         let fault = past[0].fault.clone().unwrap();
         assert!(fault.message.starts_with("no step for 15.") && fault.message.contains("one takes 0.1 s usually"), "{fault}");
         assert!(fault.message.contains(why) && fault.origin == Some(format!("{worker}/1")), "{fault}");
+        let other = if worker.as_str() == "a" { "b" } else { "a" };
+        assert_eq!(fault.log_tail, [format!("rank 1: {worker} is here"), format!("rank 0: {other} is here")]);
+        assert_eq!(asked(&world), 0);
     }
+}
+
+#[test]
+fn a_gang_that_goes_on_is_not_asked_any_more_and_what_it_said_is_forgotten() {
+    let mut world = World::new(&[1, 1]);
+    let mut long = spec("r");
+    long.stages[0].length = osler_core::spec::Length::Steps(60);
+    let run = world.submit(long);
+    world.until("step 20", |w| w.cluster.run(&run).unwrap().line().step == 20);
+    let process = world.process(0, TRAIN);
+    let asks = |w: &World| w.cluster.desired(&w.agents[0].name).wanted.iter().any(|wanted| wanted.look);
+    world.gangs.hang(&process, false);
+    world.until("it is asked", asks);
+    say(&mut world, 0, Report::Stack { lines: vec!["not stuck, only slow".into()] });
+    world.gangs.goes_on(&process);
+    world.until("it is not asked any more", |w| !asks(w));
+    world.gangs.hang(&process, false);
+    world.until("ended", |w| !w.is(&run, TRAIN, "active"));
+    let past = &world.record(&run).jobs[&JobKey::from(TRAIN)].past;
+    let ending = world.state(&run, TRAIN);
+    let told = past.iter().filter_map(|past| past.fault.clone()).map(|fault| fault.log_tail).collect::<Vec<_>>();
+    assert!(told.iter().all(Vec::is_empty), "{told:?} {ending:?}");
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod hooks;
 mod memory;
 mod numeric;
 mod optim;
+mod stack;
 mod views;

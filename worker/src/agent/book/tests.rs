@@ -34,7 +34,7 @@ fn assignment(generation: u64) -> Assignment {
 }
 
 fn wanted(generation: u64) -> Wanted {
-    Wanted { process: process(generation), assignment: Some(assignment(generation)), rendezvous: None, stop: false }
+    Wanted { process: process(generation), assignment: Some(assignment(generation)), rendezvous: None, stop: false, look: false }
 }
 
 fn names(actions: &[Action]) -> Vec<String> {
@@ -42,6 +42,7 @@ fn names(actions: &[Action]) -> Vec<String> {
         Action::Start(p, ..) => format!("start {}", p.generation),
         Action::Send(p, Command::Rendezvous { .. }) => format!("rendezvous {}", p.generation),
         Action::Send(p, Command::Stop) => format!("stop {}", p.generation),
+        Action::Look(p) | Action::Send(p, Command::Look) => format!("look {}", p.generation),
         Action::Kill(p) => format!("kill {}", p.generation),
     };
     actions.iter().map(name).collect()
@@ -144,7 +145,7 @@ fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
         let kind = JobKind::Train { stage: osler_core::ids::StageName::new("s").unwrap() };
         let mut assignment = Assignment { kind, rank, world_size: 3, ..assignment(1) };
         assignment.spec.resources.device = device;
-        Wanted { process, assignment: Some(assignment), rendezvous: None, stop: false }
+        Wanted { process, assignment: Some(assignment), rendezvous: None, stop: false, look: false }
     };
     let gpus = |actions: Vec<Action>| {
         actions
@@ -159,6 +160,17 @@ fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
     all.push(wanted(3, DeviceKind::Cuda));
     let second = book.apply(Desired { wanted: all, acknowledged: 0, check: 0, epoch: Epoch(1) });
     assert_eq!(gpus(second), [(3, Some(0))], "number 0 is free again, 1 is not");
+}
+
+#[test]
+fn a_process_is_looked_at_once_each_time_that_it_is_asked_for() {
+    let mut book = book();
+    apply(&mut book, vec![wanted(1)]);
+    let asked = |look| Wanted { assignment: None, look, ..wanted(1) };
+    let looks = [true, true, false, false, true].map(|look| apply(&mut book, vec![asked(look)]).len());
+    assert_eq!(looks, [1, 0, 0, 0, 1]);
+    book.exited(&process(1), 0, vec![]);
+    assert_eq!(apply(&mut book, vec![asked(false)]).len() + apply(&mut book, vec![asked(true)]).len(), 0, "it has ended");
 }
 
 #[test]
