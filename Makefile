@@ -21,7 +21,7 @@ run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos lint deny clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos kills lint deny clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -30,6 +30,7 @@ help:
 	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
 	@echo "make chaos        half an hour of faults on three hosts of network namespaces (as root); OSLER_CHAOS_STEPS sets the length"
+	@echo "make kills        a thousand kills of ranks that save at every step (half an hour); OSLER_KILLS sets how many"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
 	@echo "make bench-control  the coordinator under 1,000 and 10,000 simulated agents (4 minutes at most; needs no libtorch)"
@@ -61,6 +62,10 @@ test-python: build-tests
 # Faults on three hosts; the short version is in the slow lane. Figures: docs/reliability.md.
 chaos: build-tests
 	$(with_torch) cargo test --release --locked -p osler-tests --test e2e -- --ignored --nocapture half_an_hour_of_faults
+
+# A thousand kills of ranks that save at every step.
+kills: build-tests
+	$(with_torch) cargo test --release --locked -p osler-tests --test e2e -- --ignored --nocapture a_thousand_kills
 
 # The store's tests and a whole run on a real S3 server; fetches SeaweedFS and rclone once.
 test-s3: build-tests

@@ -161,9 +161,12 @@ impl Control for Desk {
     }
 
     async fn rewind_stage(&self, request: Request<v1::RewindStageRequest>) -> Result<Response<v1::RewindStageReply>, Status> {
-        told(&request, |r| format!("run={:?} stage={:?} to={} skip={}..{}", r.run, r.stage, r.to, r.skip_from, r.skip_to));
-        let v1::RewindStageRequest { run, stage, to, skip_from, skip_to } = request.into_inner();
-        let request = RewindRequest { run: run_name(run)?, stage: stage_name(stage)?, to, skip: skip_from..skip_to };
+        told(&request, |r| {
+            format!("run={:?} stage={:?} to={} skip={}..{} ranks={}", r.run, r.stage, r.to, r.skip_from, r.skip_to, r.ranks)
+        });
+        let v1::RewindStageRequest { run, stage, to, skip_from, skip_to, ranks } = request.into_inner();
+        let ranks = Some(ranks).filter(|ranks| *ranks > 0);
+        let request = RewindRequest { run: run_name(run)?, stage: stage_name(stage)?, to, skip: skip_from..skip_to, ranks };
         let state = self.handle.rewind(request).await.map_err(status)?;
         Ok(Response::new(v1::RewindStageReply { state: state.to_string() }))
     }

@@ -377,8 +377,10 @@ impl Coordinator {
     }
 
     /// `skip`: steps whose data is left out from now on.
-    pub async fn rewind(&mut self, run: &str, stage: &str, to: u64, skip: Range<u64>) -> Outcome<String> {
-        let request = v1::RewindStageRequest { run: run.to_owned(), stage: stage.to_owned(), to, skip_from: skip.start, skip_to: skip.end };
+    /// `ranks`: that the run is to go on with; the stage does not go back if it cannot.
+    pub async fn rewind(&mut self, run: &str, stage: &str, to: u64, skip: Range<u64>, ranks: Option<u32>) -> Outcome<String> {
+        let (run, stage, ranks) = (run.to_owned(), stage.to_owned(), ranks.unwrap_or(0));
+        let request = v1::RewindStageRequest { run, stage, to, skip_from: skip.start, skip_to: skip.end, ranks };
         Ok(answer(self.control.rewind_stage(request)).await?.state)
     }
 }

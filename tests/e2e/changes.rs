@@ -131,7 +131,7 @@ fn a_person_sends_a_stage_back_and_has_data_left_out() {
     started(&mut cluster, 2);
     cluster.submit(&spec).unwrap();
     let reached = cluster.stop_within("mini", domain, 50).published_steps(domain);
-    let request = |to| v1::RewindStageRequest { run: "mini".into(), stage: "domain".into(), to, skip_from: 60, skip_to: 70 };
+    let request = |to| v1::RewindStageRequest { run: "mini".into(), stage: "domain".into(), to, skip_from: 60, skip_to: 70, ranks: 0 };
     assert_eq!(cluster.rewind(request(49)).unwrap_err().code(), tonic::Code::FailedPrecondition);
     cluster.rewind(request(50)).unwrap();
     cluster.resume("mini", 0).unwrap();

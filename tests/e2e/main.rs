@@ -18,6 +18,7 @@ mod pipeline;
 mod preempt;
 mod queue;
 mod rng;
+mod saves;
 mod standby;
 mod tidy;
 mod tiers;

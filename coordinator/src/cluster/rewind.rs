@@ -19,11 +19,13 @@ pub struct RewindRequest {
     pub to: u64,
     /// Steps of the plan whose data is left out from now on, at or after `to`; empty: none.
     pub skip: Range<u64>,
+    /// That the stages which are not done go on with; none: as before. Nothing is given up if they cannot.
+    pub ranks: Option<u32>,
 }
 
 impl Cluster {
     pub(super) fn rewind(&mut self, now: Millis, request: RewindRequest, effects: &mut Effects) -> Result<RunState, Refused> {
-        let RewindRequest { run: name, stage, to, skip } = request;
+        let RewindRequest { run: name, stage, to, skip, ranks } = request;
         let run = self.run_mut(&name)?;
         let refused = |why: String| Refused::NotRewound { run: name.clone(), stage: stage.clone(), why };
         let key = train_key(&stage);
@@ -46,6 +48,9 @@ impl Cluster {
                 planned.saturating_sub(1)
             );
             return Err(refused(message));
+        }
+        if let Some(ranks) = ranks {
+            run.set_ranks(now, ranks)?;
         }
         let left_out = if skip.is_empty() { skip } else { run.record.batches(&stage).span(&skip) };
         run.go_back(

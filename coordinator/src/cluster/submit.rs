@@ -124,7 +124,7 @@ impl Run {
     }
 
     /// Gives the stages that are not done another number of ranks, or none of them if one cannot be shared by so many.
-    fn set_ranks(&mut self, now: Millis, ranks: u32) -> Result<(), Refused> {
+    pub(super) fn set_ranks(&mut self, now: Millis, ranks: u32) -> Result<(), Refused> {
         let unfit = |why: String| Refused::UnfitRanks { run: self.record.name().clone(), ranks, why };
         let open = |job: &JobRecord| matches!(job.planned.kind, JobKind::Train { .. }) && job.status.result().is_none();
         let keys = self.keys(|job| open(job) && job.planned.ranks != ranks);

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod clean;
+#[cfg(test)]
+mod damage;
 mod dataset;
 mod document;
 mod error;

@@ -39,7 +39,7 @@ impl Changes {
     /// Gives the run's state.
     pub async fn resume(&self, coordinator: &mut Coordinator, run: &RunName) -> Outcome<String> {
         if let Some((stage, to)) = &self.rewind {
-            coordinator.rewind(run.as_str(), stage.as_str(), *to, self.skip.clone().unwrap_or(0..0)).await?;
+            coordinator.rewind(run.as_str(), stage.as_str(), *to, self.skip.clone().unwrap_or(0..0), self.ranks).await?;
         }
         coordinator.resume(run.as_str(), self.ranks).await
     }

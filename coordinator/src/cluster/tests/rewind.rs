@@ -113,7 +113,7 @@ fn a_person_sends_a_stopped_stage_back() {
     let mut world = World::new(&[2]);
     let run = world.submit(spec("r"));
     world.until("step 6", |w| at_step(w, &run, 6));
-    let ask = |to, skip: Range<u64>| Event::Rewind(RewindRequest { run: run.clone(), stage: stage("general"), to, skip });
+    let ask = |to, skip: Range<u64>| Event::Rewind(RewindRequest { run: run.clone(), stage: stage("general"), to, skip, ranks: None });
     assert!(matches!(world.apply(ask(0, 0..0)), Err(Refused::NotRewound { .. })), "it runs");
     world.apply(Event::Stop(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
@@ -121,6 +121,11 @@ fn a_person_sends_a_stopped_stage_back() {
     for (to, skip) in [(4, 0..0), (5, 0..0), (newest, 2..3), (0, 5..11), (0, u64::MAX - 5..u64::MAX), (0, Range { start: 4, end: 2 })] {
         assert!(matches!(world.apply(ask(to, skip.clone())), Err(Refused::NotRewound { .. })), "{to} {skip:?}");
     }
+    // Ranks that cannot share the stage's batches: it does not go back for them.
+    let unfit = RewindRequest { run: run.clone(), stage: stage("general"), to: 0, skip: 0..0, ranks: Some(3) };
+    let refused = world.apply(Event::Rewind(unfit));
+    assert!(matches!(refused, Err(Refused::UnfitRanks { ranks: 3, .. })), "{refused:?}");
+    assert_eq!(world.record(&run).published_steps(&stage("general")), newest);
     world.apply(ask(0, 2..4)).unwrap();
     assert_eq!(left_out(&world, &run), [(0, 2..4)]);
     assert_eq!(world.record(&run).published_steps(&stage("general")), 0);

@@ -1,5 +1,6 @@
 //! Whole folders through every method and back, and the inputs that must be refused.
 
+mod damage;
 mod real;
 mod refused;
 mod round_trip;

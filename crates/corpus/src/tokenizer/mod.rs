@@ -30,8 +30,7 @@ impl Tokenizer {
     /// or else `<|endoftext|>`, or in a WordPiece vocabulary `[SEP]`.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = tokenizer_json(path)?;
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::file(path, format!("not a usable tokenizer.json: {e}")))?;
+        let mut inner = parse(path, &bytes)?;
         // Nothing may be cut or filled up behind the back of packing; and texts do not forge special tokens.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(path, e.to_string()))?;
@@ -120,6 +119,14 @@ fn pieces_of(inner: &tokenizers::Tokenizer) -> Option<BertPieces> {
         }
     }
     Some(BertPieces { pieces: Pieces::new(kinds, mask)?, begin, end, pad })
+}
+
+/// Some files that are no tokenizers make the library panic; here that is an error like its others.
+fn parse(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
+    let unusable = |why: &dyn std::fmt::Display| Error::file(path, format!("not a usable tokenizer.json: {why}"));
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| unusable(&e))?;
+    let parsed = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+    parsed.map_err(|_| unusable(&"the tokenizers library gives up on it"))?.map_err(|e| unusable(&e))
 }
 
 /// The `tokenizer.json` of a tokenizer in either form.

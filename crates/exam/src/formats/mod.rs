@@ -1,5 +1,7 @@
 //! The files people have on disk, each format in its own file, all read into `Item`s: questions before any prompt is made.
 
+#[cfg(test)]
+mod damage;
 mod medmcqa;
 mod medqa;
 mod mmlu;
