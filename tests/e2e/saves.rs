@@ -76,7 +76,7 @@ fn kill_during_saves(kills: u64) {
     newest(&cluster, &record, &stage).unwrap();
     let audit = cluster.audit(&record);
     assert!(audit.is_clean() && audit.expected > 0, "{audit:?}\n{}", events(&record));
-    assert!(saves_cut_off > kills / 4, "only {saves_cut_off} of {kills} kills came during a save");
+    assert!(saves_cut_off > kills / 10, "only {saves_cut_off} of {kills} kills came during a save");
     println!(
         "{kills} kills, {saves_cut_off} of them cut a save off, {} steps published, none lost or repeated",
         record.published_steps(&stage)
