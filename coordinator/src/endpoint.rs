@@ -1,8 +1,9 @@
 //! Where a coordinator can be found: a small file beside the store, written once it listens and kept there, so that nobody has to know the port.
 
+use osler_runtime::files;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -24,11 +25,7 @@ impl Endpoint {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let temporary = path.with_extension(format!("new-{}", self.pid));
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        files::replace(path, &serde_json::to_vec(self)?, 0o644)
     }
 
     /// Puts the file back if it is another's, or gone. A coordinator that was frozen while it started writes its own over a newer one's,

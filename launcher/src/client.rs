@@ -111,8 +111,11 @@ impl Access {
         }
         if let Some(endpoint) = Endpoint::read(&self.folder()?) {
             // One's own; without one the owner's, which only the owner can read.
-            let token = self.own_token()?.or_else(|| Token::load(&endpoint.token_file).ok());
-            if let Some(token) = token
+            if let Some(token) = self.own_token()? {
+                if let Some(found) = answering_to(&endpoint.address, &token, tls.as_ref()).await? {
+                    return Ok(Some(found));
+                }
+            } else if let Ok(token) = Token::load(&endpoint.token_file)
                 && let Some(found) = answering(&endpoint.address, &token, tls.as_ref()).await
             {
                 return Ok(Some(found));
@@ -140,6 +143,19 @@ impl Access {
                 self.store
             ))),
         }
+    }
+}
+
+/// As [`answering`], for a caller who named the token: that it is refused is the answer, not that nobody is there.
+async fn answering_to(address: &str, token: &Token, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
+    let Ok(mut found) = Coordinator::connect(address, token, tls).await else { return Ok(None) };
+    match timeout(CONNECT, found.control.list_runs(v1::ListRunsRequest {})).await {
+        Ok(Ok(_)) => Ok(Some(found)),
+        Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => Err(failed(format!(
+            "the coordinator at {address} refuses the token that was named (--token-file, OSLER_TOKEN_FILE, or in the folder of --tls): {}",
+            status.message()
+        ))),
+        _ => Ok(None),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What Prometheus reads, judged by its own tool.
 
-use crate::cluster::{Cluster, mini_spec};
+use crate::cluster::{Cluster, mini_spec, wait_for};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 fn scrape(port: u16) -> String {
@@ -22,9 +22,13 @@ fn promtool_finds_nothing_wrong_with_the_metrics_of_a_run() {
         eprintln!("SKIPPED: promtool is not installed (package prometheus)");
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut cluster = Cluster::new();
-    cluster.start_coordinator_with(&["--metrics", &format!("127.0.0.1:{port}")]);
+    cluster.start_coordinator_with(&["--metrics", "127.0.0.1:0"]);
+    let log = cluster.folder.path().join("coordinator.log");
+    let port: u16 = wait_for("it says where the metrics are", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.split("metrics at http://127.0.0.1:").nth(1)?.split('/').next()?.parse().ok()
+    });
     cluster.start_agent("a", 2);
     let spec = mini_spec(cluster.folder.path(), &["stage.domain.steps=400"]);
     let domain = &spec.stages[1].name;

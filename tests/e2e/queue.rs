@@ -135,6 +135,9 @@ fn whoever_names_a_token_is_not_taken_for_the_owner() {
     assert!(words.contains("viewer"), "{words}");
     let log = cluster.osler(&["cluster", "log"]);
     assert!(log.contains("ann"), "{log}");
+    cluster.osler(&["token", "revoke", "ann"]);
+    let revoked = cluster.try_osler(&["ps", "--token-file", file]);
+    assert!(!revoked.status.success() && String::from_utf8_lossy(&revoked.stderr).contains("refuses the token"), "{revoked:?}");
     let missing = cluster.try_osler(&["ps", "--token-file", "/nowhere/token"]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("/nowhere/token"));
 }

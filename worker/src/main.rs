@@ -11,7 +11,7 @@ use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
-use osler_runtime::{shutdown, telemetry};
+use osler_runtime::{files, shutdown, telemetry};
 use osler_worker::agent::{self, Ended, Endpoint, Options, life};
 use osler_worker::{harness, jobs};
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         Some(name) => name,
         None => WorkerName::new(host.to_ascii_lowercase()).context("this host's name cannot be a worker's: give --name")?,
     };
-    let state = args.state.or_else(life::default_folder).context("no home folder: give --state DIR")?;
+    let state = args.state.or_else(files::state_folder).context("no home folder: give --state DIR")?;
     Ok(Options {
         scratch: args.scratch.unwrap_or_else(|| std::env::temp_dir().join(format!("osler-{worker}-{}", std::process::id()))),
         incarnation: life::begin(&state, &worker, SystemClock.now())?,

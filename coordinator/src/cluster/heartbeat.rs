@@ -26,7 +26,8 @@ impl Cluster {
     /// A call has come, though nobody has read it yet: its author is not silent.
     pub fn heard_of(&mut self, clock: Millis, observed: &Observed) {
         if self.author(observed).is_some() {
-            let now = self.time(clock);
+            // Before it is noted: a pause of ours that is forgiven later would move this moment into the future.
+            let now = self.advance(clock);
             self.workers.known.entry(observed.worker.clone()).and_modify(|worker| worker.seen = now);
         }
     }

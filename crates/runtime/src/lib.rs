@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod clock;
 pub mod connect;
+pub mod files;
 pub mod lease;
 pub mod listen;
 pub mod net;

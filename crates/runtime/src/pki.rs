@@ -11,12 +11,13 @@ mod tests;
 pub use inspect::{Seen, inspect};
 
 use crate::auth::{Token, TokenError};
+use crate::files;
 use crate::tls::{self, TlsError};
 use osler_core::access::{NewToken, Role};
 use osler_core::ids::{InvalidName, Millis, TokenName};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub const CA_KEY: &str = "ca-key.pem";
@@ -139,12 +140,5 @@ fn private_folder(path: &Path) -> Result<(), PkiError> {
 
 /// Replaces a file as a whole; it never had another mode.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(io_at(path))
+    files::replace(path, bytes, mode).map_err(io_at(path))
 }

@@ -2,7 +2,6 @@
 #include "status.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
@@ -15,6 +14,7 @@
 namespace {
 
 constexpr int ROOM = 96;
+constexpr int OWN = 2; // the handler, and the kernel's way into it
 
 std::mutex askers;
 bool watching = false;
@@ -34,7 +34,7 @@ void answer(int /*signal*/) {
 
 timespec from_now(int64_t ms) {
   timespec at;
-  clock_gettime(CLOCK_REALTIME, &at);
+  clock_gettime(CLOCK_MONOTONIC, &at);
   at.tv_sec += ms / 1000;
   at.tv_nsec += (ms % 1000) * 1000000;
   if (at.tv_nsec >= 1000000000) {
@@ -45,7 +45,7 @@ timespec from_now(int64_t ms) {
 }
 
 bool wait_until(const timespec& at) {
-  while (sem_timedwait(&answered, &at) != 0) {
+  while (sem_clockwait(&answered, CLOCK_MONOTONIC, &at) != 0) {
     if (errno != EINTR) {
       return false;
     }
@@ -99,8 +99,8 @@ OslerOutcome osler_stack_take(int64_t wait_ms, void** out, size_t room, size_t* 
       throw osler::Failure(OSLER_TIMEOUT, "the thread does not answer its signal");
     }
     owed = false;
-    *count = std::min(room, static_cast<size_t>(found));
-    std::copy_n(frames, *count, out);
+    *count = std::min(room, static_cast<size_t>(std::max(found - OWN, 0)));
+    std::copy_n(frames + OWN, *count, out);
   });
 }
 

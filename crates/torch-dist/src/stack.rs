@@ -20,7 +20,7 @@ pub fn watch_this_thread() -> Result<(), DistError> {
     unsafe { sys::osler_stack_watch() }.check(|| "watch this thread".to_owned(), Duration::ZERO)
 }
 
-/// The return addresses of the watched thread, innermost first, at most 96; those of the signal's handling come first.
+/// The return addresses of the watched thread, innermost first, at most 96; the signal's own are left out.
 ///
 /// # Errors
 /// [`DistError::Timeout`] when the thread does not answer within `limit`: the process is stopped, or the thread is in a call that cannot be

@@ -9,6 +9,7 @@ use crate::binaries;
 use crate::client::{Access, Coordinator, Endpoint};
 use crate::failure::{Outcome, failed};
 use nix::fcntl::{Flock, FlockArg};
+use osler_runtime::files;
 use osler_runtime::store::local_folder;
 use process::{Process, Spawn};
 use serde::{Deserialize, Serialize};
@@ -177,10 +178,7 @@ impl Daemons {
     fn remember(&self) -> Outcome {
         let known = Known { coordinator: self.coordinator.identity(), worker: self.worker.as_ref().and_then(Process::identity) };
         let path = self.folder.join("up.json");
-        let temporary = self.folder.join("up.json.new");
-        fs::write(&temporary, serde_json::to_vec(&known)?)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(|e| failed(format!("write {}: {e}", path.display())))
+        files::replace(&path, &serde_json::to_vec(&known)?, 0o644).map_err(|e| failed(format!("write {}: {e}", path.display())))
     }
 
     /// Ends the worker, then the coordinator, so that the last reports are still heard.

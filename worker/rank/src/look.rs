@@ -8,8 +8,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 const FRAMES: usize = 24;
 const NAME: usize = 160;
-/// What the signal itself adds.
-const OWN: [&str; 4] = ["backtrace", "answer(", "__restore_rt", "(anonymous namespace)::answer"];
 
 /// The calls that the main thread is in, innermost first.
 pub fn at_main_thread() -> Vec<String> {
@@ -31,9 +29,8 @@ pub fn at_main_thread() -> Vec<String> {
             calls.push(format!("{frame:#x}"));
         }
     }
-    let own = calls.iter().take_while(|call| OWN.iter().any(|own| call.starts_with(own))).count();
-    let left_out = calls.len().saturating_sub(own + FRAMES);
-    let mut lines: Vec<String> = calls.into_iter().skip(own).take(FRAMES).map(|call| format!("  in {call}")).collect();
+    let left_out = calls.len().saturating_sub(FRAMES);
+    let mut lines: Vec<String> = calls.into_iter().take(FRAMES).map(|call| format!("  in {call}")).collect();
     lines.insert(0, "main thread, innermost call first:".to_owned());
     if left_out > 0 {
         lines.push(format!("  and {left_out} calls around these"));

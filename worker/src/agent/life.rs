@@ -4,8 +4,9 @@
 //! that was still on its way would make the coordinator believe that *this* one is over, and place its work anew beside it.
 
 use osler_core::ids::{Incarnation, Millis, WorkerName};
+use osler_runtime::files;
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -37,20 +38,8 @@ pub fn begin(folder: &Path, worker: &WorkerName, now: Millis) -> Result<Incarnat
     };
     let life = next(last, now);
     fs::create_dir_all(folder).map_err(io)?;
-    let temporary = folder.join(format!("{worker}.life.{}", std::process::id()));
-    let written = fs::File::create(&temporary).and_then(|mut file| {
-        writeln!(file, "{life}")?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)
-    });
-    written.map(|()| life).map_err(io)
-}
-
-/// Where a user's programs keep what should outlive them: `$XDG_STATE_HOME/osler`, or below `~/.local/state`.
-pub fn default_folder() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
-    Some(state.join("osler"))
+    files::replace(&path, format!("{life}\n").as_bytes(), 0o644).map_err(io)?;
+    Ok(life)
 }
 
 #[cfg(test)]

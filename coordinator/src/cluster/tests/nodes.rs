@@ -175,6 +175,20 @@ fn a_needed_node_that_is_lost_again_and_again_is_not_drained_while_it_is_away() 
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
 }
 
+/// While a store stood still only a call came that waits to be read. Its author falls silent: that counts from there.
+#[test]
+fn who_was_heard_of_during_a_pause_is_lost_ten_seconds_later() {
+    let mut world = World::new(&[1]);
+    world.step();
+    world.now.0 += 30_000;
+    let unread = world.agents[0].observe();
+    world.cluster.heard_of(world.now, &unread);
+    (0..99).for_each(|_| world.tick(100));
+    assert_eq!(state(&world, "a"), WorkerState::Suspect);
+    (0..3).for_each(|_| world.tick(100));
+    assert_eq!(state(&world, "a"), WorkerState::Lost);
+}
+
 #[test]
 fn a_look_that_is_asked_for_reaches_the_agent() {
     let mut world = World::new(&[1]);

@@ -3,8 +3,9 @@
 //! A coordinator listens on loopback, so its address, its token and its daemons' logs are of this machine and never in the bucket.
 
 use super::StoreError;
+use crate::files::state_folder;
 use osler_core::digest::Digest;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Without touching the store. A store behind another endpoint has another folder.
 pub fn local_folder(store: &str) -> Result<PathBuf, StoreError> {
@@ -15,10 +16,10 @@ pub fn local_folder(store: &str) -> Result<PathBuf, StoreError> {
         Some(_) => return Err(StoreError::Unsupported(store.to_owned())),
     };
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let state = set("XDG_STATE_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&set("HOME")?).join(".local/state")));
+    let state = state_folder();
     let state = state.ok_or(StoreError::Url("set HOME or XDG_STATE_HOME: what belongs to a remote store on this machine is kept there"))?;
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"].iter().find_map(|name| set(name)).unwrap_or_default();
-    Ok(state.join("osler").join(name_of(rest, &endpoint.to_string_lossy())))
+    Ok(state.join(name_of(rest, &endpoint.to_string_lossy())))
 }
 
 fn name_of(rest: &str, endpoint: &str) -> String {
@@ -30,6 +31,7 @@ fn name_of(rest: &str, endpoint: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn each_remote_store_has_a_folder_of_its_own() {
