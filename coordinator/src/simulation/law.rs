@@ -9,10 +9,11 @@
 //! * What is acknowledged is durable, and so is what a watcher is shown.
 //! * No agent is blamed for a process that it still lists: a call that tells of the past is not believed.
 //! * A job that neither runs nor is over says why.
+//! * Nothing is placed on a node whose drain was acknowledged, and no team runs more than its quota that was acknowledged before.
 
 use crate::document;
 use osler_core::checkpoint::Part;
-use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, WorkerName};
+use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::{JobId, JobKey};
 use osler_core::process::Report;
 use osler_core::record::{JobState, Place, RunRecord, Then};
@@ -48,20 +49,46 @@ struct Placed {
     given_up: Option<BTreeSet<Life>>,
 }
 
+/// A durable version of a record, as people may see it.
+#[derive(Debug)]
+struct Shown {
+    bytes: Vec<u8>,
+    /// Jobs that neither run nor are over.
+    waits: Vec<(JobKey, &'static str)>,
+}
+
+/// Where a record has placed an attempt, and under which quota.
+#[derive(Debug)]
+struct Placement {
+    places: Vec<Place>,
+    quota: Option<Quota>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quota {
+    slots: u32,
+    /// Tells it from one of as many slots that was set before.
+    number: u64,
+}
+
 #[derive(Debug, Default)]
 pub struct Law {
     reigns: BTreeMap<Epoch, Reign>,
     records: BTreeMap<RunName, RunRecord>,
-    /// Every version's bytes as people may see them, for as long as the store keeps versions.
-    shown: BTreeMap<(RunName, u64), Vec<u8>>,
+    /// Every version as people may see it.
+    shown: BTreeMap<RunName, Vec<Shown>>,
     newest: BTreeMap<JobId, Placed>,
-    places: BTreeMap<(JobId, Generation), Vec<Place>>,
+    places: BTreeMap<(JobId, Generation), Placement>,
     /// Agents that live now.
     lives: BTreeSet<Life>,
     started: BTreeSet<ProcessId>,
     alive: BTreeMap<ProcessId, Life>,
     /// Newest step and returns so far.
     published: BTreeMap<(RunName, StageName), (u64, usize)>,
+    /// Of these it was acknowledged, and nobody has asked for anything else since.
+    drained: BTreeSet<WorkerName>,
+    quotas: BTreeMap<TeamName, Quota>,
+    quotas_set: u64,
 }
 
 impl Law {
@@ -69,6 +96,24 @@ impl Law {
         if let Some(reign) = self.reigns.get_mut(&epoch) {
             reign.small_jumps += by;
         }
+    }
+
+    pub fn is_drained(&mut self, worker: &WorkerName, drained: bool) {
+        if drained {
+            self.drained.insert(worker.clone())
+        } else {
+            self.drained.remove(worker)
+        };
+    }
+
+    pub fn has_quota(&mut self, team: &TeamName, slots: Option<u32>) {
+        match slots {
+            Some(slots) => {
+                self.quotas_set += 1;
+                self.quotas.insert(team.clone(), Quota { slots, number: self.quotas_set })
+            }
+            None => self.quotas.remove(team),
+        };
     }
 
     /// The newest durable record of each run.
@@ -118,7 +163,8 @@ impl Law {
         self.uses_generations_once(&record)?;
         blames_nobody_wrongly(&record)?;
         self.places(now, &record)?;
-        self.shown.insert((run.clone(), record.version), document::public(&record));
+        let shown = Shown { bytes: document::public(&record), waits: waits(&record) };
+        self.shown.entry(run.clone()).or_default().push(shown);
         self.records.insert(run, record);
         Ok(())
     }
@@ -168,6 +214,8 @@ impl Law {
             if self.places.contains_key(&(id.clone(), attempt.generation)) {
                 continue;
             }
+            self.may_take_work(&id, &attempt.places)?;
+            let quota = record.spec.queue.team.as_ref().and_then(|team| self.quotas.get(team)).copied();
             let mut in_touch: BTreeSet<Life> = self.in_touch(now, record.epoch);
             if let Some(then) = self.newest.get(&id).and_then(|earlier| earlier.given_up.as_ref()) {
                 in_touch.retain(|life| then.contains(life));
@@ -180,7 +228,29 @@ impl Law {
                 ));
             }
             self.newest.insert(id.clone(), Placed { generation: attempt.generation, in_touch, given_up: None });
-            self.places.insert((id, attempt.generation), attempt.places.clone());
+            self.places.insert((id, attempt.generation), Placement { places: attempt.places.clone(), quota });
+        }
+        Ok(())
+    }
+
+    fn may_take_work(&self, id: &JobId, places: &[Place]) -> Result<(), String> {
+        if let Some(place) = places.iter().find(|place| self.drained.contains(&place.worker)) {
+            return Err(format!("{id} is placed on {}, which is drained", place.worker));
+        }
+        Ok(())
+    }
+
+    /// Counts what really runs: of a turn's records, the one that places may be durable before the one that releases.
+    fn is_within_quota(&self, process: &ProcessId) -> Result<(), String> {
+        let team = |id: &JobId| self.records.get(&id.run).and_then(|record| record.spec.queue.team.as_ref());
+        let under = |id: &JobId, generation| self.places.get(&(id.clone(), generation)).and_then(|placement| placement.quota);
+        let Some((team_of_it, quota)) = team(&process.id).and_then(|team| self.quotas.get_key_value(team)) else { return Ok(()) };
+        if under(&process.id, process.generation) != Some(*quota) {
+            return Ok(()); // placed before it was set
+        }
+        let held = self.alive.keys().filter(|p| team(&p.id) == Some(team_of_it) && self.is_current(&p.id, p.generation)).count();
+        if held > quota.slots as usize {
+            return Err(format!("{} starts: team {team_of_it} then holds {held} of {} slots", process.id, quota.slots));
         }
         Ok(())
     }
@@ -199,7 +269,7 @@ impl Law {
         }
         for wanted in &desired.wanted {
             let ProcessId { id, generation, rank } = &wanted.process;
-            let place = self.places.get(&(id.clone(), *generation)).and_then(|places| places.get(*rank as usize));
+            let place = self.places.get(&(id.clone(), *generation)).and_then(|placement| placement.places.get(*rank as usize));
             if place.is_none_or(|p| (&p.worker, &p.incarnation) != (&life.0, &life.1)) {
                 return Err(format!("{} was told to run {id} generation {generation} rank {rank}, which no record places there", life.0));
             }
@@ -226,16 +296,11 @@ impl Law {
 
     /// A watcher is shown a run.
     pub fn seen(&self, run: &RunName, view: &GetRunReply) -> Result<(), String> {
-        let record = document::read(&view.record_json).map_err(|e| format!("a view of {run} cannot be read: {e}"))?;
-        let durable = self.shown.get(&(run.clone(), record.version));
-        if durable.is_none_or(|bytes| *bytes != view.record_json) {
-            return Err(format!("version {} of {run} is shown to a watcher, and the store's is another", record.version));
-        }
-        let told: BTreeMap<JobKey, &str> = view.waiting.iter().map(|w| (JobKey::from(w.job.as_str()), w.reason.as_str())).collect();
-        for (key, job) in &record.jobs {
-            let waits = matches!(job.status, JobState::Blocked | JobState::Pending { .. } | JobState::Ending { .. });
-            if waits && told.get(key).is_none_or(|reason| reason.is_empty()) {
-                return Err(format!("{run}/{key} is {} and nobody says why", job.status.as_str()));
+        let durable = self.shown.get(run).into_iter().flatten().rev().find(|shown| shown.bytes == view.record_json);
+        let durable = durable.ok_or_else(|| format!("a watcher is shown {}, which is no version in the store", shown_as(run, view)))?;
+        for (key, state) in &durable.waits {
+            if !view.waiting.iter().any(|told| told.job == key.as_str() && !told.reason.is_empty()) {
+                return Err(format!("{run}/{key} is {state} and nobody says why"));
             }
         }
         Ok(())
@@ -263,12 +328,24 @@ impl Law {
                 "{id} generation {generation} starts on {}, which was in touch when generation {} was placed",
                 life.0, newest.generation
             )),
-            None => Ok(()),
+            None => self.is_within_quota(process),
         }
     }
 
     pub fn ends(&mut self, process: &ProcessId) {
         self.alive.remove(process);
+    }
+}
+
+fn waits(record: &RunRecord) -> Vec<(JobKey, &'static str)> {
+    let waits = |job: &JobState| matches!(job, JobState::Blocked | JobState::Pending { .. } | JobState::Ending { .. });
+    record.jobs.iter().filter(|(_, job)| waits(&job.status)).map(|(key, job)| (key.clone(), job.status.as_str())).collect()
+}
+
+fn shown_as(run: &RunName, view: &GetRunReply) -> String {
+    match document::read(&view.record_json) {
+        Ok(record) => format!("version {} of {run}", record.version),
+        Err(error) => format!("bytes for {run} that cannot be read: {error}"),
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod disk;
 mod freeze;
+mod keeper;
 mod law;
 mod network;
 mod node;
 mod operator;
+mod plan;
 mod ranks;
 mod reign;
 mod world;
@@ -20,8 +22,10 @@ use node::Node;
 use osler_core::audit::audit_stage;
 use osler_core::checkpoint::{Manifest, ObjectRef};
 use osler_core::digest::Digest;
-use osler_core::ids::{RunName, WorkerName};
+use osler_core::ids::WorkerName;
+use osler_core::reason::Cause;
 use osler_core::record::{RunRecord, RunState};
+use plan::Plan;
 use ranks::Gangs;
 use reign::Reign;
 use std::cell::RefCell;
@@ -38,49 +42,65 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 type Struck = BTreeMap<&'static str, u64>;
 
-/// One seed. Gives the misfortunes that struck, or the law that was broken.
+/// One seed. Gives the misfortunes that struck and what else happened, or the law that was broken.
 fn simulate(seed: u64, traced: bool) -> Result<Struck, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let world = Shared::new(seed, traced);
-        let runs = begin(&world);
-        let (runs, disk) = runs;
+        let plan = Plan::new(&mut world.lock().rng);
+        let runs = plan.runs.len();
+        let disk = begin(&world, plan);
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let found = world.lock().verdict();
             if let Some(broken) = found {
                 return Err(broken);
             }
-            let records: Vec<RunRecord> = world.lock().law.records().cloned().collect();
-            if records.len() == runs.len() && records.iter().all(|record| record.state == RunState::Finished) {
-                break audit(&disk, &records).await?;
+            let finished = world.lock().law.records().filter(|record| record.state == RunState::Finished).count();
+            if finished == runs {
+                let records: Vec<RunRecord> = world.lock().law.records().cloned().collect();
+                audit(&disk, &records).await?;
+                let mut struck = world.lock().struck.clone();
+                records.iter().flat_map(causes).for_each(|cause| *struck.entry(cause).or_default() += 1);
+                return Ok(struck);
             }
-            if world.lock().elapsed() > DEADLINE {
-                world.lock().broken(format!("not finished: {}", unfinished(&records)));
+            let mut world = world.lock();
+            if world.elapsed() > DEADLINE {
+                let unfinished = unfinished(world.law.records());
+                world.broken(format!("not finished: {unfinished}"));
             }
         }
-        let struck = world.lock().struck.clone();
-        Ok(struck)
     })
 }
 
 /// Starts all actors.
-fn begin(world: &Shared) -> (Vec<RunName>, Disk) {
-    let shapes: [&[u32]; 4] = [&[2], &[1, 1], &[2, 1], &[1, 1, 2]];
-    let (shape, runs) = {
-        let rng = &mut world.lock().rng;
-        (shapes[rng.below(4) as usize], 1 + rng.below(2) as usize)
-    };
-    let runs: Vec<RunName> = ["first", "second"].into_iter().take(runs).map(|name| RunName::new(name).unwrap()).collect();
+fn begin(world: &Shared, plan: Plan) -> Disk {
     let (disk, network) = (Disk::new(world.clone()), Network::new(world.clone()));
     let gangs = Rc::new(RefCell::new(Gangs::default()));
-    spawn_local(Reign::new(network.clone(), disk.clone()).run());
-    for (number, (name, slots)) in ["a", "b", "c"].into_iter().zip(shape).enumerate() {
+    spawn_local(Reign::new(network.clone(), disk.clone(), &plan).run());
+    let names: Vec<WorkerName> = ["a", "b", "c"].into_iter().take(plan.nodes.len()).map(|name| WorkerName::new(name).unwrap()).collect();
+    for (number, (name, slots)) in names.iter().cloned().zip(plan.nodes).enumerate() {
         let (network, disk, gangs) = (network.clone(), disk.clone(), gangs.clone());
-        spawn_local(Node { number, name: WorkerName::new(name).unwrap(), slots: *slots, network, disk, gangs }.run());
+        spawn_local(Node { number, name, slots, network, disk, gangs }.run());
     }
-    runs.iter().for_each(|run| drop(spawn_local(operator::operate(network.clone(), run.clone()))));
-    (runs, disk)
+    plan.runs.into_iter().for_each(|run| drop(spawn_local(operator::operate(network.clone(), run))));
+    if plan.administered {
+        spawn_local(keeper::keep(network, names));
+    }
+    disk
+}
+
+/// Why attempts left their slots though nothing was wrong with them.
+fn causes(record: &RunRecord) -> impl Iterator<Item = &'static str> {
+    let word = |cause: &Cause| match cause {
+        Cause::Draining { .. } => Some("work leaves a node"),
+        Cause::Preempted { .. } => Some("a gang is preempted"),
+        Cause::GaveWay { .. } => Some("work gives way to a gang"),
+        Cause::Grows { .. } => Some("a gang grows"),
+        Cause::Rewind => Some("a stage goes back"),
+        Cause::Stopped | Cause::RunFails | Cause::Fault { .. } => None,
+    };
+    record.jobs.values().flat_map(|job| &job.past).filter_map(move |past| word(past.cause.as_ref()?))
 }
 
 async fn audit(disk: &Disk, records: &[RunRecord]) -> Result<(), String> {
@@ -108,12 +128,12 @@ async fn manifest(disk: &Disk, object: &ObjectRef) -> Result<Manifest, String> {
     serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", object.path))
 }
 
-fn unfinished(records: &[RunRecord]) -> String {
+fn unfinished<'a>(records: impl Iterator<Item = &'a RunRecord>) -> String {
     let jobs = |record: &RunRecord| {
         let open = record.jobs.iter().filter(|(_, job)| job.status.result().is_none());
         open.map(|(key, job)| format!("{key} {}", job.status.as_str())).collect::<Vec<_>>().join(", ")
     };
-    records.iter().map(|record| format!("{} is {:?}: {}", record.name(), record.state, jobs(record))).collect::<Vec<_>>().join("; ")
+    records.map(|record| format!("{} is {:?}: {}", record.name(), record.state, jobs(record))).collect::<Vec<_>>().join("; ")
 }
 
 fn seeds(usual: Range<u64>) -> Range<u64> {
@@ -154,26 +174,39 @@ fn sweep(seeds: Range<u64>) -> Struck {
     struck
 }
 
-const MISFORTUNES: [&str; 19] = [
+const MISFORTUNES: [&str; 32] = [
+    "a gang grows",
+    "a gang is preempted",
+    "a stage goes back",
     "agent dies",
     "agent freezes",
+    "agent is asked to end",
     "agent's clock jumps",
     "an older coordinator is found",
     "another coordinator starts",
     "coordinator dies",
     "coordinator freezes",
+    "coordinator is asked to end",
     "coordinator is fenced",
     "coordinator's clock jumps",
     "link is cut",
     "message is late",
     "message is lost",
     "message is repeated",
+    "node is drained",
+    "node is looked at",
+    "node is undrained",
+    "node is unfit",
     "process is struck",
+    "quota is set",
     "run is stopped",
     "run is submitted again",
     "store fails",
     "store stalls",
     "store's answer is lost",
+    "store's answer is torn",
+    "work gives way to a gang",
+    "work leaves a node",
 ];
 
 #[test]

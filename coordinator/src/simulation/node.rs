@@ -6,16 +6,17 @@ use super::law::Life;
 use super::network::{Failed, Network};
 use super::ranks::{Blow, Gangs, Process, Said};
 use osler_core::checkpoint::Manifest;
+use osler_core::health::{Health, LEAST_MEMORY};
 use osler_core::ids::WorkerName;
 use osler_core::job::FaultClass;
 use osler_core::process::Assignment;
 use osler_core::sync::ProcessId;
 use osler_worker::agent::{Action, Book, life};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -23,6 +24,7 @@ const WAIT: Duration = Duration::from_millis(1000);
 const PACE: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(4);
 
 #[derive(Clone)]
 pub struct Node {
@@ -32,6 +34,15 @@ pub struct Node {
     pub network: Network,
     pub disk: Disk,
     pub gangs: Rc<RefCell<Gangs>>,
+}
+
+/// What reaches an agent from its node.
+#[derive(Clone, Default)]
+struct Signals {
+    /// It is asked to end.
+    end: Rc<Notify>,
+    /// Its node is unfit until then.
+    unfit: Rc<Cell<Option<Instant>>>,
 }
 
 type Processes = Rc<RefCell<BTreeMap<ProcessId, Process>>>;
@@ -56,10 +67,11 @@ impl Node {
         world.lock().note(|| format!("agent {}/{}: starts", life.0, life.1));
         let processes = Processes::default();
         let (events, inbox) = mpsc::unbounded_channel();
+        let signals = Signals::default();
         let hands = spawn_local(self.clone().work(processes.clone(), events.clone()));
-        let (agent, frozen) = Freeze::new(self.clone().agent(life.clone(), processes.clone(), inbox));
+        let (agent, frozen) = Freeze::new(self.clone().agent(life.clone(), processes.clone(), inbox, signals.clone()));
         let agent = spawn_local(agent);
-        self.fate(&life, &agent, &frozen, &processes, &events, off).await;
+        self.fate(&life, &agent, (&frozen, &signals), &processes, &events, off).await;
         agent.abort();
         hands.abort();
         let mut gangs = self.gangs.borrow_mut();
@@ -68,7 +80,15 @@ impl Node {
     }
 
     /// Returns when the agent has ended.
-    async fn fate(&self, life: &Life, agent: &JoinHandle<()>, frozen: &Until, processes: &Processes, events: &Events, off: &mut i64) {
+    async fn fate(
+        &self,
+        life: &Life,
+        agent: &JoinHandle<()>,
+        (frozen, signals): (&Until, &Signals),
+        processes: &Processes,
+        events: &Events,
+        off: &mut i64,
+    ) {
         while !agent.is_finished() {
             let pause = self.network.world.lock().below(120);
             sleep(pause).await;
@@ -82,6 +102,15 @@ impl Node {
                 world.note(|| format!("agent {}/{}: freezes for {} ms", life.0, life.1, ms.as_millis()));
                 frozen.set(Instant::now() + ms);
             }
+            if world.strikes("agent is asked to end", 600) {
+                world.note(|| format!("agent {}/{}: is asked to end", life.0, life.1));
+                signals.end.notify_one();
+            }
+            if world.strikes("node is unfit", 400) {
+                let ms = world.below(8_000);
+                world.note(|| format!("agent {}/{}: its node is unfit for {} ms", life.0, life.1, ms.as_millis()));
+                signals.unfit.set(Some(Instant::now() + ms));
+            }
             if world.strikes("agent's clock jumps", 500) {
                 *off += world.rng.below(16_000) as i64 - 8_000;
             }
@@ -89,7 +118,7 @@ impl Node {
             let blow = world.strikes("process is struck", 120).then(|| match world.rng.below(14) {
                 0 => Blow::Fail(FaultClass::Internal),
                 1 => Blow::Fail(FaultClass::OutOfMemory),
-                2 | 3 => Blow::Spike,
+                2..6 => Blow::Spike,
                 _ => Blow::Kill,
             });
             let victim = world.rng.below(8) as usize;
@@ -138,13 +167,30 @@ impl Node {
     }
 
     /// The agent's loop: a call is dropped and made anew when a process says something.
-    async fn agent(self, life: Life, processes: Processes, mut inbox: mpsc::UnboundedReceiver<(ProcessId, Said)>) {
+    async fn agent(self, life: Life, processes: Processes, mut inbox: mpsc::UnboundedReceiver<(ProcessId, Said)>, signals: Signals) {
         let mut book = Book::new(self.name.clone(), life.1, "simulated".into(), self.slots);
         let (mut calls, mut seen, mut retry) = (0, 0, FIRST_RETRY);
         let (mut door, mut not_before) = (None, Instant::now());
+        let (mut deadline, mut over) = (None, false);
         loop {
+            book.health = Some(self.health(&signals));
+            if book.draining() && book.is_empty() {
+                let _last_word = self.call(&book, &mut door, &mut calls, seen, Instant::now()).await;
+                return;
+            }
             tokio::select! {
                 biased;
+                () = signals.end.notified(), if deadline.is_none() => {
+                    deadline = Some(Instant::now() + GRACE);
+                    not_before = Instant::now();
+                    for action in book.drain() {
+                        self.perform(&life, action, &processes).await;
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && !over => {
+                    over = true;
+                    processes.borrow_mut().values_mut().for_each(|process| process.kill(&mut self.gangs.borrow_mut()));
+                }
                 Some((process, said)) = inbox.recv() => {
                     let urgent = match said {
                         Said::Report(report) => book.reported(process, report),
@@ -180,6 +226,12 @@ impl Node {
                 },
             }
         }
+    }
+
+    fn health(&self, signals: &Signals) -> Health {
+        let unfit = signals.unfit.get().is_some_and(|until| until > Instant::now());
+        let memory_available = unfit.then_some(LEAST_MEMORY - 1);
+        Health { at: self.network.world.lock().clock(0), folders: vec![], memory_available, gpus: vec![], overdue_ms: None }
     }
 
     async fn call(

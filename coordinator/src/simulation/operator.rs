@@ -2,22 +2,22 @@
 
 use super::network::Network;
 use super::world::Shared;
-use crate::testing::spec;
 use osler_core::ids::RunName;
 use osler_core::record::RunState;
+use osler_core::spec::RunSpec;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// Looks after one run until the seed is over.
-pub async fn operate(network: Network, run: RunName) {
-    let world = &network.world;
+pub async fn operate(network: Network, spec: RunSpec) {
+    let (world, run) = (&network.world, spec.name.clone());
     loop {
         let pause = Duration::from_millis(50) + world.lock().below(350);
         sleep(pause).await;
         let Some(door) = network.find() else { continue };
         let answered = async {
             if wants_to_submit(world, &run) {
-                let _refused_or_lost = door.handle.submit(spec(run.as_str())).await;
+                let _refused_or_lost = door.handle.submit(spec.clone()).await;
             }
             if world.lock().strikes("run is stopped", 120) {
                 let _refused_or_lost = door.handle.stop(run.clone()).await;

@@ -1,13 +1,16 @@
-//! Coordinators: the real owner over the simulated store. Somebody keeps one running; misfortune kills it between or within writes,
-//! freezes it, turns its clock, or starts another one beside it.
+//! Coordinators: the real owner over the simulated store, with its lease. Somebody keeps one running, or two of which one waits for the
+//! other's end; misfortune kills them between or within writes, freezes them, turns their clocks, asks one to end, or starts another one
+//! beside them.
 
 use super::disk::Disk;
 use super::freeze::{Freeze, Until};
 use super::network::{Door, Network};
+use super::plan::Plan;
 use super::world::Shared;
 use crate::cluster::Limits;
 use crate::ledger::{Ledger, LedgerError};
 use crate::owner::Owner;
+use crate::reign::{self, Terms, stand_by};
 use osler_core::ids::{Epoch, Millis};
 use osler_runtime::clock::Clock;
 use osler_runtime::store::{Patience, Store};
@@ -16,6 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +41,8 @@ struct Coordinator {
     off: Arc<AtomicI64>,
     /// None until it reigns.
     epoch: Rc<Cell<Option<Epoch>>>,
+    end: Rc<Notify>,
+    asked: Cell<bool>,
 }
 
 pub struct Reign {
@@ -44,20 +50,22 @@ pub struct Reign {
     store: Store,
     alive: Vec<Coordinator>,
     off: i64,
+    limits: Limits,
+    standby: bool,
 }
 
 impl Reign {
-    pub fn new(network: Network, disk: Disk) -> Self {
+    pub fn new(network: Network, disk: Disk, plan: &Plan) -> Self {
         let seconds = Duration::from_secs;
         let remote = Patience { first: Duration::from_millis(100), longest: seconds(1), total: seconds(12) };
         let patience = if network.world.lock().rng.once_in(2) { Patience::none() } else { remote };
         let store = Store::over("sim://", Arc::new(disk), patience);
-        Self { network, store, alive: vec![], off: 0 }
+        Self { network, store, alive: vec![], off: 0, limits: plan.limits, standby: plan.standby }
     }
 
     pub async fn run(mut self) {
         loop {
-            if self.alive.is_empty() {
+            if self.alive.len() < 1 + usize::from(self.standby) {
                 let pause = self.network.world.lock().below(1_500);
                 sleep(pause).await;
                 self.start();
@@ -74,10 +82,16 @@ impl Reign {
         let epoch = Rc::new(Cell::new(None));
         let (network, store) = (self.network.clone(), self.store.clone());
         let clock = Arc::new(Wall { world: network.world.clone(), off: off.clone() });
-        let reigns = epoch.clone();
+        let (reigns, end) = (epoch.clone(), Rc::new(Notify::new()));
+        let (limits, standby, asked) = (self.limits, self.standby, end.clone());
         let (task, frozen) = Freeze::new(async move {
-            let ledger = Ledger::open(store, clock.now()).await?;
-            let (handle, owner) = Owner::start(ledger, clock, Limits::default()).await?;
+            let terms = Terms::default();
+            let ledger = match standby {
+                false => Ledger::open(store.clone(), clock.now()).await?,
+                true => tokio::select! { ledger = stand_by(&store, &*clock, terms) => ledger?, () = asked.notified() => return Ok(()) },
+            };
+            let mut lease = reign::Reign::begin(store, ledger.epoch(), "simulated:7070".into()).await?;
+            let (handle, owner) = Owner::start(ledger, clock, limits).await?;
             reigns.set(Some(owner.epoch()));
             network.world.lock().note(|| format!("coordinator {}: reigns", owner.epoch()));
             let door = Door { epoch: owner.epoch(), handle };
@@ -87,9 +101,18 @@ impl Reign {
                     sleep(Duration::from_secs(2)).await;
                 }
             };
-            tokio::select! { biased; ended = owner.run(std::future::pending()) => ended, () = keep => Ok(()) }
+            let ended = tokio::select! {
+                biased;
+                ended = owner.run(asked.notified()) => ended,
+                () = keep => Ok(()),
+                never = lease.renew(terms) => match never {},
+            };
+            if ended.is_ok() {
+                lease.release(terms).await;
+            }
+            ended
         });
-        self.alive.push(Coordinator { task: spawn_local(task), frozen, off, epoch });
+        self.alive.push(Coordinator { task: spawn_local(task), frozen, off, epoch, end, asked: Cell::new(false) });
     }
 
     /// Those that ended by themselves: fenced, or given up by the store. A panic is nobody's misfortune.
@@ -110,6 +133,7 @@ impl Reign {
                         world.broken(format!("coordinator {name} gave up a store that works: {error}"));
                     }
                 }
+                Ok(Ok(())) if dead.asked.get() => world.note(|| format!("coordinator {name}: has ended")),
                 other => world.broken(format!("coordinator {name} ended with {other:?}")),
             }
         }
@@ -122,7 +146,13 @@ impl Reign {
         let dies = world.strikes("coordinator dies", 400);
         let freezes = world.strikes("coordinator freezes", 600);
         let jumps = world.strikes("coordinator's clock jumps", 500);
+        let ends = world.strikes("coordinator is asked to end", 600);
         if let Some(found) = self.alive.get(at) {
+            if ends {
+                world.note(|| format!("coordinator {}: is asked to end", found.name()));
+                found.asked.set(true);
+                found.end.notify_one();
+            }
             if freezes {
                 let ms = world.below(14_000);
                 world.note(|| format!("coordinator {}: freezes for {} ms", found.name(), ms.as_millis()));

@@ -1,7 +1,8 @@
 //! The object store of runs: immutable objects under names that `osler_core::paths` makes, in a folder or in an S3 bucket.
 //!
 //! What has been written is durable when a call returns. Readers of an [`ObjectRef`] get verified bytes or an error, never other bytes.
-//! Calls to a remote store are tried again with growing pauses, for a bounded time; large objects travel in parts, in bounded memory.
+//! Calls to a remote store are tried again with growing pauses, for a bounded time; large objects travel in parts, in bounded memory. An
+//! answer that ends early is a failed call, and what does not have its digest is fetched a second time before it counts as corrupt.
 
 mod blocking;
 mod folder;
@@ -145,10 +146,11 @@ impl Store {
         let (objects, key) = (&self.objects, &key(path)?);
         let read = self.patience.keep("read", path, move || async move {
             let found = objects.get(key).await?;
-            if found.meta.size > MAX_DOCUMENT_BYTES {
-                return Ok(Err(found.meta.size));
+            let size = found.meta.size;
+            if size > MAX_DOCUMENT_BYTES {
+                return Ok(Err(size));
             }
-            Ok(Ok(found.bytes().await?))
+            Ok(Ok(whole(found.bytes().await?, size)?))
         });
         match read.await {
             Ok(Ok(bytes)) => Ok(Some(bytes)),
@@ -176,9 +178,12 @@ impl Store {
 
     /// The bytes of a recorded object, verified.
     pub async fn read(&self, object: &ObjectRef) -> Result<Bytes, StoreError> {
-        let bytes = self.get(&object.path).await?.ok_or_else(|| StoreError::Missing { path: object.path.clone() })?;
-        verify(object, bytes.len() as u64, Digest::of(&bytes))?;
-        Ok(bytes)
+        twice_if_corrupt(|| async {
+            let bytes = self.get(&object.path).await?.ok_or_else(|| StoreError::Missing { path: object.path.clone() })?;
+            verify(object, bytes.len() as u64, Digest::of(&bytes))?;
+            Ok(bytes)
+        })
+        .await
     }
 
     /// Creates an object; [`StoreError::AlreadyExists`] if the name is taken, whoever took it, an earlier try of ours included.
@@ -272,6 +277,26 @@ fn verify(object: &ObjectRef, bytes: u64, digest: Digest) -> Result<(), StoreErr
     }
     let shown = |bytes, digest| format!("{bytes} bytes, sha256 {digest}");
     Err(StoreError::Corrupt { path: object.path.clone(), found: shown(bytes, digest), recorded: shown(object.bytes, object.digest) })
+}
+
+/// An answer of as many bytes as it must have.
+fn whole(bytes: Bytes, size: u64) -> object_store::Result<Bytes> {
+    if bytes.len() as u64 == size {
+        return Ok(bytes);
+    }
+    let torn = format!("the answer has {} bytes of {size}", bytes.len());
+    Err(object_store::Error::Generic { store: "answer", source: torn.into() })
+}
+
+/// Objects are written once: bytes that are not those may have been changed on their way here only.
+async fn twice_if_corrupt<T, F: Future<Output = Result<T, StoreError>>>(read: impl Fn() -> F) -> Result<T, StoreError> {
+    match read().await {
+        Err(StoreError::Corrupt { path, found, .. }) => {
+            tracing::warn!(path, found, "not what was written; reading it again");
+            read().await
+        }
+        other => other,
+    }
 }
 
 async fn blocking_io<T: Send + 'static>(

@@ -2,7 +2,7 @@
 //!
 //! Memory is bounded by a few parts, whatever an object's size. An upload becomes visible when it is complete, or never.
 
-use super::{Store, StoreError, verify};
+use super::{Store, StoreError, twice_if_corrupt, verify, whole};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// S3 takes parts of 5 MiB and more.
 const PART: u64 = 8 << 20;
@@ -172,9 +172,17 @@ pub(super) async fn download(store: &Store, scratch: &Scratch, object: &ObjectRe
         let (found, recorded) = (format!("{held} bytes"), format!("{} bytes, sha256 {}", object.bytes, object.digest));
         return Err(StoreError::Corrupt { path: object.path.clone(), found, recorded });
     }
-    let mut partial = tempfile::NamedTempFile::new_in(&folder).map_err(io)?;
+    let partial = twice_if_corrupt(|| receive(store, &folder, object, key)).await?;
+    partial.persist(&file).map_err(|e| io(e.error))?;
+    Ok(file)
+}
+
+/// One try at the whole object.
+async fn receive(store: &Store, folder: &Path, object: &ObjectRef, key: &Key) -> Result<NamedTempFile, StoreError> {
+    let io = |source| StoreError::Io { verb: "fetch", path: object.path.clone(), source };
+    let mut partial = NamedTempFile::new_in(folder).map_err(io)?;
     let (mut sha, mut bytes) = (Sha256::new(), 0);
-    let ranges = (0..held.div_ceil(PART)).map(|i| i * PART..((i + 1) * PART).min(held));
+    let ranges = (0..object.bytes.div_ceil(PART)).map(|i| i * PART..((i + 1) * PART).min(object.bytes));
     let mut pieces = futures::stream::iter(ranges.map(|range| piece(store.clone(), key.clone(), range))).buffered(AT_ONCE);
     while let Some(piece) = pieces.try_next().await? {
         sha.update(&piece);
@@ -183,11 +191,11 @@ pub(super) async fn download(store: &Store, scratch: &Scratch, object: &ObjectRe
     }
     drop(pieces);
     verify(object, bytes, Digest::from_bytes(sha.finalize().into()))?;
-    partial.persist(&file).map_err(|e| io(e.error))?;
-    Ok(file)
+    Ok(partial)
 }
 
 async fn piece(store: Store, key: Key, range: Range<u64>) -> Result<Bytes, StoreError> {
     let (objects, key, range) = (&store.objects, &key, &range);
-    store.patience.keep("fetch", key.as_ref(), move || objects.get_range(key, range.clone())).await
+    let get = move || async move { whole(objects.get_range(key, range.clone()).await?, range.end - range.start) };
+    store.patience.keep("fetch", key.as_ref(), get).await
 }

@@ -5,8 +5,8 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Plan {
     /// Of so many calls the last fails; of an upload's parts too.
     pub fail_every: Option<u64>,
+    /// Of so many reads the last one's answer ends in the middle.
+    pub tear_every: Option<u64>,
+    /// The first read's answer has a changed byte.
+    pub garble_first: bool,
     pub hang: bool,
     /// Answers as servers do that do not know `If-None-Match`.
     pub ignore_conditions: bool,
@@ -32,6 +36,7 @@ struct Wire {
     plan: Plan,
     calls: AtomicU64,
     failures: AtomicU64,
+    reads: AtomicU64,
     healed: AtomicBool,
 }
 
@@ -52,7 +57,8 @@ impl Wire {
 
 impl Flaky {
     pub fn new(inner: impl ObjectStore, plan: Plan) -> Self {
-        let wire = Wire { plan, calls: AtomicU64::new(0), failures: AtomicU64::new(0), healed: AtomicBool::new(false) };
+        let wire =
+            Wire { plan, calls: AtomicU64::new(0), failures: AtomicU64::new(0), reads: AtomicU64::new(0), healed: AtomicBool::new(false) };
         Self { inner: Arc::new(inner), wire: Arc::new(wire) }
     }
 
@@ -89,7 +95,25 @@ impl ObjectStore for Flaky {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.wire.pass().await?;
-        self.inner.get_opts(location, options).await
+        let only_looks = options.head;
+        let found = self.inner.get_opts(location, options).await?;
+        if only_looks {
+            return Ok(found);
+        }
+        let plan = self.wire.plan;
+        let read = self.wire.reads.fetch_add(1, Ordering::Relaxed) + 1;
+        let torn = plan.tear_every.is_some_and(|n| read.is_multiple_of(n));
+        if found.range.is_empty() || (!torn && !(plan.garble_first && read == 1)) {
+            return Ok(found);
+        }
+        self.wire.failures.fetch_add(1, Ordering::Relaxed);
+        let (meta, range, attributes, extensions) =
+            (found.meta.clone(), found.range.clone(), found.attributes.clone(), found.extensions.clone());
+        let mut bytes = found.bytes().await?.to_vec();
+        bytes[0] ^= u8::from(!torn);
+        bytes.truncate(if torn { bytes.len() / 2 } else { bytes.len() });
+        let payload = GetResultPayload::Stream(futures::stream::once(async { Ok(bytes.into()) }).boxed());
+        Ok(GetResult { payload, meta, range, attributes, extensions })
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -74,6 +74,34 @@ async fn a_store_that_fails_now_and_then_serves_a_run() {
     assert!(objects.failures() > 3, "only {} calls failed: the test is broken", objects.failures());
 }
 
+#[tokio::test]
+async fn a_store_whose_answers_end_early_serves_a_run() {
+    let (store, objects) = flaky(Plan { tear_every: Some(3), ..Plan::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let large = store.put_file(&file(&folder, LARGE), "large").await.unwrap();
+    let small = store.put("small", Bytes::from_static(b"contents")).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(store.get("small").await.unwrap().unwrap(), "contents");
+        assert_eq!(store.read(&small).await.unwrap(), "contents");
+    }
+    assert_eq!(std::fs::read(store.fetch(&large).await.unwrap()).unwrap(), pattern(LARGE));
+    assert!(objects.failures() > 3, "only {} answers were torn: the test is broken", objects.failures());
+}
+
+#[tokio::test]
+async fn what_was_changed_on_its_way_is_fetched_again() {
+    let plan = Plan { garble_first: true, ..Plan::default() };
+    for length in [9, LARGE] {
+        let ((store, objects), folder) = (flaky(plan), tempfile::tempdir().unwrap());
+        let object = store.put_file(&file(&folder, length), "object").await.unwrap();
+        assert_eq!(store.read(&object).await.unwrap(), pattern(length));
+        assert_eq!(objects.failures(), 1);
+        let (store, _) = flaky(plan);
+        let object = store.put_file(&file(&folder, length), "object").await.unwrap();
+        assert_eq!(std::fs::read(store.fetch(&object).await.unwrap()).unwrap(), pattern(length));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_store_serves_a_run() {
     let wait = Duration::from_secs(3);
