@@ -40,7 +40,7 @@ pub use workers::{Worker, WorkerState};
 
 use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
-use osler_core::record::{RunRecord, RunState};
+use osler_core::record::{JobState, RunRecord, RunState, Then};
 use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +157,21 @@ pub struct Cluster {
     fenced: u64,
 }
 
+/// The latest time at which something in a record was decided. A wait tells of it as well: it was decided at most the longest backoff
+/// before its end.
+fn newest_moment(record: &RunRecord, longest_backoff: u64) -> Millis {
+    let before = |not_before: &Millis| Millis(not_before.0.saturating_sub(longest_backoff));
+    let of_job = |state: &JobState| match state {
+        JobState::Pending { since, not_before } => Some((*since).max(before(not_before))),
+        JobState::Active { attempt } => Some(attempt.started_at),
+        JobState::Ending { next: Then::Retry { not_before, .. }, .. } => Some(before(not_before)),
+        JobState::Ending { attempt, .. } => Some(attempt.started_at),
+        _ => None,
+    };
+    let jobs = record.jobs.values().filter_map(|job| of_job(&job.status));
+    record.events.last().map(|event| event.at).into_iter().chain(jobs).max().unwrap_or_default()
+}
+
 impl Cluster {
     pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
         let workers = Workers::new(now, limits);
@@ -166,7 +181,7 @@ impl Cluster {
     /// Takes over a run that an earlier coordinator wrote. Time goes on from what the records tell, also on a clock that is behind
     /// theirs: a retry that they put off by seconds would else wait for that clock.
     pub fn adopt(&mut self, record: RunRecord) {
-        let latest = record.events.last().map_or(Millis(0), |event| event.at);
+        let latest = newest_moment(&record, self.workers.limits.longest_backoff);
         self.last_event = self.last_event.max(latest);
         self.workers.since = self.workers.since.max(latest);
         let name = record.name().clone();

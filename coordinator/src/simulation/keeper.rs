@@ -50,7 +50,9 @@ async fn drain(network: &Network, door: &Door, node: &WorkerName, drained: bool)
     let answer = door.handle.drain(node.clone(), drained.then(|| "maintenance".to_owned())).await;
     let mut world = network.world.lock();
     if answer.is_ok() {
-        world.note(|| format!("keeper: node {node} is {}", if drained { "drained" } else { "undrained" }));
+        if world.misfortune() {
+            world.note(|| format!("keeper: node {node} is {}", if drained { "drained" } else { "undrained" }));
+        }
         world.law.is_drained(node, drained);
     } else if let Err(HandleError::Refused(refused)) = answer
         && !matches!(refused, Refused::NoSuchWorker(_))
@@ -64,7 +66,9 @@ async fn quota(network: &Network, door: &Door, slots: Option<u32>) {
     let answer = door.handle.quota(team(), slots).await;
     let mut world = network.world.lock();
     if answer.is_ok() {
-        world.note(|| format!("keeper: the team's quota is {slots:?}"));
+        if world.misfortune() {
+            world.note(|| format!("keeper: the team's quota is {slots:?}"));
+        }
         world.law.has_quota(&team(), slots);
     } else if let Err(HandleError::Refused(refused)) = answer
         && !matches!(refused, Refused::NoSuchTeam(_))

@@ -133,7 +133,10 @@ fn unfinished<'a>(records: impl Iterator<Item = &'a RunRecord>) -> String {
         let open = record.jobs.iter().filter(|(_, job)| job.status.result().is_none());
         open.map(|(key, job)| format!("{key} {}", job.status.as_str())).collect::<Vec<_>>().join(", ")
     };
-    records.map(|record| format!("{} is {:?}: {}", record.name(), record.state, jobs(record))).collect::<Vec<_>>().join("; ")
+    let events =
+        |record: &RunRecord| record.events.iter().rev().take(5).map(|event| format!("\n    {}", event.message)).collect::<String>();
+    let told = |record: &RunRecord| format!("{} is {:?}: {}; last events:{}", record.name(), record.state, jobs(record), events(record));
+    records.map(told).collect::<Vec<_>>().join("; ")
 }
 
 fn seeds(usual: Range<u64>) -> Range<u64> {

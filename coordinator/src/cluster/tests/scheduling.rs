@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::testing::spec;
+use osler_core::job::{Fault, FaultClass};
+use osler_core::record::Then;
 use osler_core::spec::ResourceSpec;
 
 fn with_ranks(name: &str, ranks: u32) -> RunSpec {
@@ -177,6 +179,24 @@ fn a_retry_does_not_wait_for_a_clock_that_is_behind_the_records() {
     w.until("a job runs", |w| w.is(&run, "clean/domain/00000", "active"));
     let record = w.record(&run).clone();
     w.now.0 -= 900_000;
+    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
+    w.cluster.adopt(record);
+    w.agents[0] = Agent::new("a", 2, 2);
+    w.until("the run is over", |w| w.record(&run).state == RunState::Finished);
+}
+
+/// A coordinator whose clock jumps ahead decides on a retry and dies before anything else is told.
+#[test]
+fn a_retry_that_was_decided_on_a_clock_ahead_does_not_wait_for_that_clock() {
+    let mut w = World::new(&[2]);
+    let run = w.submit(spec("r"));
+    let key = JobKey::from("clean/domain/00000");
+    w.until("a job runs", |w| w.is(&run, key.as_str(), "active"));
+    let mut record = w.record(&run).clone();
+    let job = record.jobs.get_mut(&key).unwrap();
+    let JobState::Active { attempt } = job.status.clone() else { panic!("{:?}", job.status) };
+    let (fault, not_before) = (Fault::new(FaultClass::Internal, "it failed"), Millis(w.now.0 + 3_600_250));
+    job.status = JobState::Ending { attempt, next: Then::Retry { fault, not_before } };
     w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
     w.cluster.adopt(record);
     w.agents[0] = Agent::new("a", 2, 2);
