@@ -151,7 +151,7 @@ fn pace(report: &Report) -> f64 {
 
 #[test]
 fn slow_every_fault_on_three_hosts_leaves_the_same_bits() {
-    const STEPS: u64 = 16_000;
+    const STEPS: u64 = 12_000;
     if let Some((storm, record)) = storm(STEPS, 7, ALL.len()) {
         let (cluster, undisturbed) = calm(STEPS);
         unharmed(&storm, &record, &cluster, &undisturbed);
