@@ -103,7 +103,8 @@ impl ObjectStore for Flaky {
         let plan = self.wire.plan;
         let read = self.wire.reads.fetch_add(1, Ordering::Relaxed) + 1;
         let torn = plan.tear_every.is_some_and(|n| read.is_multiple_of(n));
-        if found.range.is_empty() || (!torn && !(plan.garble_first && read == 1)) {
+        let garbled = plan.garble_first && read == 1;
+        if found.range.is_empty() || !(torn || garbled) {
             return Ok(found);
         }
         self.wire.failures.fetch_add(1, Ordering::Relaxed);
