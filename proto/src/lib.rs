@@ -3,7 +3,7 @@
 
 mod convert;
 
-pub use convert::{InvalidMessage, MAX_REPORTS, document, reply_number};
+pub use convert::{InvalidMessage, MAX_REPORTS, document, may_report, reply_number};
 
 /// Generated from `osler/v1/osler.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

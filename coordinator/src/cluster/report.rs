@@ -1,5 +1,5 @@
 //! One report of one process. It counts only if it comes from the place and generation that the record names; everything else is
-//! fenced: ignored, counted, never an error for the agent that passed it on.
+//! fenced: ignored, counted if it would have changed a record, never an error for the agent that passed it on.
 
 use super::finish::Ended;
 use super::workers::Workers;
@@ -47,6 +47,8 @@ impl Cluster {
         let fault = match (standing, report) {
             (Standing::Active, report) => run.take(now, key, process.rank, report, &self.workers, effects),
             (Standing::Ending, Report::Failed { fault }) => Some(fault),
+            // A process that is asked to end goes on saying how far it is: of no consequence, and no sign that anything is wrong.
+            (_, Report::Progress(_) | Report::Stack { .. }) => None,
             _ => {
                 self.fenced += 1;
                 effects.notes.push(format!(

@@ -59,11 +59,20 @@ pub fn report<T: DeserializeOwned>(field: &'static str, json: &[u8]) -> Result<T
     document(field, json)
 }
 
+/// Whether a coordinator takes in a report of these bytes. An agent asks before it passes on what a process says: it would be refused
+/// itself, with everything else that runs under it.
+pub fn may_report(json: &[u8]) -> Result<(), InvalidMessage> {
+    length("report", json.len(), MAX_REPORT)?;
+    shallow("report", json)
+}
+
+fn shallow(field: &'static str, json: &[u8]) -> Result<(), InvalidMessage> {
+    if depth(json) > MAX_DEPTH { Err(InvalidMessage::TooDeep { field }) } else { Ok(()) }
+}
+
 /// A JSON document of a sane shape.
 pub fn document<T: DeserializeOwned>(field: &'static str, json: &[u8]) -> Result<T, InvalidMessage> {
-    if depth(json) > MAX_DEPTH {
-        return Err(InvalidMessage::TooDeep { field });
-    }
+    shallow(field, json)?;
     serde_json::from_slice(json).map_err(|source| InvalidMessage::Document { field, source })
 }
 

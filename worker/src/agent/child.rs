@@ -227,11 +227,15 @@ async fn read_all(
                 },
             };
             let Some(line) = next else { return (strays, last_word) };
-            match serde_json::from_slice::<Report>(&line) {
-                Ok(Report::Failed { fault }) => last_word = last_word.or(Some(fault)),
-                Ok(report) => pass_on(report).await,
+            match (serde_json::from_slice::<Report>(&line), osler_proto::may_report(&line)) {
+                (Ok(_), Err(refused)) => {
+                    let said = format!("it reported what no coordinator takes in: {refused}");
+                    last_word = last_word.or(Some(Fault::new(FaultClass::Internal, said)));
+                }
+                (Ok(Report::Failed { fault }), Ok(())) => last_word = last_word.or(Some(fault)),
+                (Ok(report), Ok(())) => pass_on(report).await,
                 // A library that prints: part of the log.
-                Err(_) => strays.push(shown(&line)),
+                (Err(_), _) => strays.push(shown(&line)),
             }
         }
     };
@@ -280,6 +284,41 @@ async fn bounded_line(reader: &mut BufReader<impl AsyncRead + Unpin>, limit: usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use osler_core::ids::{Generation, RunName};
+    use osler_core::job::{JobId, JobKey};
+
+    /// What an agent hears of a process that writes these lines and ends.
+    async fn heard(lines: &[Vec<u8>]) -> (Vec<Report>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lines");
+        std::fs::write(&file, lines.join(&b'\n')).unwrap();
+        let mut cat = process::Command::new("cat").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (cat.stdout.take().unwrap(), cat.stderr.take().unwrap());
+        let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("tokenizer") };
+        let (events, mut inbox) = mpsc::channel(16);
+        let tail =
+            read_all(stdout, stderr, folder.path().join("log"), &ProcessId { id, generation: Generation(1), rank: 0 }, &events).await;
+        cat.wait().await.unwrap();
+        drop(events);
+        let mut reports = vec![];
+        while let Some((_, event)) = inbox.recv().await {
+            let ChildEvent::Report(report) = event else { panic!("{event:?}") };
+            reports.push(report);
+        }
+        (reports, tail)
+    }
+
+    #[tokio::test]
+    async fn a_report_that_no_coordinator_takes_in_is_a_fault_of_its_process_alone() {
+        let small = Report::Stack { lines: vec!["main".into()] };
+        let large = Report::Stack { lines: vec!["x".repeat(25 << 20)] };
+        let json = |report: &Report| serde_json::to_vec(report).unwrap();
+        let (reports, tail) = heard(&[json(&small), json(&large), vec![b'x'; 25 << 20], json(&small)]).await;
+        let [first, second, Report::Failed { fault }] = reports.as_slice() else { panic!("{} reports", reports.len()) };
+        assert_eq!((first, second), (&small, &small));
+        assert!(fault.class == FaultClass::Internal && fault.message.contains("at most 25165824"), "{fault:?}");
+        assert_eq!(tail.len(), 1, "what a library prints is part of the log, whatever its length");
+    }
 
     #[test]
     fn the_kernels_count_is_read() {
