@@ -57,7 +57,7 @@ fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits
         "resources.determinism=elastic",
         "stage.general.micro_batch=2",
         "stage.domain.micro_batch=2",
-        "stage.domain.steps=15000",
+        "stage.domain.steps=8000",
         "checkpoint.every_steps=150",
     ];
     let mut steady = Cluster::new();

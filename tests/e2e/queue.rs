@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// A run that trains for a while, and saves every 50 steps.
 fn spec(cluster: &Cluster, name: &str, changes: &[&str]) -> RunSpec {
-    let long = ["stage.domain.steps=2500", "checkpoint.every_steps=50"];
+    let long = ["stage.domain.steps=1500", "checkpoint.every_steps=50"];
     RunSpec { name: RunName::new(name).unwrap(), ..mini_spec(cluster.folder.path(), &[&TRAINING_ALONE[..], &long, changes].concat()) }
 }
 
