@@ -146,7 +146,7 @@ impl Access {
     }
 }
 
-/// As [`answering`], for a caller who named the token: that it is refused is the answer, not that nobody is there.
+/// A coordinator that answers, for a caller who named the token: that it is refused is the answer, not that nobody is there.
 async fn answering_to(address: &str, token: &Token, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
     let Ok(mut found) = Coordinator::connect(address, token, tls).await else { return Ok(None) };
     match timeout(CONNECT, found.control.list_runs(v1::ListRunsRequest {})).await {
@@ -159,10 +159,9 @@ async fn answering_to(address: &str, token: &Token, tls: Option<&ClientTls>) -> 
     }
 }
 
-/// A coordinator that answers. The word of one that was killed stays; its port may have gone to somebody else.
+/// As [`answering_to`], where a refusal means nobody. The word of one that was killed stays; its port may have gone to somebody else.
 async fn answering(address: &str, token: &Token, tls: Option<&ClientTls>) -> Option<Coordinator> {
-    let mut found = Coordinator::connect(address, token, tls).await.ok()?;
-    timeout(CONNECT, found.runs()).await.is_ok_and(|answer| answer.is_ok()).then_some(found)
+    answering_to(address, token, tls).await.ok().flatten()
 }
 
 /// A line of a list of runs.

@@ -182,10 +182,15 @@ impl Cluster {
     /// theirs: a retry that they put off by seconds would else wait for that clock.
     pub fn adopt(&mut self, record: RunRecord) {
         let latest = newest_moment(&record, self.workers.limits.longest_backoff);
-        self.last_event = self.last_event.max(latest);
-        self.workers.since = self.workers.since.max(latest);
+        self.go_on_from(latest);
         let name = record.name().clone();
         self.runs.insert(name, Run::new(record, self.workers.limits.events));
+    }
+
+    /// It is at least this late: an earlier coordinator has written so.
+    fn go_on_from(&mut self, latest: Millis) {
+        self.last_event = self.last_event.max(latest);
+        self.workers.since = self.workers.since.max(latest);
     }
 
     pub fn apply(&mut self, now: Millis, event: Event) -> Effects {

@@ -28,8 +28,7 @@ impl Cluster {
     pub fn adopt_cluster(&mut self, record: ClusterRecord) {
         let strikes = record.strikes.values().flatten().map(|strike| strike.at);
         let latest = strikes.chain(record.drained.values().map(|drain| drain.at)).max().unwrap_or_default();
-        self.last_event = self.last_event.max(latest);
-        self.workers.since = self.workers.since.max(latest);
+        self.go_on_from(latest);
         self.workers.record = record;
     }
 

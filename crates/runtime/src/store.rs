@@ -288,7 +288,7 @@ fn whole(bytes: Bytes, size: u64) -> object_store::Result<Bytes> {
     Err(object_store::Error::Generic { store: "answer", source: torn.into() })
 }
 
-/// Objects are written once: bytes that are not those may have been changed on their way here only.
+/// Objects are written once: bytes that are not those may have been changed on the way here only.
 async fn twice_if_corrupt<T, F: Future<Output = Result<T, StoreError>>>(read: impl Fn() -> F) -> Result<T, StoreError> {
     match read().await {
         Err(StoreError::Corrupt { path, found, .. }) => {

@@ -2,6 +2,7 @@
 
 use super::InvalidMessage;
 use osler_core::job::JobKey;
+use osler_core::process::Report;
 use serde::de::DeserializeOwned;
 
 pub const MAX_PROCESSES: usize = 4096;
@@ -59,11 +60,12 @@ pub fn report<T: DeserializeOwned>(field: &'static str, json: &[u8]) -> Result<T
     document(field, json)
 }
 
-/// Whether a coordinator takes in a report of these bytes. An agent asks before it passes on what a process says: it would be refused
-/// itself, with everything else that runs under it.
-pub fn may_report(json: &[u8]) -> Result<(), InvalidMessage> {
+/// Whether a coordinator takes in this report, as it will be sent. An agent asks before it passes on what a process says: it would be
+/// refused itself, with everything else that runs under it.
+pub fn may_report(report: &Report) -> Result<(), InvalidMessage> {
+    let json = serde_json::to_vec(report).map_err(|source| InvalidMessage::Document { field: "report", source })?;
     length("report", json.len(), MAX_REPORT)?;
-    shallow("report", json)
+    shallow("report", &json)
 }
 
 fn shallow(field: &'static str, json: &[u8]) -> Result<(), InvalidMessage> {

@@ -205,7 +205,11 @@ async fn read_all(
     id: &ProcessId,
     events: &mpsc::Sender<(ProcessId, ChildEvent)>,
 ) -> Vec<String> {
-    let pass_on = async |report| {
+    let pass_on = async |report: Report| {
+        let report = osler_proto::may_report(&report).map(|()| report).unwrap_or_else(|refused| {
+            let said = format!("it reported what no coordinator takes in: {refused}");
+            Report::Failed { fault: Fault::new(FaultClass::Internal, said) }
+        });
         let _agent_gone = events.send((id.clone(), ChildEvent::Report(report))).await;
     };
     let reports = async {
@@ -227,15 +231,11 @@ async fn read_all(
                 },
             };
             let Some(line) = next else { return (strays, last_word) };
-            match (serde_json::from_slice::<Report>(&line), osler_proto::may_report(&line)) {
-                (Ok(_), Err(refused)) => {
-                    let said = format!("it reported what no coordinator takes in: {refused}");
-                    last_word = last_word.or(Some(Fault::new(FaultClass::Internal, said)));
-                }
-                (Ok(Report::Failed { fault }), Ok(())) => last_word = last_word.or(Some(fault)),
-                (Ok(report), Ok(())) => pass_on(report).await,
+            match serde_json::from_slice::<Report>(&line) {
+                Ok(Report::Failed { fault }) => last_word = last_word.or(Some(fault)),
+                Ok(report) => pass_on(report).await,
                 // A library that prints: part of the log.
-                (Err(_), _) => strays.push(shown(&line)),
+                Err(_) => strays.push(shown(&line)),
             }
         }
     };
@@ -314,10 +314,16 @@ mod tests {
         let large = Report::Stack { lines: vec!["x".repeat(25 << 20)] };
         let json = |report: &Report| serde_json::to_vec(report).unwrap();
         let (reports, tail) = heard(&[json(&small), json(&large), vec![b'x'; 25 << 20], json(&small)]).await;
-        let [first, second, Report::Failed { fault }] = reports.as_slice() else { panic!("{} reports", reports.len()) };
-        assert_eq!((first, second), (&small, &small));
+        let [first, Report::Failed { fault }, last] = reports.as_slice() else { panic!("{} reports", reports.len()) };
+        assert_eq!((first, last), (&small, &small));
         assert!(fault.class == FaultClass::Internal && fault.message.contains("at most 25165824"), "{fault:?}");
         assert_eq!(tail.len(), 1, "what a library prints is part of the log, whatever its length");
+        // A last word that is too large only with its log is too large.
+        let word = |bytes| Report::Failed { fault: Fault::new(FaultClass::User, "x".repeat(bytes)) };
+        let room = (24 << 20) - json(&word(0)).len();
+        let stray = vec![b'y'; TAIL_LINE_BYTES];
+        let (reports, _) = heard(&[stray, json(&word(room))]).await;
+        assert!(matches!(reports.as_slice(), [Report::Failed { fault }] if fault.class == FaultClass::Internal));
     }
 
     #[test]

@@ -185,6 +185,18 @@ fn a_retry_does_not_wait_for_a_clock_that_is_behind_the_records() {
     w.until("the run is over", |w| w.record(&run).state == RunState::Finished);
 }
 
+#[test]
+fn what_nodes_were_blamed_for_on_a_clock_ahead_lies_in_the_past() {
+    let mut w = World::new(&[2]);
+    let drain = osler_core::cluster::Drain { at: Millis(w.now.0 + 3_600_000), automatic: true, reason: "strikes".into() };
+    let drained = [(WorkerName::new("a").unwrap(), drain.clone())].into();
+    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
+    w.cluster.adopt_cluster(osler_core::cluster::ClusterRecord { drained, ..Default::default() });
+    assert_eq!(w.cluster.now(), drain.at);
+    w.tick(100);
+    assert!(w.cluster.now() >= drain.at && w.cluster.now().0 < drain.at.0 + 1_000);
+}
+
 /// A coordinator whose clock jumps ahead decides on a retry and dies before anything else is told.
 #[test]
 fn a_retry_that_was_decided_on_a_clock_ahead_does_not_wait_for_that_clock() {
