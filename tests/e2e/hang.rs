@@ -31,7 +31,7 @@ fn slow_a_frozen_rank_is_named_and_its_gang_goes_on_without_it() {
     let waits = other.filter(|line| line.contains("osler_rank::") || line.contains("c10d") || line.contains("gloo")).count();
     assert!(waits > 0, "{:#?}", fault.log_tail);
     let begins = fault.log_tail.iter().position(|line| line.ends_with("innermost call first:")).unwrap();
-    assert!(!fault.log_tail[begins + 1].contains("stack.cpp"), "the signal's own calls are shown: {:#?}", fault.log_tail);
+    assert!(!fault.log_tail[begins + 1].contains("in answer"), "the signal's own calls are shown: {:#?}", fault.log_tail);
     let took = past.ended_at.0 - past.started_at.0;
     assert!(took < 60_000, "{took} ms");
     assert!(cluster.audit(&record).is_clean());
