@@ -64,7 +64,8 @@ impl Storm {
         }
     }
 
-    fn strike(&mut self, fault: Fault) {
+    /// At least `CALM` after the gang has recovered, and not before `pace` is over since the fault began.
+    fn strike(&mut self, fault: Fault, pace: Duration) {
         let begun = Instant::now();
         let struck = fault.strike(&self.lab, &mut self.rng);
         let what = struck.what.clone();
@@ -77,7 +78,7 @@ impl Storm {
             eprintln!("    {seconds:.1} s later two more checkpoints are published");
             self.recoveries.push(Recovery { fault, what, seconds });
         }
-        self.wait(CALM);
+        self.wait(CALM.max(pace.saturating_sub(begun.elapsed())));
     }
 }
 
@@ -87,7 +88,7 @@ fn changes(steps: u64) -> Vec<String> {
 }
 
 /// At most so many faults while the run lasts, each kind once first; `least` of them must have found it alive.
-fn storm(steps: u64, least: usize, most: usize) -> Option<(Storm, RunRecord)> {
+fn storm(steps: u64, least: usize, most: usize, pace: Duration) -> Option<(Storm, RunRecord)> {
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(why) => {
@@ -113,7 +114,7 @@ fn storm(steps: u64, least: usize, most: usize) -> Option<(Storm, RunRecord)> {
     let mut struck = 0;
     while !storm.over() && struck < most {
         let fault = ALL.get(struck).copied().unwrap_or_else(|| ALL[storm.rng.below(ALL.len() as u64) as usize]);
-        storm.strike(fault);
+        storm.strike(fault, pace);
         struck += 1;
     }
     while !storm.over() {
@@ -152,19 +153,20 @@ fn pace(report: &Report) -> f64 {
 #[test]
 fn slow_every_fault_on_three_hosts_leaves_the_same_bits() {
     const STEPS: u64 = 12_000;
-    if let Some((storm, record)) = storm(STEPS, 7, ALL.len()) {
+    if let Some((storm, record)) = storm(STEPS, 7, ALL.len(), CALM) {
         let (cluster, undisturbed) = calm(STEPS);
         unharmed(&storm, &record, &cluster, &undisturbed);
     }
 }
 
-/// `OSLER_CHAOS_STEPS` sets the length.
+/// `OSLER_CHAOS_STEPS` sets the length, `OSLER_CHAOS_PACE` the seconds from one fault to the next.
 #[test]
-#[ignore = "half an hour: make chaos"]
+#[ignore = "half an hour of faults and as long without: make chaos"]
 fn half_an_hour_of_faults() {
-    let steps = std::env::var("OSLER_CHAOS_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(100_000);
+    let number = |name: &str, otherwise| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise);
+    let (steps, pace_of_faults) = (number("OSLER_CHAOS_STEPS", 200_000), Duration::from_secs(number("OSLER_CHAOS_PACE", 30)));
     let begun = Instant::now();
-    let Some((storm, record)) = storm(steps, 8, usize::MAX) else { return };
+    let Some((storm, record)) = storm(steps, 8, usize::MAX, pace_of_faults) else { return };
     let took = begun.elapsed();
     let (cluster, undisturbed) = calm(steps);
     let (stormy, quiet) = unharmed(&storm, &record, &cluster, &undisturbed);
