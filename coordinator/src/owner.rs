@@ -11,7 +11,7 @@ mod watch;
 pub use handle::{Handle, HandleError};
 pub use watch::Watcher;
 
-use crate::cluster::{Answer, Cluster, Event, Limits, Refused, leftovers};
+use crate::cluster::{Answer, Cluster, Effects, Event, Limits, Refused, leftovers};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics;
 use crate::view;
@@ -31,9 +31,10 @@ use watch::Watched;
 
 const TICK: Duration = Duration::from_millis(100);
 const REIGN_CHECK: Duration = Duration::from_secs(2);
-/// Events that are decided together at most, and for how long, so that an agent's call does not wait for a crowd of others.
+/// Events that are decided together at most, and for how long they are taken in, so that an agent's call does not wait for a crowd
+/// of others.
 const BATCH: usize = 256;
-const DECIDING: Duration = Duration::from_millis(20);
+const TAKING_IN: Duration = Duration::from_millis(20);
 const QUEUE: usize = 1024;
 
 pub struct Owner {
@@ -111,7 +112,7 @@ impl Owner {
             (self.reign_checked, self.reign_doubted) = (Instant::now(), false);
         }
         let mut turn = Turn::default();
-        drop(self.decide(Event::Tick, &mut turn)); // a tick asks for nothing, so nothing is refused
+        drop(self.take_in(Event::Tick, &mut turn)); // a tick asks for nothing, so nothing is refused
         self.finish(turn).await
     }
 
@@ -124,7 +125,7 @@ impl Owner {
                 Next::Call(call) => self.accept_call(call, &mut turn),
                 Next::Request(request) => self.accept(request, &mut turn),
             }
-            next = if turn.size < BATCH && begun.elapsed() < DECIDING { self.next(turn.size) } else { None };
+            next = if turn.size < BATCH && begun.elapsed() < TAKING_IN { self.next(turn.size) } else { None };
         }
         self.finish(turn).await
     }
@@ -141,7 +142,7 @@ impl Owner {
     fn accept_call(&mut self, call: AgentCall, turn: &mut Turn) {
         let AgentCall { observed, wait, seen, reply } = call;
         let worker = observed.worker.clone();
-        match self.decide(Event::Sync(observed), turn) {
+        match self.take_in(Event::Sync(observed), turn) {
             Ok(_) => turn.calls.push(Call { worker, until: Instant::now() + wait.min(self.longest_wait), seen, reply }),
             Err(refused) => {
                 // The agent may be wrong, the store is not.
@@ -154,41 +155,38 @@ impl Owner {
     fn accept(&mut self, request: Request, turn: &mut Turn) {
         match request {
             Request::Control { event, reply } => {
-                let answer = self.decide(event, turn);
+                let answer = self.take_in(event, turn);
                 turn.replies.push(Box::new(move || drop(reply.send(answer))));
             }
             question => turn.questions.push(question),
         }
     }
 
-    fn decide(&mut self, event: Event, turn: &mut Turn) -> Result<Answer, Refused> {
-        let effects = self.cluster.apply(self.clock.now(), event);
-        turn.puts.extend(effects.puts);
-        turn.persist.extend(effects.persist);
-        turn.cluster |= effects.cluster;
-        turn.deletes.extend(effects.deletes);
-        effects.notes.iter().for_each(|note| tracing::info!("{note}"));
-        effects.answer
+    fn take_in(&mut self, event: Event, turn: &mut Turn) -> Result<Answer, Refused> {
+        self.cluster.take_in(self.clock.now(), event, &mut turn.effects)
     }
 
-    /// Makes the turn's decisions durable, then tells everybody.
+    /// Decides what follows from the turn's events, makes it durable, then tells everybody.
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
-        let Turn { puts, persist: changed, cluster, calls, .. } = turn;
+        let Turn { mut effects, calls, replies, questions, .. } = turn;
+        self.cluster.settle(&mut effects);
+        let Effects { puts, persist: changed, cluster, deletes, notes } = effects;
+        notes.iter().for_each(|note| tracing::info!("{note}"));
         let ledger = self.ledger.clone();
         let mut undecided = Undecided::of(calls, self.cluster.take_news());
         if !changed.is_empty() || cluster || !puts.is_empty() {
             let write = Write::of(&mut self.cluster, puts, &changed);
             self.meanwhile(&mut undecided, write.perform(&ledger)).await?;
         }
-        turn.replies.into_iter().for_each(|reply| reply());
+        replies.into_iter().for_each(|reply| reply());
         let Undecided { calls, news, .. } = undecided;
         self.parked.release(&self.cluster, calls, news);
         self.parked.expire(&self.cluster, &BTreeSet::new());
         self.publish(&changed);
-        turn.questions.into_iter().for_each(|question| self.answer(question));
-        if !turn.deletes.is_empty() {
+        questions.into_iter().for_each(|question| self.answer(question));
+        if !deletes.is_empty() {
             let deletes = async {
-                for path in turn.deletes {
+                for path in deletes {
                     ledger.delete(&path).await
                 }
             };
@@ -211,7 +209,7 @@ impl Owner {
             Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
-            Request::Control { .. } => {} // decided in `accept`
+            Request::Control { .. } => {} // taken in by `accept`
         }
     }
 }
@@ -220,11 +218,7 @@ impl Owner {
 #[derive(Default)]
 struct Turn {
     size: usize,
-    puts: Vec<(String, Vec<u8>)>,
-    persist: BTreeSet<RunName>,
-    /// The cluster's own record changed.
-    cluster: bool,
-    deletes: Vec<String>,
+    effects: Effects,
     replies: Vec<Box<dyn FnOnce() + Send>>,
     calls: Vec<Call>,
     questions: Vec<Request>,

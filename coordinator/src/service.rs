@@ -96,6 +96,7 @@ fn status(error: HandleError) -> Status {
             Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::Succeeded { .. } => Status::unavailable(message),
+            Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
             Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
         },
     }

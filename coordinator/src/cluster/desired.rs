@@ -15,8 +15,7 @@ impl Cluster {
         let epoch = self.epoch;
         let Some(worker) = self.workers.known.get(name) else { return Desired { epoch, ..Desired::default() } };
         let mut wanted = vec![];
-        let live = self.runs.values().filter(|run| run.record.state.is_live());
-        for (run, key, ranks) in live.flat_map(|run| run.index().on(name).map(move |(key, ranks)| (run, key, ranks))) {
+        for (run, key, ranks) in self.on(name) {
             let Some(attempt) = run.active(key) else { continue };
             for rank in ranks.iter().copied() {
                 if attempt.places.get(rank as usize).is_none_or(|p| p.incarnation != worker.incarnation) {

@@ -40,8 +40,7 @@ impl Cluster {
 
     /// Ending attempts wait for their processes to be gone, and a call may confirm it by what it does not say.
     fn any_ends_on(&self, observed: &Observed) -> bool {
-        let live = self.runs.values().filter(|run| run.record.state.is_live());
-        let mut jobs = live.flat_map(|run| run.index().on(&observed.worker).filter_map(|(key, _)| run.job(key)));
+        let mut jobs = self.on(&observed.worker).filter_map(|(run, key, _)| run.job(key));
         jobs.any(|job| matches!(job.status, JobState::Ending { .. }))
     }
 }

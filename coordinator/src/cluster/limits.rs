@@ -9,6 +9,8 @@ pub struct Limits {
     pub lost: u64,
     /// A worker without work that was not heard of for so long is forgotten.
     pub forgotten: u64,
+    /// So many workers are known at most: a token for agents may name as many as its holder likes.
+    pub workers: usize,
     /// No event for so long means that the coordinator itself stood still: silence of workers is not theirs.
     pub pause: u64,
     /// The wait before the second retry in a row; doubles with each one.
@@ -49,6 +51,7 @@ impl Default for Limits {
             suspect: 3_000,
             lost: 10_000,
             forgotten: 3_600_000,
+            workers: 50_000,
             pause: 2_000,
             first_backoff: 250,
             longest_backoff: 10_000,

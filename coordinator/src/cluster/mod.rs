@@ -1,7 +1,8 @@
-//! The pure heart of the coordinator: `apply(now, event) -> effects`. No I/O, no clock, no randomness.
+//! The pure heart of the coordinator: events in, effects out. No I/O, no clock, no randomness.
 //!
-//! The caller persists the effects before it answers anybody, in this order: puts, new versions of the changed records, deletes.
-//! What a worker should do is not an effect but a question, [`Cluster::desired`], asked after that.
+//! Events are taken in one by one; what follows from all that came together is decided once, by [`Cluster::settle`]. The caller
+//! persists the effects before it answers anybody, in this order: puts, new versions of the changed records, deletes. What a worker
+//! should do is not an effect but a question, [`Cluster::desired`], asked after that.
 
 mod budget;
 mod desired;
@@ -96,7 +97,7 @@ pub enum Answer {
 }
 
 /// What to do, in this order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Effects {
     /// Manifests: path and bytes, written before the records that name them.
     pub puts: Vec<(String, Vec<u8>)>,
@@ -108,7 +109,6 @@ pub struct Effects {
     pub cluster: bool,
     /// For the log.
     pub notes: Vec<String>,
-    pub answer: Result<Answer, Refused>,
 }
 
 /// A request that cannot be met, with the way out.
@@ -136,6 +136,10 @@ pub enum Refused {
     NoSuchTeam(TeamName),
     #[error("worker {worker} was started again since (incarnation {newest}, this one is {given}): this agent must exit")]
     Superseded { worker: WorkerName, newest: u64, given: u64 },
+    #[error(
+        "{0} workers are known, and no more are taken: `osler node list` shows them, and those that are silent for an hour are forgotten"
+    )]
+    TooManyWorkers(usize),
     #[error("a coordinator of epoch {heard} has been heard of, this one is of epoch {ours}: look for that one")]
     Succeeded { ours: Epoch, heard: Epoch },
     #[error("call {given} of worker {worker} arrived after its call {newest}: it tells of the past")]
@@ -155,6 +159,10 @@ pub struct Cluster {
     set_back: u64,
     /// Reports of attempts that are over; counted, because many of them mean that something is wrong.
     fenced: u64,
+    /// Something was taken in whose consequences are not decided.
+    unsettled: bool,
+    /// Runs with ranks on a worker, whatever its life. Follows from the runs' own indexes: `settle` keeps it.
+    holders: BTreeMap<WorkerName, BTreeSet<RunName>>,
 }
 
 /// The latest time at which something in a record was decided. A wait tells of it as well: it was decided at most the longest backoff
@@ -175,7 +183,8 @@ fn newest_moment(record: &RunRecord, longest_backoff: u64) -> Millis {
 impl Cluster {
     pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
         let workers = Workers::new(now, limits);
-        Self { runs: BTreeMap::new(), workers, epoch, store: store.into(), last_event: now, set_back: 0, fenced: 0 }
+        let (runs, holders) = (BTreeMap::new(), BTreeMap::new());
+        Self { runs, workers, epoch, store: store.into(), last_event: now, set_back: 0, fenced: 0, unsettled: false, holders }
     }
 
     /// Takes over a run that an earlier coordinator wrote. Time goes on from what the records tell, also on a clock that is behind
@@ -183,8 +192,11 @@ impl Cluster {
     pub fn adopt(&mut self, record: RunRecord) {
         let latest = newest_moment(&record, self.workers.limits.longest_backoff);
         self.go_on_from(latest);
-        let name = record.name().clone();
-        self.runs.insert(name, Run::new(record, self.workers.limits.events));
+        let (name, run) = (record.name().clone(), Run::new(record, self.workers.limits.events));
+        for worker in run.index().workers() {
+            self.holders.entry(worker.clone()).or_default().insert(name.clone());
+        }
+        self.runs.insert(name, run);
     }
 
     /// It is at least this late: an earlier coordinator has written so.
@@ -193,34 +205,48 @@ impl Cluster {
         self.workers.since = self.workers.since.max(latest);
     }
 
-    pub fn apply(&mut self, now: Millis, event: Event) -> Effects {
-        let now = self.advance(now);
-        let (puts, deletes, notes) = (vec![], vec![], vec![]);
-        let mut effects = Effects { puts, persist: BTreeSet::new(), cluster: false, deletes, notes, answer: Ok(Answer::Ticked) };
+    /// One event and all that follows from it.
+    pub fn apply(&mut self, clock: Millis, event: Event) -> (Result<Answer, Refused>, Effects) {
+        let mut effects = Effects::default();
+        let answer = self.take_in(clock, event, &mut effects);
+        self.settle(&mut effects);
+        (answer, effects)
+    }
+
+    /// One event by itself. Whoever calls this settles before anything is written or told.
+    pub fn take_in(&mut self, clock: Millis, event: Event, effects: &mut Effects) -> Result<Answer, Refused> {
+        let now = self.advance(clock);
         let mut heartbeat = false;
-        effects.answer = match event {
+        let answer = match event {
             Event::Submit(spec) => self.submit(now, *spec),
             Event::Stop(run) => self.stop(now, &run).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
-            Event::Rewind(request) => self.rewind(now, request, &mut effects).map(Answer::State),
-            Event::Quota { team, slots } => self.set_quota(team, slots, &mut effects).map(|()| Answer::Set),
-            Event::Drain { worker, reason } => self.drain(now, worker, reason, &mut effects).map(|()| Answer::Set),
+            Event::Rewind(request) => self.rewind(now, request, effects).map(Answer::State),
+            Event::Quota { team, slots } => self.set_quota(team, slots, effects).map(|()| Answer::Set),
+            Event::Drain { worker, reason } => self.drain(now, worker, reason, effects).map(|()| Answer::Set),
             Event::CheckNode(worker) => self.check_node(worker).map(|()| Answer::Set),
-            Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, &mut effects).map(Answer::State),
+            Event::Pin { run, stage, step, pinned } => self.pin(now, &run, &stage, step, pinned, effects).map(Answer::State),
             Event::Sync(observed) => {
-                let synced = self.sync(now, *observed, &mut effects);
+                let synced = self.sync(now, *observed, effects);
                 // Most calls say nothing that another job or worker depends on; what only time brings, the next tick sees.
-                heartbeat = matches!(synced, Ok(Told::Nothing) | Err(_)) && !self.runs.values().any(|run| run.changed);
+                heartbeat = matches!(synced, Ok(Told::Nothing) | Err(_));
                 synced.map(|_| Answer::Synced)
             }
             Event::Tick => Ok(Answer::Ticked),
         };
-        if !heartbeat {
-            self.settle(now, &mut effects);
+        self.unsettled |= !heartbeat;
+        answer
+    }
+
+    /// Decides what follows from all that was taken in since the last time, as of the last event. A pass over the queue costs time
+    /// with the size of the cluster, so it is made once for events that come together.
+    pub fn settle(&mut self, effects: &mut Effects) {
+        if std::mem::take(&mut self.unsettled) {
+            self.follow(self.last_event, effects);
+            self.note_holders();
         }
         effects.cluster = self.workers.changed;
         effects.persist = self.runs.iter().filter(|(_, run)| run.changed).map(|(name, _)| name.clone()).collect();
-        effects
     }
 
     /// Time never goes back here, whatever the clock does, nor does it stand still until a clock that was set back has caught up:
@@ -243,7 +269,7 @@ impl Cluster {
     }
 
     /// Brings everything that follows from the facts up to date.
-    fn settle(&mut self, now: Millis, effects: &mut Effects) {
+    fn follow(&mut self, now: Millis, effects: &mut Effects) {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             run.fail_lost(now, &self.workers);
             run.watch_gangs(now, &self.workers);
@@ -262,6 +288,29 @@ impl Cluster {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
             self.workers.forget(now, &busy);
         }
+    }
+
+    /// A run whose ranks came to a worker or left it has news for that worker.
+    fn note_holders(&mut self) {
+        for (name, run) in &self.runs {
+            for worker in &run.news {
+                if run.index().on(worker).next().is_some() {
+                    self.holders.entry(worker.clone()).or_default().insert(name.clone());
+                } else if let Some(runs) = self.holders.get_mut(worker) {
+                    runs.remove(name);
+                    if runs.is_empty() {
+                        self.holders.remove(worker);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Jobs with ranks on a worker, whatever its life, and these ranks.
+    fn on<'a>(&'a self, worker: &'a WorkerName) -> impl Iterator<Item = (&'a Run, &'a JobKey, &'a [u32])> {
+        let runs = self.holders.get(worker).into_iter().flatten().filter_map(|name| self.runs.get(name));
+        let live = runs.filter(|run| run.record.state.is_live());
+        live.flat_map(move |run| run.index().on(worker).map(move |(key, ranks)| (run, key, ranks)))
     }
 
     /// Every attempt that holds slots.

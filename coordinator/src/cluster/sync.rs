@@ -13,7 +13,7 @@ use osler_core::record::{Attempt, JobState, RankEnd};
 use osler_core::sync::{Observed, ProcessId, ProcessPhase};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether a call said something that jobs or other workers depend on, beside what it changed in records.
+/// Whether a call said something that jobs or other workers depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     Nothing,
@@ -31,7 +31,7 @@ impl Cluster {
         let Admitted { acknowledged, mut told } = self.admit(now, &observed, effects)?;
         let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
         let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
-        let was_ending = self.ending();
+        let was_ending = self.ending_on(&name);
         let before = self.workers.known.get_mut(&name).map(|worker| {
             let listed: BTreeMap<ProcessId, bool> =
                 phases.iter().map(|(id, phase)| (id.clone(), *phase == ProcessPhase::Running)).collect();
@@ -49,10 +49,10 @@ impl Cluster {
             }
         }
         self.see_exits(now, &name, incarnation, &phases, &before.unwrap_or_default());
-        if self.confirm_gone(&name, incarnation, &phases, &was_ending) {
-            told = Told::News;
-        }
-        Ok(told)
+        let confirmed = self.confirm_gone(&name, incarnation, &phases, &was_ending);
+        // No other run listens to this worker.
+        let mut runs = self.holders.get(&name).into_iter().flatten().filter_map(|run| self.runs.get(run));
+        Ok(if confirmed || runs.any(|run| run.changed) { Told::News } else { told })
     }
 
     /// Who calls; refused if a newer life of the same worker is known.
@@ -66,6 +66,10 @@ impl Cluster {
         let placed = if known.is_some() { None } else { self.newest_placed(name) };
         if let Some(newest) = known.max(placed).filter(|newest| *newest > given) {
             return Err(Refused::Superseded { worker: name.clone(), newest: newest.0, given: given.0 });
+        }
+        let limit = self.workers.limits.workers;
+        if known.is_none() && self.workers.known.len() >= limit {
+            return Err(Refused::TooManyWorkers(limit));
         }
         let fresh = || Worker {
             incarnation: given,
@@ -107,18 +111,22 @@ impl Cluster {
         let acknowledged = worker.acknowledged;
         self.workers.note_leaving(name);
         if turned {
-            self.runs.values_mut().filter(|run| run.index().on(name).next().is_some()).for_each(super::Run::tell_all);
+            for run in self.holders.get(name).into_iter().flatten() {
+                self.runs.entry(run.clone()).and_modify(super::Run::tell_all);
+            }
         }
         Ok(Admitted { acknowledged, told })
     }
 
     fn newest_placed(&self, name: &WorkerName) -> Option<Incarnation> {
-        self.attempts().flat_map(|(_, _, a)| &a.places).filter(|p| p.worker == *name).map(|p| p.incarnation).max()
+        let attempts = self.on(name).filter_map(|(run, key, _)| run.job(key)?.status.attempt());
+        attempts.flat_map(|attempt| &attempt.places).filter(|place| place.worker == *name).map(|place| place.incarnation).max()
     }
 
-    fn ending(&self) -> Vec<(RunName, JobKey)> {
+    /// Ending attempts with ranks on a worker.
+    fn ending_on(&self, name: &WorkerName) -> BTreeSet<(RunName, JobKey)> {
         let ending = |run: &super::Run, key: &JobKey| matches!(run.job(key).map(|j| &j.status), Some(JobState::Ending { .. }));
-        self.attempts().filter(|(run, key, _)| ending(run, key)).map(|(run, key, _)| (run.record.name().clone(), key.clone())).collect()
+        self.on(name).filter(|(run, key, _)| ending(run, key)).map(|(run, key, _)| (run.record.name().clone(), key.clone())).collect()
     }
 
     /// Processes that ended without a last word, and those that the agent has lost sight of.
@@ -173,23 +181,22 @@ impl Cluster {
         name: &WorkerName,
         incarnation: Incarnation,
         phases: &BTreeMap<ProcessId, ProcessPhase>,
-        was_ending: &[(RunName, JobKey)],
+        was_ending: &BTreeSet<(RunName, JobKey)>,
     ) -> bool {
         let mut confirmed = false;
-        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
-            for key in run.held(|job| matches!(job.status, JobState::Ending { .. })) {
-                let Some(attempt) = run.job(&key).and_then(|job| job.status.attempt()) else { continue };
-                let before = was_ending.iter().any(|(r, k)| r == run.record.name() && *k == key);
-                let gone = |process: &ProcessId| match phases.get(process) {
-                    Some(ProcessPhase::Exited { .. }) => true,
-                    Some(ProcessPhase::Running) => false,
-                    None => before,
-                };
-                let here = here(attempt, &run.record.id(&key), name, incarnation);
-                let ranks: Vec<u32> = here.into_iter().filter(|(_, process)| gone(process)).map(|(rank, _)| rank).collect();
-                confirmed |= !ranks.is_empty();
-                run.gone.entry(key).or_default().extend(ranks);
-            }
+        for (name_of_run, key) in self.ending_on(name) {
+            let before = was_ending.contains(&(name_of_run.clone(), key.clone()));
+            let Some(run) = self.runs.get_mut(&name_of_run) else { continue };
+            let Some(attempt) = run.job(&key).and_then(|job| job.status.attempt()) else { continue };
+            let gone = |process: &ProcessId| match phases.get(process) {
+                Some(ProcessPhase::Exited { .. }) => true,
+                Some(ProcessPhase::Running) => false,
+                None => before,
+            };
+            let here = here(attempt, &run.record.id(&key), name, incarnation);
+            let ranks: Vec<u32> = here.into_iter().filter(|(_, process)| gone(process)).map(|(rank, _)| rank).collect();
+            confirmed |= !ranks.is_empty();
+            run.gone.entry(key).or_default().extend(ranks);
         }
         confirmed
     }

@@ -16,7 +16,7 @@ fn folder() -> (tempfile::TempDir, Store) {
 /// A cluster with one run, whose record can be written any number of times.
 fn cluster(epoch: Epoch) -> (Cluster, RunName) {
     let mut cluster = Cluster::new(NOW, epoch, "", Limits::default());
-    cluster.apply(NOW, Event::Submit(Box::new(spec("r")))).answer.unwrap();
+    cluster.apply(NOW, Event::Submit(Box::new(spec("r")))).0.unwrap();
     (cluster, RunName::new("r").unwrap())
 }
 
@@ -141,7 +141,7 @@ async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
     let (mut cluster, _) = cluster(ledger.epoch());
     for slots in 1..=25 {
         let team = osler_core::ids::TeamName::new("nlp").unwrap();
-        cluster.apply(NOW, Event::Quota { team, slots: Some(slots) }).answer.unwrap();
+        cluster.apply(NOW, Event::Quota { team, slots: Some(slots) }).0.unwrap();
         let (version, bytes) = cluster.next_cluster_version();
         ledger.write_cluster(version, bytes.into()).await.unwrap();
     }

@@ -50,10 +50,10 @@ impl Owner {
         }
         let AgentCall { observed, wait, seen, reply } = call;
         let worker = observed.worker.clone();
-        let effects = self.cluster.apply(now, Event::Sync(observed));
+        let (answer, effects) = self.cluster.apply(now, Event::Sync(observed));
         debug_assert!(effects.persist.is_empty() && !effects.cluster, "a heartbeat decided something");
         effects.notes.iter().for_each(|note| tracing::info!("{note}"));
-        if let Err(refused) = effects.answer {
+        if let Err(refused) = answer {
             drop(reply.send(Err(refused)));
             return;
         }

@@ -481,3 +481,15 @@ fn ranks_of_several_machines_do_not_meet_on_loopback() {
     let JobState::Failed { fault, .. } = world.state(&run, "train/general") else { panic!() };
     assert!(fault.message.contains("start every osler-worker with --gang-address IP"), "{fault}");
 }
+
+#[test]
+fn no_number_of_names_fills_the_coordinator_and_those_it_knows_go_on() {
+    let mut world = World::with(&[1, 1, 1], Limits { workers: 2, ..Limits::default() });
+    let mut call = |agent: usize| {
+        let observed = world.agents[agent].observe();
+        world.apply(Event::Sync(Box::new(observed)))
+    };
+    assert_eq!([call(0), call(1), call(0)].map(|answer| answer.is_ok()), [true; 3]);
+    assert_eq!(call(2), Err(Refused::TooManyWorkers(2)));
+    assert!(call(1).is_ok());
+}

@@ -19,15 +19,22 @@ impl Before {
         Self { told: told(cluster), caller, heartbeat, changed: cluster.has_changed() }
     }
 
-    pub fn compare(self, cluster: &mut Cluster, effects: &Effects) {
+    pub fn compare(self, cluster: &mut Cluster, answer: &Result<Answer, Refused>, effects: &Effects) {
         for run in cluster.runs.values() {
             assert_eq!(*run.index(), Index::of(&run.record), "the index of {}", run.record.name());
         }
+        let mut holders: BTreeMap<WorkerName, BTreeSet<RunName>> = BTreeMap::new();
+        for (name, run) in &cluster.runs {
+            for worker in run.index().workers() {
+                holders.entry(worker.clone()).or_default().insert(name.clone());
+            }
+        }
+        assert_eq!(cluster.holders, holders, "which runs have ranks where");
         let used: BTreeMap<_, _> = cluster.used_slots().into_iter().filter(|(_, n)| *n > 0).collect();
         assert_eq!(used, used_slots(cluster), "used slots");
         let news = cluster.take_news();
         if self.heartbeat {
-            assert!(effects.answer.is_ok() && news.is_empty(), "a heartbeat is refused, or news: {effects:?} {news:?}");
+            assert!(answer.is_ok() && news.is_empty(), "a heartbeat is refused, or news: {answer:?} {news:?}");
             assert_eq!(cluster.has_changed(), self.changed, "{effects:?}");
             assert!(effects.puts.is_empty() && effects.persist.is_empty() && effects.deletes.is_empty(), "{effects:?}");
         }

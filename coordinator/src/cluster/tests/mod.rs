@@ -39,8 +39,8 @@ impl World {
 
     fn apply(&mut self, event: Event) -> Result<Answer, Refused> {
         let before = indexes::Before::of(self.now, &self.cluster, &event);
-        let effects = self.cluster.apply(self.now, event);
-        before.compare(&mut self.cluster, &effects);
+        let (answer, effects) = self.cluster.apply(self.now, event);
+        before.compare(&mut self.cluster, &answer, &effects);
         self.puts.extend(effects.puts);
         self.deletes.extend(effects.deletes);
         for run in effects.persist {
@@ -51,7 +51,7 @@ impl World {
             assert_eq!(read, self.cluster.run(&run).unwrap().record, "the record changes when it is written and read");
             serde_json::from_slice::<RunRecord>(&bytes).expect("a plain reader reads it too");
         }
-        effects.answer
+        answer
     }
 
     fn submit(&mut self, spec: RunSpec) -> RunName {

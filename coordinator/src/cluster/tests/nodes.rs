@@ -96,7 +96,7 @@ fn a_clock_that_is_a_little_off_is_told_of_once() {
     let told: Vec<usize> = (0..4)
         .map(|_| {
             let observed = world.agents[0].observe();
-            let notes = world.cluster.apply(world.now, Event::Sync(Box::new(observed))).notes;
+            let notes = world.cluster.apply(world.now, Event::Sync(Box::new(observed))).1.notes;
             notes.iter().filter(|note| note.contains("clock of worker a differs from the coordinator's by 2.5 s")).count()
         })
         .collect();

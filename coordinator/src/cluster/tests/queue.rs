@@ -51,6 +51,20 @@ fn finished(world: &World, runs: &[&RunName]) -> bool {
 }
 
 #[test]
+fn of_runs_that_come_together_the_higher_priority_starts_whichever_was_heard_first() {
+    let mut world = World::new(&[1]);
+    world.until("the worker is known", |w| w.cluster.workers.known.len() == 1);
+    let mut effects = Effects::default();
+    for spec in [long("first", 1, 0), long("urgent", 1, 5)] {
+        world.cluster.take_in(world.now, Event::Submit(Box::new(spec)), &mut effects).unwrap();
+    }
+    world.cluster.settle(&mut effects);
+    let names = ["first", "urgent"].map(|name| RunName::new(name).unwrap());
+    assert_eq!(effects.persist, BTreeSet::from(names.clone()));
+    assert_eq!(names.map(|run| held(&world, &run)), [0, 1]);
+}
+
+#[test]
 fn a_higher_priority_preempts_and_the_gang_goes_on_from_where_it_saved() {
     let mut world = World::with(&[2], Limits { least_hold: 0, ..Limits::default() });
     let low = world.submit(long("low", 2, 0));

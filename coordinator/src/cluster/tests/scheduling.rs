@@ -141,24 +141,18 @@ fn a_process_that_dies_of_its_schedulers_signal_is_not_to_blame() {
     }
 }
 
+/// How fast is measured by `make bench-control`.
 #[test]
-fn thousands_of_files_are_scheduled_without_delay() {
+fn of_thousands_of_files_as_many_are_cleaned_at_once_as_there_are_slots() {
     let mut big = spec("big");
     big.corpora.values_mut().for_each(|c| c.files = (0..4_000).map(|i| format!("/data/{i}.jsonl")).collect());
     let mut world = World::new(&[8]);
     let run = world.submit(big);
     world.step();
-    let started = std::time::Instant::now();
-    for _ in 0..20 {
-        let observed = world.agents[0].observe();
-        world.cluster.apply(world.now, Event::Sync(Box::new(observed)));
-        world.cluster.desired(&world.agents[0].name);
-    }
+    let wanted = world.cluster.desired(&world.agents[0].name).wanted;
+    assert_eq!(wanted.len(), 8);
     let waiting = world.cluster.waiting(world.now, world.cluster.run(&run).unwrap());
     assert_eq!(waiting.len(), 8_000 - 8 + 15);
-    let took = started.elapsed();
-    eprintln!("20 calls and one list of reasons over 8,000 jobs: {took:?}");
-    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
