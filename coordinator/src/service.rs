@@ -123,7 +123,7 @@ impl Control for Desk {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitReply>, Status> {
         let spec: RunSpec = document("spec_json", &request.get_ref().spec_json).map_err(invalid)?;
         let run = spec.name.to_string();
-        told(&request, |_| format!("run={run} spec=sha256:{}", spec.digest()));
+        told(&request, |_| format!("run={run} spec=sha256:{}", spec.digest())).await?;
         let (created, state) = self.handle.submit(spec).await.map_err(status)?;
         Ok(Response::new(v1::SubmitReply { run, created, state: state.to_string() }))
     }
@@ -148,13 +148,13 @@ impl Control for Desk {
     }
 
     async fn stop_run(&self, request: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunReply>, Status> {
-        told(&request, |r| format!("run={:?}", r.run));
+        told(&request, |r| format!("run={:?}", r.run)).await?;
         let state = self.handle.stop(run_name(request.into_inner().run)?).await.map_err(status)?;
         Ok(Response::new(v1::StopRunReply { state: state.to_string() }))
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {
-        told(&request, |r| format!("run={:?} ranks={}", r.run, r.ranks));
+        told(&request, |r| format!("run={:?} ranks={}", r.run, r.ranks)).await?;
         let v1::ResumeRunRequest { run, ranks } = request.into_inner();
         let ranks = Some(ranks).filter(|ranks| *ranks > 0);
         let state = self.handle.resume(run_name(run)?, ranks).await.map_err(status)?;
@@ -164,7 +164,8 @@ impl Control for Desk {
     async fn rewind_stage(&self, request: Request<v1::RewindStageRequest>) -> Result<Response<v1::RewindStageReply>, Status> {
         told(&request, |r| {
             format!("run={:?} stage={:?} to={} skip={}..{} ranks={}", r.run, r.stage, r.to, r.skip_from, r.skip_to, r.ranks)
-        });
+        })
+        .await?;
         let v1::RewindStageRequest { run, stage, to, skip_from, skip_to, ranks } = request.into_inner();
         let ranks = Some(ranks).filter(|ranks| *ranks > 0);
         let request = RewindRequest { run: run_name(run)?, stage: stage_name(stage)?, to, skip: skip_from..skip_to, ranks };
@@ -173,7 +174,7 @@ impl Control for Desk {
     }
 
     async fn pin_checkpoint(&self, request: Request<v1::PinCheckpointRequest>) -> Result<Response<v1::PinCheckpointReply>, Status> {
-        told(&request, |r| format!("run={:?} stage={:?} step={} pinned={}", r.run, r.stage, r.step, r.pinned));
+        told(&request, |r| format!("run={:?} stage={:?} step={} pinned={}", r.run, r.stage, r.step, r.pinned)).await?;
         let v1::PinCheckpointRequest { run, stage, step, pinned } = request.into_inner();
         let state = self.handle.pin(run_name(run)?, stage_name(stage)?, step, pinned).await.map_err(status)?;
         Ok(Response::new(v1::PinCheckpointReply { state: state.to_string() }))
@@ -205,7 +206,7 @@ impl Control for Desk {
     }
 
     async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaReply>, Status> {
-        told(&request, |r| format!("team={:?} slots={:?}", r.team, r.slots));
+        told(&request, |r| format!("team={:?} slots={:?}", r.team, r.slots)).await?;
         let v1::SetQuotaRequest { team, slots } = request.into_inner();
         let team = TeamName::new(team).map_err(|e| Status::invalid_argument(format!("field team: {e}")))?;
         self.handle.quota(team, slots).await.map_err(status)?;
@@ -213,14 +214,14 @@ impl Control for Desk {
     }
 
     async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Result<Response<v1::DrainNodeReply>, Status> {
-        told(&request, |r| format!("worker={:?} drain={} reason={:?}", r.worker, r.drain, r.reason));
+        told(&request, |r| format!("worker={:?} drain={} reason={:?}", r.worker, r.drain, r.reason)).await?;
         let v1::DrainNodeRequest { worker, drain, reason } = request.into_inner();
         self.handle.drain(worker_name(worker)?, drain.then_some(reason)).await.map_err(status)?;
         Ok(Response::new(v1::DrainNodeReply {}))
     }
 
     async fn check_node(&self, request: Request<v1::CheckNodeRequest>) -> Result<Response<v1::CheckNodeReply>, Status> {
-        told(&request, |r| format!("worker={:?}", r.worker));
+        told(&request, |r| format!("worker={:?}", r.worker)).await?;
         self.handle.check_node(worker_name(request.into_inner().worker)?).await.map_err(status)?;
         Ok(Response::new(v1::CheckNodeReply {}))
     }

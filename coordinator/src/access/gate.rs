@@ -1,10 +1,12 @@
-//! What every call passes first: whose token is it, may its role do this, and is it noted before it is answered.
+//! What every call passes first: whose token is it, may its role do this, and is it noted: before it changes anything, and how it went
+//! before it is answered.
 
 use super::Access;
-use super::log::Call;
+use super::log::{Call, OPEN};
 use super::methods::{self, Method};
+use crate::ledger::LedgerError;
 use http::{Request, Response};
-use osler_core::access::{Need, Role};
+use osler_core::access::{LogEntry, Need, Role};
 use osler_core::digest::Digest;
 use osler_runtime::auth::presented;
 use osler_runtime::listen::Peer;
@@ -31,14 +33,44 @@ pub struct Caller {
     pub(super) sha256: Digest,
 }
 
-/// Where the door leaves a call's arguments in one line, for the log.
-#[derive(Debug, Clone, Default)]
-struct Told(Arc<OnceLock<String>>);
+/// A call that may change something, on its way to the door.
+#[derive(Clone)]
+struct Made {
+    access: Arc<Access>,
+    caller: Caller,
+    peer: SocketAddr,
+    method: &'static Method,
+    /// Its entry in the log, once the door has understood what it asks for.
+    entry: Arc<OnceLock<LogEntry>>,
+}
 
-/// For the door: what a call asks for, without secrets.
-pub fn told<T>(request: &tonic::Request<T>, words: impl FnOnce(&T) -> String) {
-    if let Some(Told(line)) = request.extensions().get() {
-        let _told_once = line.set(words(request.get_ref()));
+impl Made {
+    fn call(&self, what: String) -> Call {
+        let Caller { name, role, .. } = self.caller.clone();
+        Call { who: Some(name), role, peer: self.peer, method: self.method.name(), what, outcome: OPEN.to_owned() }
+    }
+
+    async fn begin(&self, what: String) -> Result<(), Status> {
+        let begun = self.access.log.begin(self.call(what)).await;
+        let entry = begun.map_err(|e| Status::unavailable(format!("nothing was changed, because the call could not be noted: {e}")))?;
+        let _begun_once = self.entry.set(entry);
+        Ok(())
+    }
+
+    /// How it went. Without an entry its arguments were not understood, so nothing has changed.
+    async fn end(&self, outcome: String) -> Result<(), LedgerError> {
+        match self.entry.get() {
+            Some(entry) => self.access.log.end(entry.clone(), outcome).await,
+            None => self.access.log.note(Call { outcome, ..self.call("(the request could not be read)".to_owned()) }).await,
+        }
+    }
+}
+
+/// For the door, before it changes anything: what a call asks for, without secrets. Durable when it returns.
+pub async fn told<T: Sync>(request: &tonic::Request<T>, words: impl FnOnce(&T) -> String) -> Result<(), Status> {
+    match request.extensions().get::<Made>() {
+        Some(made) => made.begin(words(request.get_ref())).await,
+        None => Err(Status::internal("a call that changes something is not in the table of those that do")),
     }
 }
 
@@ -99,34 +131,18 @@ impl Access {
             Err(status) => return self.refuse(method, caller, peer.address, status).await,
         };
         peer.admit();
-        let told = Told::default();
         request.extensions_mut().insert(caller.clone());
-        request.extensions_mut().insert(told.clone());
         if !method.changes {
             return answer(inner, request).await;
         }
+        let made = Made { access: self.clone(), caller, peer: peer.address, method, entry: Arc::default() };
+        request.extensions_mut().insert(made.clone());
         // In a task of its own: a caller that hangs up does not keep what it did out of the log.
         let noted = tokio::spawn(async move {
             let response = answer(inner, request).await;
-            self.note(method, caller, peer.address, told, response).await
+            note(&made, response).await
         });
         noted.await.unwrap_or_else(|e| Status::internal(format!("the call broke: {e}")).into_http())
-    }
-
-    async fn note(&self, method: &Method, caller: Caller, peer: SocketAddr, told: Told, response: Response<Body>) -> Response<Body> {
-        let outcome = Status::from_header_map(response.headers()).map_or_else(|| "ok".to_owned(), |status| in_words(&status));
-        let what = told.0.get().cloned().unwrap_or_else(|| "(the request could not be read)".to_owned());
-        let Caller { name, role, .. } = caller;
-        match self.log.note(Call { who: Some(name), role, peer, method: method.name(), what, outcome }).await {
-            Ok(()) => response,
-            Err(error) => {
-                tracing::error!(%error, method = method.name(), "note a call");
-                Status::unavailable(format!(
-                    "the call could not be noted, so whether it counts is open: look before you try again ({error})"
-                ))
-                .into_http()
-            }
-        }
     }
 
     async fn refuse(&self, method: Option<&'static Method>, caller: Option<Caller>, peer: SocketAddr, status: Status) -> Response<Body> {
@@ -137,6 +153,20 @@ impl Access {
             tracing::error!(%error, method, "note a refused call");
         }
         status.into_http()
+    }
+}
+
+async fn note(made: &Made, response: Response<Body>) -> Response<Body> {
+    let outcome = Status::from_header_map(response.headers()).map_or_else(|| "ok".to_owned(), |status| in_words(&status));
+    match made.end(outcome).await {
+        Ok(()) => response,
+        Err(error) => {
+            tracing::error!(%error, method = made.method.name(), "note a call");
+            Status::unavailable(format!(
+                "how the call went could not be noted, so whether it counts is open: look before you try again ({error})"
+            ))
+            .into_http()
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The log of calls. What changed something is written before its caller is answered; refused calls that are alike are written once
-//! and then counted for a minute, so that nobody can fill the store by being refused.
+//! The log of calls. What may change something is written before it does, and how it went before its caller is answered; refused calls
+//! that are alike are written once and then counted for a minute, so that nobody can fill the store by being refused.
 
 use crate::ledger::{Ledger, LedgerError};
 use osler_core::access::{LogEntry, Role};
@@ -16,6 +16,8 @@ const FOLD: u64 = 60_000;
 const MAX_FOLDS: usize = 1024;
 const FLUSH: Duration = Duration::from_secs(5);
 const MAX_TEXT: usize = 500;
+/// The outcome of a call that is not over. It stays if the coordinator dies meanwhile: the records tell then what came of it.
+pub const OPEN: &str = "open: begun, and its coordinator has not said how it went";
 
 /// A call as the gate saw it.
 #[derive(Debug, Clone)]
@@ -61,13 +63,22 @@ impl Log {
 
     /// Durable when it returns.
     pub async fn note(&self, call: Call) -> Result<(), LedgerError> {
+        self.write(call, 1).await.map(drop)
+    }
+
+    /// A call that may change something is about to; whoever begins it ends it.
+    pub async fn begin(&self, call: Call) -> Result<LogEntry, LedgerError> {
         self.write(call, 1).await
+    }
+
+    pub async fn end(&self, entry: LogEntry, outcome: String) -> Result<(), LedgerError> {
+        self.ledger.note_again(&LogEntry { outcome: short(outcome), ..entry }).await
     }
 
     /// Notes a refused call, at once if it is the first of its kind within a minute.
     pub async fn refused(&self, call: Call) -> Result<(), LedgerError> {
         self.flush().await?;
-        if self.is_first(&call) { self.write(call, 1).await } else { Ok(()) }
+        if self.is_first(&call) { self.note(call).await } else { Ok(()) }
     }
 
     /// Writes the counts of minutes that are over.
@@ -91,9 +102,8 @@ impl Log {
         self.ledger.noted(count).await
     }
 
-    async fn write(&self, call: Call, times: u64) -> Result<(), LedgerError> {
+    async fn write(&self, call: Call, times: u64) -> Result<LogEntry, LedgerError> {
         let Call { who, role, peer, method, what, outcome } = call;
-        let short = |text: String| text.chars().take(MAX_TEXT).collect();
         let entry = LogEntry {
             at: self.clock.now(),
             epoch: self.ledger.epoch(),
@@ -106,7 +116,8 @@ impl Log {
             outcome: short(outcome),
             times,
         };
-        self.ledger.note(&entry).await
+        self.ledger.note(&entry).await?;
+        Ok(entry)
     }
 
     fn is_first(&self, call: &Call) -> bool {
@@ -139,4 +150,8 @@ impl Log {
         });
         over
     }
+}
+
+fn short(text: String) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }

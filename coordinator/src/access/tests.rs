@@ -117,13 +117,7 @@ async fn a_caller_who_hangs_up_does_not_keep_its_call_out_of_the_log() {
         })
     };
     let mut guarded = Gate(world.access.clone()).layer(inner);
-    let request = Request::builder()
-        .uri("/osler.v1.Control/StopRun")
-        .header("authorization", format!("Bearer {}", world.owner.reveal()))
-        .extension(Peer::new("127.0.0.1:1".parse().unwrap()))
-        .body(Body::empty())
-        .unwrap();
-    let mut answer = guarded.call(request);
+    let mut answer = guarded.call(stop_run(&world));
     let polled = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
     assert!(polled, "it was answered before it was done");
     tokio::task::yield_now().await;
@@ -139,10 +133,71 @@ async fn a_caller_who_hangs_up_does_not_keep_its_call_out_of_the_log() {
     assert_eq!((log[0].method.as_str(), log[0].who.as_deref(), log[0].outcome.as_str()), ("StopRun", Some("owner"), "ok"));
 }
 
+/// As the door does before it changes anything.
+async fn begin(request: Request<Body>) -> Result<(), tonic::Status> {
+    let mut typed = tonic::Request::new(());
+    *typed.extensions_mut() = request.into_parts().0.extensions;
+    told(&typed, |()| "run=r".to_owned()).await
+}
+
 #[tokio::test]
-async fn a_call_that_cannot_be_noted_is_not_answered_as_done() {
+async fn a_call_whose_coordinator_dies_is_in_the_log_without_an_outcome() {
     let world = world().await;
-    let inner = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+    let inner = service_fn(|request: Request<Body>| async {
+        begin(request).await.unwrap();
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    });
+    let mut guarded = Gate(world.access.clone()).layer(inner);
+    let answer = tokio::spawn(guarded.call(stop_run(&world)));
+    while world.log().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!answer.is_finished());
+    let log = world.log().await;
+    assert_eq!((log[0].who.as_deref(), log[0].what.as_str(), log[0].outcome.as_str()), (Some("owner"), "run=r", super::log::OPEN));
+}
+
+#[tokio::test]
+async fn a_call_has_one_entry_that_says_how_it_went() {
+    let world = world().await;
+    let inner = service_fn(|request: Request<Body>| async {
+        begin(request).await.unwrap();
+        Ok::<_, Infallible>(tonic::Status::not_found("no such run").into_http::<Body>())
+    });
+    let mut guarded = Gate(world.access.clone()).layer(inner);
+    guarded.call(stop_run(&world)).await.unwrap();
+    let log = world.log().await;
+    assert_eq!(log.iter().map(|e| (e.what.as_str(), e.outcome.as_str())).collect::<Vec<_>>(), [("run=r", "NotFound: no such run")]);
+}
+
+fn stop_run(world: &World) -> Request<Body> {
+    Request::builder()
+        .uri("/osler.v1.Control/StopRun")
+        .header("authorization", format!("Bearer {}", world.owner.reveal()))
+        .extension(Peer::new("127.0.0.1:1".parse().unwrap()))
+        .body(Body::empty())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_noted_changes_nothing() {
+    let world = world().await;
+    let changed = Arc::new(AtomicU64::new(0));
+    let inner = {
+        let changed = changed.clone();
+        service_fn(move |request: Request<Body>| {
+            let changed = changed.clone();
+            async move {
+                Ok::<_, Infallible>(match begin(request).await {
+                    Err(status) => status.into_http(),
+                    Ok(()) => {
+                        changed.fetch_add(1, Ordering::Relaxed);
+                        Response::new(Body::empty())
+                    }
+                })
+            }
+        })
+    };
     let mut guarded = Gate(world.access.clone()).layer(inner);
     // Somebody else has taken the next entry's name.
     let entry = LogEntry {
@@ -158,15 +213,9 @@ async fn a_call_that_cannot_be_noted_is_not_answered_as_done() {
         times: 1,
     };
     world.ledger.note(&entry).await.unwrap();
-    let request = Request::builder()
-        .uri("/osler.v1.Control/StopRun")
-        .header("authorization", format!("Bearer {}", world.owner.reveal()))
-        .extension(Peer::new("127.0.0.1:1".parse().unwrap()))
-        .body(Body::empty())
-        .unwrap();
-    let response = guarded.call(request).await.unwrap();
+    let response = guarded.call(stop_run(&world)).await.unwrap();
     let status = tonic::Status::from_header_map(response.headers()).unwrap();
-    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!((status.code(), changed.load(Ordering::Relaxed)), (Code::Unavailable, 0));
 }
 
 #[tokio::test]

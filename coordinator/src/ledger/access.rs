@@ -42,11 +42,17 @@ impl Ledger {
 
     /// Creates an entry of the log. Nobody else writes under this epoch.
     pub async fn note(&self, entry: &LogEntry) -> Result<(), LedgerError> {
-        let bytes: Bytes = serde_json::to_vec(entry).unwrap_or_default().into(); // cannot fail: keys are strings
-        match self.create(&paths::audit(entry.epoch, entry.number), bytes).await? {
+        match self.create(&paths::audit(entry.epoch, entry.number), bytes_of(entry)).await? {
             Ok(()) => Ok(()),
             Err(taken) => Err(self.fenced(format!("it wrote {taken}"))),
         }
+    }
+
+    /// Replaces an entry that this coordinator has created.
+    pub async fn note_again(&self, entry: &LogEntry) -> Result<(), LedgerError> {
+        let (path, bytes) = (paths::audit(entry.epoch, entry.number), bytes_of(entry));
+        self.persevere(|| self.store.put(&path, bytes.clone())).await?;
+        Ok(())
     }
 
     /// The newest entries of the log, of this coordinator and of those before it, ascending.
@@ -66,4 +72,8 @@ impl Ledger {
         }
         Ok(entries)
     }
+}
+
+fn bytes_of(entry: &LogEntry) -> Bytes {
+    serde_json::to_vec(entry).unwrap_or_default().into() // cannot fail: keys are strings
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 const MAX_CALLS: u32 = 1000;
 
 pub async fn create_token(access: &Access, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenReply>, Status> {
-    told(&request, |r| format!("name={:?} role={:?}", r.name, r.role));
+    told(&request, |r| format!("name={:?} role={:?}", r.name, r.role)).await?;
     let by = super::caller(&request)?;
     let v1::CreateTokenRequest { name, role, sha256 } = request.into_inner();
     let name = token_name(name)?;
@@ -36,7 +36,7 @@ pub fn list_tokens(access: &Access) -> Response<v1::ListTokensReply> {
 }
 
 pub async fn revoke_token(access: &Access, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenReply>, Status> {
-    told(&request, |r| format!("name={:?}", r.name));
+    told(&request, |r| format!("name={:?}", r.name)).await?;
     access.tokens.revoke(&token_name(request.into_inner().name)?).await.map_err(refused)?;
     Ok(Response::new(v1::RevokeTokenReply {}))
 }
