@@ -51,39 +51,53 @@ fn an_elastic_run_that_changes_its_ranks_twice_ends_with_the_same_bits() {
 
 #[test]
 fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits() {
-    // One rank is fast: many steps, so that it is not done before the node is back.
-    // A rank's share would be its micro-batch otherwise, and that is part of the bits.
+    // More steps than are made: it is stopped when it has seen enough. A rank's share would be its micro-batch otherwise, and that is
+    // part of the bits.
     let elastic = [
         "resources.determinism=elastic",
         "stage.general.micro_batch=2",
         "stage.domain.micro_batch=2",
-        "stage.domain.steps=8000",
+        "stage.domain.steps=50000",
         "checkpoint.every_steps=150",
     ];
-    let mut steady = Cluster::new();
-    let spec = training(&steady, &[&elastic[..], &["resources.ranks=1"]].concat());
-    let domain = &spec.stages[1].name;
-    started(&mut steady, 1);
-    steady.submit(&spec).unwrap();
-    let undisturbed = steady.wait_finished("mini");
-
     let mut losing = Cluster::new();
+    let spec = training(&losing, &[&elastic[..], &["resources.min_ranks=1"]].concat());
+    let domain = &spec.stages[1].name;
     losing.start_coordinator_with(&["--shrink-after", "1", "--grow-after", "2"]);
     losing.start_agent("a", 1);
     losing.start_agent("b", 1);
-    losing.submit(&training(&losing, &[&elastic[..], &["resources.min_ranks=1"]].concat())).unwrap();
+    losing.submit(&spec).unwrap();
     losing.wait_until("mini", "steps of both", |r| r.published_steps(domain) >= 150);
     losing.kill_agent("b");
     let sizes = |record: &RunRecord| -> Vec<u32> { record.checkpoints[domain].iter().filter_map(|c| c.world_size).collect() };
     losing.wait_until("mini", "steps of one", |r| sizes(r).ends_with(&[1]));
     losing.start_agent("b", 1);
-    losing.wait_until("mini", "steps of both again", |r| sizes(r).ends_with(&[2]) && sizes(r).contains(&1));
+    let grown = losing.wait_until("mini", "steps of both again", |r| sizes(r).ends_with(&[2]) && sizes(r).contains(&1));
     assert_eq!(losing.end_agent("b", Signal::SIGTERM), Some(75));
-    let record = losing.wait_finished("mini");
+    let together = grown.published_steps(domain);
+    let alone = losing.wait_until("mini", "steps of one again", |r| sizes(r).ends_with(&[1]) && r.published_steps(domain) > together);
+    let last = alone.published_steps(domain);
+    let record = losing.stop_within("mini", domain, 0);
     let faults: Vec<bool> = record.jobs[&train_key(domain)].past.iter().map(|past| past.fault.is_some()).collect();
-    assert_eq!(faults, [true, false, false, false], "lost, grew, preempted, succeeded: {}", events(&record));
+    assert_eq!(faults, [true, false, false, false], "lost, grew, preempted, stopped: {}", events(&record));
     assert!(losing.audit(&record).is_clean());
-    assert_eq!(losing.final_parts(&record, domain), steady.final_parts(&undisturbed, domain), "{}", events(&record));
+
+    let mut steady = Cluster::new();
+    started(&mut steady, 1);
+    steady.submit(&training(&steady, &[&elastic[..], &["resources.ranks=1"]].concat())).unwrap();
+    let undisturbed = steady.stop_within("mini", domain, last - 1);
+    assert_eq!(last % 150, 0, "no checkpoint of an undisturbed run: {}", events(&record));
+    assert_eq!(bits_until(&losing, &record, domain, last), bits_until(&steady, &undisturbed, domain, last), "{}", events(&record));
+}
+
+/// The ledger of a stage's steps, and what the last of them left.
+fn bits_until(cluster: &Cluster, record: &RunRecord, stage: &StageName, last: u64) -> Vec<String> {
+    let manifests = &cluster.manifests(record)[stage];
+    let steps = manifests.iter().flat_map(|m| &m.ledger).filter(|step| step.step < last);
+    let parts = manifests.iter().filter(|m| m.step == last).flat_map(|m| m.parts.iter().map(|part| part.digest.to_string()));
+    let bits: Vec<String> = steps.map(|step| serde_json::to_string(step).unwrap()).chain(parts).collect();
+    assert_eq!(bits.len() as u64, last + 1);
+    bits
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod preempt;
 mod queue;
 mod rng;
 mod saves;
+mod secrets;
 mod standby;
 mod tidy;
 mod tiers;

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Silence after which the processes of an agent count as gone.
 const LOST: Duration = Duration::from_secs(10);
+/// A version in so many is written again and compared.
+const REWRITTEN: u64 = 8;
 
 /// One life of an agent.
 pub type Life = (WorkerName, Incarnation);
@@ -140,7 +142,8 @@ impl Law {
             return Ok(());
         }
         let record = document::read(bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
-        if document::write(&record) != bytes {
+        // Not each of them: it costs as much as all other laws together.
+        if record.version % REWRITTEN == 0 && document::write(&record) != bytes {
             return Err(format!("{path} changes when it is read and written"));
         }
         let run = record.name().clone();
@@ -163,7 +166,8 @@ impl Law {
         self.uses_generations_once(&record)?;
         blames_nobody_wrongly(&record)?;
         self.places(now, &record)?;
-        let shown = Shown { bytes: document::public(&record), waits: waits(&record) };
+        let whole = record.jobs.values().all(|job| job.status.attempt().is_none_or(|attempt| attempt.parts.is_empty()));
+        let shown = Shown { bytes: if whole { bytes.to_vec() } else { document::public(&record) }, waits: waits(&record) };
         self.shown.entry(run.clone()).or_default().push(shown);
         self.records.insert(run, record);
         Ok(())

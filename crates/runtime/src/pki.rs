@@ -3,6 +3,8 @@
 //! The folder that `osler cluster init` makes holds the CA's key, which no host of the cluster needs, and one folder to copy for each
 //! kind of host.
 
+#[cfg(test)]
+mod damage;
 mod inspect;
 mod issue;
 #[cfg(test)]
