@@ -29,7 +29,7 @@ help:
 	@echo "make gpu-check    with CUDA=1: numbers, NCCL and speed of the GPUs here; $(bin)/gpu-check can be copied elsewhere"
 	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
-	@echo "make chaos        half an hour of faults on three hosts of network namespaces (as root); OSLER_CHAOS_STEPS sets the length"
+	@echo "make chaos        half an hour of faults on three hosts of network namespaces, and as long without any (as root); OSLER_CHAOS_MINUTES sets the length"
 	@echo "make kills        a thousand kills of ranks that save at every step (half an hour); OSLER_KILLS sets how many"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"

@@ -87,17 +87,7 @@ fn a_gang_that_loses_a_node_goes_on_without_it_and_grows_back_with_the_same_bits
     steady.submit(&training(&steady, &[&elastic[..], &["resources.ranks=1"]].concat())).unwrap();
     let undisturbed = steady.stop_within("mini", domain, last - 1);
     assert_eq!(last % 150, 0, "no checkpoint of an undisturbed run: {}", events(&record));
-    assert_eq!(bits_until(&losing, &record, domain, last), bits_until(&steady, &undisturbed, domain, last), "{}", events(&record));
-}
-
-/// The ledger of a stage's steps, and what the last of them left.
-fn bits_until(cluster: &Cluster, record: &RunRecord, stage: &StageName, last: u64) -> Vec<String> {
-    let manifests = &cluster.manifests(record)[stage];
-    let steps = manifests.iter().flat_map(|m| &m.ledger).filter(|step| step.step < last);
-    let parts = manifests.iter().filter(|m| m.step == last).flat_map(|m| m.parts.iter().map(|part| part.digest.to_string()));
-    let bits: Vec<String> = steps.map(|step| serde_json::to_string(step).unwrap()).chain(parts).collect();
-    assert_eq!(bits.len() as u64, last + 1);
-    bits
+    assert_eq!(losing.bits_until(&record, domain, last), steady.bits_until(&undisturbed, domain, last), "{}", events(&record));
 }
 
 #[test]

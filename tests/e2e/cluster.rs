@@ -272,12 +272,8 @@ impl Cluster {
     }
 
     pub fn wait_finished(&self, run: &str) -> RunRecord {
-        self.wait_finished_within(run, PATIENCE)
-    }
-
-    pub fn wait_finished_within(&self, run: &str, patience: Duration) -> RunRecord {
         let over = |r: &RunRecord| !r.state.is_live() && r.state.as_str() != "stopped";
-        let record = wait_within(patience, "the run is over", || self.record(run).filter(over));
+        let record = self.wait_until(run, "the run is over", over);
         assert_eq!(record.state.as_str(), "finished", "{:?}\n{}", record.state, events(&record));
         record
     }
@@ -309,6 +305,15 @@ impl Cluster {
     /// Digests of a stage's last checkpoint: weights, both moments, counts and the guard's memory, by rank.
     pub fn final_parts(&self, record: &RunRecord, stage: &StageName) -> Vec<String> {
         self.manifests(record)[stage].last().unwrap().parts.iter().map(|part| part.digest.to_string()).collect()
+    }
+
+    /// The ledger of a stage's steps up to a checkpoint, and what that one holds.
+    pub fn bits_until(&self, record: &RunRecord, stage: &StageName, last: u64) -> Vec<String> {
+        let manifests = &self.manifests(record)[stage];
+        let steps = manifests.iter().flat_map(|m| &m.ledger).filter(|step| step.step < last);
+        let parts: Vec<String> = manifests.iter().filter(|m| m.step == last).flat_map(|m| &m.parts).map(|p| p.digest.to_string()).collect();
+        assert!(!parts.is_empty(), "no checkpoint at step {last}");
+        steps.map(|step| serde_json::to_string(step).unwrap()).chain(parts).collect()
     }
 
     pub fn report(&self, record: &RunRecord) -> Report {
@@ -364,7 +369,7 @@ pub fn wait_for<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
     wait_within(PATIENCE, what, answer)
 }
 
-fn wait_within<T>(patience: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub fn wait_within<T>(patience: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = answer() {

@@ -51,11 +51,23 @@ fn no_secret_is_found_outside_of_the_file_that_keeps_it() {
     osler(&cluster, &["cluster", "init", "certificates", "--host", "127.0.0.1"]);
     let certificates = folder.join("certificates");
     let mut coordinator = command(&cluster, "osler-coordinator", "coordinator.log");
-    coordinator.arg("--tls").arg(certificates.join("coordinator")).args(["--token-file", "owner", "--listen", "127.0.0.1:0"]);
+    coordinator.arg("--store").arg(cluster.store()).arg("--tls").arg(certificates.join("coordinator")).args([
+        "--token-file",
+        "owner",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let coordinator = Daemon(coordinator.spawn().unwrap());
     wait_for("the coordinator listens", || cluster.store().join("coordinator/endpoint.json").exists().then_some(()));
-    let mut agent = command(&cluster, "osler-worker", "agent.log");
-    agent.arg("--tls").arg(certificates.join("agent")).args(["--slots", "2", "--scratch", "scratch", "--state", "state"]);
+    let mut agent = command(&cluster, "osler-worker", "agents.log");
+    agent.arg("--store").arg(cluster.store()).arg("--tls").arg(certificates.join("agent")).args([
+        "--slots",
+        "2",
+        "--scratch",
+        "scratch",
+        "--state",
+        "state",
+    ]);
     let agent = Daemon(agent.spawn().unwrap());
 
     mini_spec(folder, &[]); // makes the world that the run file names
@@ -90,7 +102,7 @@ fn no_secret_is_found_outside_of_the_file_that_keeps_it() {
     let (homes, others): (Vec<PathBuf>, Vec<PathBuf>) = files(folder).into_iter().partition(is_home);
     let secrets = secrets(&homes);
     assert!(homes.len() >= 7 && secrets.len() > 10, "{homes:?}");
-    for log in ["coordinator.log", "agent.log", "osler.log"] {
+    for log in ["coordinator.log", "agents.log"] {
         assert!(fs::read_to_string(folder.join(log)).unwrap().contains("TRACE"), "{log} is not as talkative as it can be");
     }
     assert!(others.iter().any(|path| path.ends_with("osler-bug/record.json")) && shown.len() >= 4);

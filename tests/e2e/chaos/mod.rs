@@ -6,7 +6,7 @@
 mod faults;
 mod lab;
 
-use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec, wait_for};
+use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec, wait_for, wait_within};
 use crate::rng::Rng;
 use faults::{ALL, Fault};
 use lab::Lab;
@@ -17,8 +17,11 @@ use std::time::{Duration, Instant};
 
 /// A gang that does not move for so long will not.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// The undisturbed run of the long test takes minutes.
+/// The undisturbed run of the long test takes as long as the storm.
 const CALM_RUN: Duration = Duration::from_secs(3_600);
+/// More than are made: the run is stopped when the storm is over.
+const STEPS: &str = "stage.domain.steps=10000000";
+const EVERY: u64 = 50;
 /// Undisturbed training after a recovery, so that faults do not pile up.
 const CALM: Duration = Duration::from_secs(4);
 
@@ -40,15 +43,11 @@ impl Storm {
         self.lab.cluster.record("mini")
     }
 
-    fn over(&self) -> bool {
-        self.record().is_some_and(|record| !record.state.is_live())
-    }
-
-    /// Until two checkpoints more are published than now, or the run is over; daemons that end meanwhile are started again.
+    /// Until two checkpoints more are published than now; daemons that end meanwhile are started again.
     fn until_it_moves(&mut self) {
         let published = |storm: &Self| storm.record().map_or(0, |r| r.checkpoints.get(&storm.stage).map_or(0, Vec::len));
         let (before, begun) = (published(self), Instant::now());
-        while published(self) < before + 2 && !self.over() {
+        while published(self) < before + 2 {
             self.lab.tend();
             let events = || self.record().map_or(String::new(), |record| events(&record));
             assert!(begun.elapsed() < PATIENCE, "training did not go on\n{}", events());
@@ -73,22 +72,19 @@ impl Storm {
         self.wait(struck.lasts);
         struck.undo(&self.lab);
         self.until_it_moves();
-        if !self.over() {
-            let seconds = begun.elapsed().as_secs_f64();
-            eprintln!("    {seconds:.1} s later two more checkpoints are published");
-            self.recoveries.push(Recovery { fault, what, seconds });
-        }
+        let seconds = begun.elapsed().as_secs_f64();
+        eprintln!("    {seconds:.1} s later two more checkpoints are published");
+        self.recoveries.push(Recovery { fault, what, seconds });
         self.wait(CALM.max(pace.saturating_sub(begun.elapsed())));
     }
 }
 
-fn changes(steps: u64) -> Vec<String> {
-    let own = [format!("stage.domain.steps={steps}"), "checkpoint.every_steps=50".into(), "retry.infrastructure=100".into()];
-    TRAINING_ALONE.iter().map(|change| (*change).to_owned()).chain(own).collect()
+fn changes() -> Vec<&'static str> {
+    [&TRAINING_ALONE[..], &[STEPS, "checkpoint.every_steps=50", "retry.infrastructure=100"]].concat()
 }
 
-/// At most so many faults while the run lasts, each kind once first; `least` of them must have found it alive.
-fn storm(steps: u64, least: usize, most: usize, pace: Duration) -> Option<(Storm, RunRecord)> {
+/// Each kind of fault once, then any of them for so long; `pace` apart, or further. The run is stopped in the end.
+fn storm(lasts: Duration, pace: Duration) -> Option<(Storm, RunRecord)> {
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(why) => {
@@ -98,52 +94,57 @@ fn storm(steps: u64, least: usize, most: usize, pace: Duration) -> Option<(Storm
     };
     let seed = std::env::var("OSLER_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     eprintln!("seed {seed}: repeat with OSLER_TEST_SEED={seed}");
-    let changes = changes(steps);
-    let spec = mini_spec(lab.cluster.folder.path(), &changes.iter().map(String::as_str).collect::<Vec<_>>());
+    let spec = mini_spec(lab.cluster.folder.path(), &changes());
     let file = lab.cluster.folder.path().join("world/mini.toml");
     std::fs::write(&file, include_str!("../mini.toml")).unwrap();
     let mut storm = Storm { lab, stage: spec.stages[1].name.clone(), rng: Rng(seed), recoveries: vec![] };
     storm.lab.tend();
     wait_for("a coordinator takes the run", || {
         let mut submit = storm.lab.osler(3);
-        submit.arg("submit").arg(&file);
-        submit.args(changes.iter().flat_map(|change| ["--set", change]));
+        submit.arg("submit").arg(&file).args(changes().iter().flat_map(|change| ["--set", change]));
         submit.output().unwrap().status.success().then_some(())
     });
     wait_for("training", || storm.record().filter(|r| r.published_steps(&storm.stage) >= 100));
-    let mut struck = 0;
-    while !storm.over() && struck < most {
-        let fault = ALL.get(struck).copied().unwrap_or_else(|| ALL[storm.rng.below(ALL.len() as u64) as usize]);
+    let begun = Instant::now();
+    ALL.into_iter().for_each(|fault| storm.strike(fault, pace));
+    while begun.elapsed() < lasts {
+        let fault = ALL[storm.rng.below(ALL.len() as u64) as usize];
         storm.strike(fault, pace);
-        struck += 1;
     }
-    while !storm.over() {
-        storm.until_it_moves();
-    }
-    let record = storm.record().unwrap();
-    assert_eq!(record.state.as_str(), "finished", "{}", events(&record));
-    assert!(storm.recoveries.len() >= least, "the run was over after {} faults: give it more steps", storm.recoveries.len());
+    wait_for("a coordinator stops the run", || {
+        storm.lab.tend();
+        storm.lab.osler(3).args(["stop", "mini"]).output().unwrap().status.success().then_some(())
+    });
+    let record = wait_for("the run has stopped", || {
+        storm.lab.tend();
+        storm.record().filter(|record| !record.state.is_live())
+    });
+    assert_eq!(record.state.as_str(), "stopped", "{}", events(&record));
     Some((storm, record))
 }
 
-/// What an undisturbed run of the same file ends with.
-fn calm(steps: u64) -> (Cluster, RunRecord) {
+/// A run of the same file that nothing disturbs, up to the same step.
+fn calm(stage: &StageName, until: u64) -> (Cluster, RunRecord) {
     let mut cluster = Cluster::new();
-    let changes = changes(steps);
-    let spec = mini_spec(cluster.folder.path(), &changes.iter().map(String::as_str).collect::<Vec<_>>());
+    let spec = mini_spec(cluster.folder.path(), &changes());
     cluster.start_coordinator();
     cluster.start_agent("a", 1);
     cluster.start_agent("b", 1);
     cluster.submit(&spec).unwrap();
-    let record = cluster.wait_finished_within("mini", CALM_RUN);
+    wait_within(CALM_RUN, "as many steps", || cluster.record("mini").filter(|r| r.published_steps(stage) >= until));
+    let record = cluster.stop_within("mini", stage, 0);
     (cluster, record)
 }
 
-fn unharmed(storm: &Storm, record: &RunRecord, calm: &Cluster, undisturbed: &RunRecord) -> (Report, Report) {
-    let audit = storm.lab.cluster.audit(record);
+/// Compares with an undisturbed run at the last checkpoint that both must have; gives both reports.
+fn unharmed(storm: &Storm, record: &RunRecord) -> (Report, Report) {
+    let (ours, stage) = (&storm.lab.cluster, &storm.stage);
+    let audit = ours.audit(record);
     assert!(audit.is_clean() && audit.expected > 0, "{audit:?}");
-    assert_eq!(storm.lab.cluster.outcome(record), calm.outcome(undisturbed), "{}", events(record));
-    (storm.lab.cluster.report(record), calm.report(undisturbed))
+    let last = record.published_steps(stage) / EVERY * EVERY;
+    let (cluster, undisturbed) = calm(stage, last);
+    assert_eq!(ours.bits_until(record, stage, last), cluster.bits_until(&undisturbed, stage, last), "{}", events(record));
+    (ours.report(record), cluster.report(&undisturbed))
 }
 
 fn pace(report: &Report) -> f64 {
@@ -152,24 +153,21 @@ fn pace(report: &Report) -> f64 {
 
 #[test]
 fn slow_every_fault_on_three_hosts_leaves_the_same_bits() {
-    const STEPS: u64 = 12_000;
-    if let Some((storm, record)) = storm(STEPS, 7, ALL.len(), CALM) {
-        let (cluster, undisturbed) = calm(STEPS);
-        unharmed(&storm, &record, &cluster, &undisturbed);
+    if let Some((storm, record)) = storm(Duration::ZERO, CALM) {
+        unharmed(&storm, &record);
     }
 }
 
-/// `OSLER_CHAOS_STEPS` sets the length, `OSLER_CHAOS_PACE` the seconds from one fault to the next.
+/// `OSLER_CHAOS_MINUTES` sets the length, `OSLER_CHAOS_PACE` the seconds from one fault to the next.
 #[test]
 #[ignore = "half an hour of faults and as long without: make chaos"]
 fn half_an_hour_of_faults() {
     let number = |name: &str, otherwise| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise);
-    let (steps, pace_of_faults) = (number("OSLER_CHAOS_STEPS", 200_000), Duration::from_secs(number("OSLER_CHAOS_PACE", 30)));
+    let lasts = Duration::from_secs(60 * number("OSLER_CHAOS_MINUTES", 30));
     let begun = Instant::now();
-    let Some((storm, record)) = storm(steps, 8, usize::MAX, pace_of_faults) else { return };
+    let Some((storm, record)) = storm(lasts, Duration::from_secs(number("OSLER_CHAOS_PACE", 30))) else { return };
     let took = begun.elapsed();
-    let (cluster, undisturbed) = calm(steps);
-    let (stormy, quiet) = unharmed(&storm, &record, &cluster, &undisturbed);
+    let (stormy, quiet) = unharmed(&storm, &record);
     let mut seconds: Vec<f64> = storm.recoveries.iter().map(|recovery| recovery.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     let quantile = |q: f64| seconds[((seconds.len() - 1) as f64 * q).round() as usize];

@@ -104,7 +104,8 @@ fn look(folders: &[PathBuf], gpus: Option<&mut Gpus<'_>>) -> Health {
 
 /// A folder that is not there yet is made where its nearest ancestor is.
 fn check(folder: &Path) -> FolderCheck {
-    let there = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder);
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()); // the first ancestor of "scratch" is ""
+    let there = absolute.ancestors().find(|folder| folder.is_dir()).unwrap_or(&absolute);
     let started = Instant::now();
     let error = write_and_read(there).err().map(|e| e.to_string());
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -145,6 +146,12 @@ mod tests {
         assert_eq!((found.error.as_deref(), found.path.as_str()), (None, folder.path().to_str().unwrap()));
         assert!(found.free_bytes.is_some_and(|free| free > 0));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_named_from_here_that_is_not_there_yet_is_made_here() {
+        let found = check(Path::new("not-there-yet"));
+        assert_eq!((found.error, found.path), (None, std::env::current_dir().unwrap().display().to_string()));
     }
 
     #[test]
