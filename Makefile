@@ -19,9 +19,11 @@ bin = $(target)/release
 nextest := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 run_tests = $(if $(nextest),cargo nextest run --no-fail-fast,cargo test)
 fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
+# Of the whole workspace, like everything here: a package alone has other features, and all that it needs would be built again.
+of_runtime = $(if $(nextest),-E 'package(osler-runtime)',--lib store::)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos kills lint deny clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos load kills lint deny clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -30,6 +32,7 @@ help:
 	@echo "make sanitize     torch-dist's C++ under AddressSanitizer and UBSan"
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
 	@echo "make chaos        half an hour of faults on three hosts of network namespaces, and as long without any (as root); OSLER_CHAOS_MINUTES sets the length"
+	@echo "make load         an hour on a machine with more work than cores: nobody is taken for lost; OSLER_LOAD_MINUTES sets the length"
 	@echo "make kills        a thousand kills of ranks that save at every step (half an hour); OSLER_KILLS sets how many"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
@@ -47,7 +50,9 @@ quickstart: build
 build-tests:
 	$(with_torch) cargo build --release --locked --workspace --all-targets
 
-test: test-fast test-slow test-python test-s3 test-slurm
+# What runs outside of cargo waits much of its time: two at a time, each shown when it is over.
+test: test-fast test-slow
+	$(MAKE) -j2 -Otarget test-python test-slurm test-s3
 
 test-fast: build-tests
 	$(with_torch) $(run_tests) --release --locked --workspace $(fast)
@@ -61,15 +66,19 @@ test-python: build-tests
 
 # Faults on three hosts; the short version is in the slow lane. Figures: docs/reliability.md.
 chaos: build-tests
-	$(with_torch) cargo test --release --locked -p osler-tests --test e2e -- --ignored --nocapture half_an_hour_of_faults
+	$(with_torch) cargo test --release --locked --workspace --test e2e -- --ignored --nocapture half_an_hour_of_faults
+
+# An hour with more work than cores: nobody is taken for lost.
+load: build-tests
+	$(with_torch) cargo test --release --locked --workspace --test e2e -- --ignored --nocapture an_hour_of_full_load
 
 # A thousand kills of ranks that save at every step.
 kills: build-tests
-	$(with_torch) cargo test --release --locked -p osler-tests --test e2e -- --ignored --nocapture a_thousand_kills
+	$(with_torch) cargo test --release --locked --workspace --test e2e -- --ignored --nocapture a_thousand_kills
 
 # The store's tests and a whole run on a real S3 server; fetches SeaweedFS and rclone once.
 test-s3: build-tests
-	$(with_torch) tests/s3/run $(bin) $(run_tests) --release --locked -p osler-runtime
+	$(with_torch) tests/s3/run $(bin) $(run_tests) --release --locked --workspace $(of_runtime)
 
 # The batch script that users are given, on a real Slurm of two nodes: needs root and the packages slurm-wlm and munge, else it says SKIPPED.
 test-slurm: build-tests

@@ -44,10 +44,10 @@ impl Access {
     /// Whose token this is.
     fn identify(&self, sha256: Digest) -> Option<Caller> {
         if sha256 == self.owner {
-            return Some(Caller { name: OWNER.to_owned(), role: None, sha256 });
+            return Some(Caller { name: OWNER.to_owned(), role: None, worker: None, sha256 });
         }
-        let (name, role) = self.tokens.find(&sha256)?;
-        Some(Caller { name: name.to_string(), role: Some(role), sha256 })
+        let (name, known) = self.tokens.find(&sha256)?;
+        Some(Caller { name: name.to_string(), role: Some(known.role), worker: known.worker, sha256 })
     }
 
     /// Resolves when the caller's token is no longer good.

@@ -230,6 +230,8 @@ impl Control for Desk {
 #[tonic::async_trait]
 impl Work for Desk {
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
+        let worker = worker_name(request.get_ref().worker.clone())?;
+        self.access.speaks_for(&request, &worker).await?;
         let request = request.into_inner();
         let (wait, seen) = (Duration::from_millis(request.wait_ms.into()), request.seen_reply);
         let sent = Some(Millis(request.sent_at_ms)).filter(|sent| sent.0 > 0);

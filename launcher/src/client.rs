@@ -224,6 +224,9 @@ pub struct Budget {
 pub struct TokenLine {
     pub name: String,
     pub role: String,
+    /// The only worker that it speaks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     pub created_at: Millis,
     pub created_by: String,
     pub revoked_at: Option<Millis>,
@@ -403,8 +406,9 @@ impl Coordinator {
 /// Who may call what, and who did.
 impl Coordinator {
     pub async fn create_token(&mut self, token: &NewToken) -> Outcome {
-        let NewToken { name, role, sha256 } = token;
-        let request = v1::CreateTokenRequest { name: name.to_string(), role: role.to_string(), sha256: sha256.as_bytes().to_vec() };
+        let NewToken { name, role, sha256, worker } = token;
+        let (sha256, worker) = (sha256.as_bytes().to_vec(), worker.as_ref().map(ToString::to_string).unwrap_or_default());
+        let request = v1::CreateTokenRequest { name: name.to_string(), role: role.to_string(), sha256, worker };
         answer(self.control.create_token(request)).await.map(drop)
     }
 
@@ -413,6 +417,7 @@ impl Coordinator {
         let line = |t: v1::TokenLine| TokenLine {
             name: t.name,
             role: t.role,
+            worker: Some(t.worker).filter(|worker| !worker.is_empty()),
             created_at: Millis(t.created_at_ms),
             created_by: t.created_by,
             revoked_at: Some(Millis(t.revoked_at_ms)).filter(|at| at.0 > 0),

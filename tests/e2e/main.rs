@@ -12,6 +12,7 @@ mod golden;
 mod hang;
 mod kills;
 mod layout;
+mod load;
 mod memory;
 mod metrics;
 mod pipeline;

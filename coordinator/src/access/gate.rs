@@ -8,6 +8,7 @@ use crate::ledger::LedgerError;
 use http::{Request, Response};
 use osler_core::access::{LogEntry, Need, Role};
 use osler_core::digest::Digest;
+use osler_core::ids::WorkerName;
 use osler_runtime::auth::presented;
 use osler_runtime::listen::Peer;
 use std::convert::Infallible;
@@ -30,6 +31,8 @@ pub struct Caller {
     pub name: String,
     /// None: the owner, who may do everything.
     pub role: Option<Role>,
+    /// The only worker that it speaks for, if the token is bound to one.
+    pub worker: Option<WorkerName>,
     pub(super) sha256: Digest,
 }
 
@@ -143,6 +146,22 @@ impl Access {
             note(&made, response).await
         });
         noted.await.unwrap_or_else(|e| Status::internal(format!("the call broke: {e}")).into_http())
+    }
+
+    /// For the door: a token that is bound to one worker speaks for no other. The refusal is noted as the gate's are.
+    pub async fn speaks_for<T: Sync>(&self, request: &tonic::Request<T>, worker: &WorkerName) -> Result<(), Status> {
+        let (Some(caller), Some(peer)) = (request.extensions().get::<Caller>(), request.extensions().get::<Peer>()) else {
+            return Err(Status::internal("the caller is not known"));
+        };
+        let Some(bound) = caller.worker.as_ref().filter(|bound| *bound != worker) else { return Ok(()) };
+        let refused = Status::permission_denied(format!("token {} is worker {bound}'s, and this agent is {worker}", caller.name));
+        let (method, what) = ("Sync", format!("worker={worker}"));
+        let call =
+            Call { who: Some(caller.name.clone()), role: caller.role, peer: peer.address, method, what, outcome: in_words(&refused) };
+        if let Err(error) = self.log.refused(call).await {
+            tracing::error!(%error, method, "note a refused call");
+        }
+        Err(refused)
     }
 
     async fn refuse(&self, method: Option<&'static Method>, caller: Option<Caller>, peer: SocketAddr, status: Status) -> Response<Body> {

@@ -87,7 +87,7 @@ async fn no_number_of_strangers_fills_the_log() {
 
 #[test]
 fn the_owner_runs_agents_on_loopback_only_and_encrypted_agents_show_a_certificate() {
-    let caller = |role| Caller { name: "x".into(), role, sha256: Digest::of(b"x") };
+    let caller = |role| Caller { name: "x".into(), role, worker: None, sha256: Digest::of(b"x") };
     let code = |role, peer: &Peer| allowed(find("/osler.v1.Work/Sync"), Some(&caller(role)), peer).err().map(|s| s.code());
     let (near, far) = (Peer::new("127.0.0.1:1".parse().unwrap()), Peer::new("10.0.0.1:1".parse().unwrap()));
     assert_eq!((code(None, &near), code(None, &far)), (None, Some(Code::PermissionDenied)));

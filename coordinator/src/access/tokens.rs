@@ -1,7 +1,7 @@
 //! The book of tokens in memory, and its next versions in the store. Calls read it, changes are made one after the other.
 
 use crate::ledger::{Ledger, LedgerError};
-use osler_core::access::{NewToken, Role, TokenBook, Unchanged};
+use osler_core::access::{Known, NewToken, TokenBook, Unchanged};
 use osler_core::digest::Digest;
 use osler_core::ids::TokenName;
 use osler_runtime::clock::Clock;
@@ -48,9 +48,9 @@ impl Tokens {
         self.book.borrow().clone()
     }
 
-    pub fn find(&self, sha256: &Digest) -> Option<(TokenName, Role)> {
+    pub fn find(&self, sha256: &Digest) -> Option<(TokenName, Known)> {
         let book = self.book.borrow();
-        book.find(sha256).map(|(name, known)| (name.clone(), known.role))
+        book.find(sha256).map(|(name, known)| (name.clone(), known.clone()))
     }
 
     pub async fn create(&self, token: NewToken, by: &str) -> Result<(), ChangeError> {

@@ -12,14 +12,15 @@ use tonic::{Request, Response, Status};
 const MAX_CALLS: u32 = 1000;
 
 pub async fn create_token(access: &Access, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenReply>, Status> {
-    told(&request, |r| format!("name={:?} role={:?}", r.name, r.role)).await?;
+    told(&request, |r| format!("name={:?} role={:?} worker={:?}", r.name, r.role, r.worker)).await?;
     let by = super::caller(&request)?;
-    let v1::CreateTokenRequest { name, role, sha256 } = request.into_inner();
+    let v1::CreateTokenRequest { name, role, sha256, worker } = request.into_inner();
     let name = token_name(name)?;
     let role: Role = role.parse().map_err(|e| Status::invalid_argument(format!("field role: {e}")))?;
     let sha256: [u8; 32] = sha256.try_into().map_err(|_| Status::invalid_argument("field sha256: not 32 bytes"))?;
+    let worker = if worker.is_empty() { None } else { Some(super::worker_name(worker)?) };
     let Caller { name: by, .. } = by;
-    access.tokens.create(NewToken { name, role, sha256: Digest::from_bytes(sha256) }, &by).await.map_err(refused)?;
+    access.tokens.create(NewToken { name, role, sha256: Digest::from_bytes(sha256), worker }, &by).await.map_err(refused)?;
     Ok(Response::new(v1::CreateTokenReply {}))
 }
 
@@ -31,6 +32,7 @@ pub fn list_tokens(access: &Access) -> Response<v1::ListTokensReply> {
         created_at_ms: known.created_at.0,
         created_by: known.created_by.clone(),
         revoked_at_ms: known.revoked_at.map_or(0, |at| at.0),
+        worker: known.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     Response::new(v1::ListTokensReply { tokens: book.tokens.iter().map(line).collect() })
 }
@@ -55,6 +57,7 @@ fn refused(error: ChangeError) -> Status {
     let message = error.to_string();
     match error {
         ChangeError::Unchanged(Unchanged::Taken(_) | Unchanged::SameSecret) => Status::already_exists(message),
+        ChangeError::Unchanged(Unchanged::NotAWorkers) => Status::invalid_argument(message),
         ChangeError::Unchanged(Unchanged::Unknown(_)) => Status::not_found(message),
         ChangeError::Unchanged(Unchanged::Full) => Status::resource_exhausted(message),
         ChangeError::Ledger(error) => unavailable(&error),

@@ -1,7 +1,7 @@
 //! Who may do what: roles, the book of tokens, and what is noted of a call. Secrets never come here: a token is known by its SHA-256.
 
 use crate::digest::Digest;
-use crate::ids::{Epoch, Millis, TokenName};
+use crate::ids::{Epoch, Millis, TokenName, WorkerName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,6 +78,9 @@ pub struct NewToken {
     pub role: Role,
     /// Of the secret's 64 digits.
     pub sha256: Digest,
+    /// Of an agent's token: the only worker that it speaks for; none: whichever its holder names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerName>,
 }
 
 /// A token as it is kept, for good: a revoked one stays, so that its name in old entries of the log means one thing.
@@ -86,6 +89,8 @@ pub struct NewToken {
 pub struct Known {
     pub role: Role,
     pub sha256: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerName>,
     pub created_at: Millis,
     /// The name of the token that made it.
     pub created_by: String,
@@ -100,6 +105,8 @@ pub enum Unchanged {
     Taken(TokenName),
     #[error("this secret is in use already: make a new one")]
     SameSecret,
+    #[error("only a token of the role worker speaks for a worker: leave `worker` out, or make it a worker's")]
+    NotAWorkers,
     #[error("there is no token {0}: see `osler token list`")]
     Unknown(TokenName),
     #[error("there are {MAX_TOKENS} tokens, revoked ones included, and there may not be more")]
@@ -134,7 +141,10 @@ impl TokenBook {
     }
 
     pub fn add(&mut self, token: NewToken, created_by: &str, now: Millis) -> Result<(), Unchanged> {
-        let NewToken { name, role, sha256 } = token;
+        let NewToken { name, role, sha256, worker } = token;
+        if worker.is_some() && role != Role::Worker {
+            return Err(Unchanged::NotAWorkers);
+        }
         if name.as_str() == OWNER || self.tokens.contains_key(&name) {
             return Err(Unchanged::Taken(name));
         }
@@ -144,7 +154,7 @@ impl TokenBook {
         if self.tokens.len() >= MAX_TOKENS {
             return Err(Unchanged::Full);
         }
-        self.tokens.insert(name, Known { role, sha256, created_at: now, created_by: created_by.to_owned(), revoked_at: None });
+        self.tokens.insert(name, Known { role, sha256, worker, created_at: now, created_by: created_by.to_owned(), revoked_at: None });
         Ok(())
     }
 
@@ -184,7 +194,7 @@ mod tests {
     use super::*;
 
     fn token(name: &str, secret: &str) -> NewToken {
-        NewToken { name: TokenName::new(name).unwrap(), role: Role::Viewer, sha256: Digest::of(secret.as_bytes()) }
+        NewToken { name: TokenName::new(name).unwrap(), role: Role::Viewer, sha256: Digest::of(secret.as_bytes()), worker: None }
     }
 
     #[test]

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::access::{Known, LogEntry, NewToken, Role, TokenBook};
     use crate::digest::Digest;
-    use crate::ids::{Epoch, Millis, TokenName};
+    use crate::ids::{Epoch, Millis, TokenName, WorkerName};
     use crate::process::{Command, Progress, Report};
     use crate::spec::RunSpec;
     use serde::Serialize;
@@ -88,9 +88,17 @@ mod tests {
     fn damaged_documents_are_refused_or_mean_one_thing() {
         let name = TokenName::new("ann").unwrap();
         let sha256 = Digest::of(b"x");
-        let known = Known { role: Role::Viewer, sha256, created_at: Millis(1), created_by: "owner".into(), revoked_at: Some(Millis(2)) };
+        let worker = Some(WorkerName::new("a").unwrap());
+        let known = Known {
+            role: Role::Worker,
+            sha256,
+            worker: worker.clone(),
+            created_at: Millis(1),
+            created_by: "owner".into(),
+            revoked_at: Some(Millis(2)),
+        };
         document(&[TokenBook { tokens: BTreeMap::from([(name.clone(), known)]), ..TokenBook::empty(Epoch(3)) }]);
-        document(&[vec![NewToken { name, role: Role::Worker, sha256 }]]);
+        document(&[vec![NewToken { name, role: Role::Worker, sha256, worker }]]);
         document(&[LogEntry {
             at: Millis(1),
             epoch: Epoch(2),

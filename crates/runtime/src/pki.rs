@@ -85,7 +85,7 @@ pub fn init(folder: &Path, hosts: &[String], now: Millis) -> Result<(), PkiError
     let mut first = vec![];
     for (host, role) in [(AGENT, Role::Worker), (ADMIN, Role::Admin)] {
         let token = Token::load_or_create(&folder.join(host).join(tls::TOKEN))?;
-        first.push(NewToken { name: TokenName::new(host)?, role, sha256: token.sha256() });
+        first.push(NewToken { name: TokenName::new(host)?, role, sha256: token.sha256(), worker: None });
     }
     let path = folder.join(COORDINATOR).join(FIRST_TOKENS);
     let document = serde_json::to_vec_pretty(&first).map_err(|source| PkiError::Document { path: path.clone(), source })?;

@@ -4,7 +4,7 @@ use crate::client::Access;
 use crate::failure::{Outcome, failed};
 use crate::show::{self, Format, Grid};
 use osler_core::access::{NewToken, Role};
-use osler_core::ids::TokenName;
+use osler_core::ids::{TokenName, WorkerName};
 use osler_runtime::auth::Token;
 use std::path::PathBuf;
 
@@ -23,6 +23,9 @@ pub struct CreateArgs {
     /// viewer (looks), operator (changes runs too), admin (tokens too) or worker (an agent).
     #[arg(long)]
     role: Role,
+    /// Of a worker's token: the only worker that it speaks for, the --name of one agent [default: any].
+    #[arg(long, value_name = "NAME")]
+    worker: Option<WorkerName>,
     /// By which the log of calls names who has it.
     #[arg(long)]
     name: TokenName,
@@ -63,7 +66,7 @@ async fn create(args: &CreateArgs) -> Outcome {
     if let Some(out) = &args.out {
         token.save_new(out)?;
     }
-    let new = NewToken { name: args.name.clone(), role: args.role, sha256: token.sha256() };
+    let new = NewToken { name: args.name.clone(), role: args.role, sha256: token.sha256(), worker: args.worker.clone() };
     if let Err(failure) = coordinator.create_token(&new).await {
         if let Some(out) = &args.out {
             std::fs::remove_file(out).map_err(|e| failed(format!("remove {}: {e}", out.display())))?;
@@ -81,10 +84,10 @@ async fn list(args: &ListArgs) -> Outcome {
     if args.output == Format::Json {
         return show::json(&tokens);
     }
-    let mut grid = Grid::new(&["token", "role", "created", "by", "revoked"]);
+    let mut grid = Grid::new(&["token", "role", "worker", "created", "by", "revoked"]);
     for token in tokens {
         let revoked = token.revoked_at.map(show::time).unwrap_or_default();
-        grid.row([token.name, token.role, show::time(token.created_at), token.created_by, revoked]);
+        grid.row([token.name, token.role, token.worker.unwrap_or_default(), show::time(token.created_at), token.created_by, revoked]);
     }
     show::out(&if grid.is_empty() { "no tokens but the owner's\n".to_owned() } else { grid.text() })
 }

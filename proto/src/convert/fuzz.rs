@@ -96,7 +96,7 @@ fn every_other_message_decodes_or_is_refused() {
         v1::SetQuotaRequest { team: "t".into(), slots: Some(3) },
         v1::DrainNodeRequest { worker: "w".into(), drain: true, reason: "x".into() },
         v1::CheckNodeRequest { worker: "w".into() },
-        v1::CreateTokenRequest { name: "n".into(), role: "viewer".into(), sha256: vec![7; 32] },
+        v1::CreateTokenRequest { name: "n".into(), role: "viewer".into(), sha256: vec![7; 32], worker: "a".into() },
         v1::ListTokensReply { tokens: vec![v1::TokenLine { name: "n".into(), ..Default::default() }] },
         v1::RevokeTokenRequest { name: "n".into() },
         v1::ListCallsRequest { last: 7 },

@@ -27,7 +27,8 @@ impl Tokens {
     }
 
     fn first(&self) -> Vec<NewToken> {
-        let new = |role: Role| NewToken { name: TokenName::new(role.as_str()).unwrap(), role, sha256: self.of(role).sha256() };
+        let new =
+            |role: Role| NewToken { name: TokenName::new(role.as_str()).unwrap(), role, sha256: self.of(role).sha256(), worker: None };
         Role::ALL.map(new).into()
     }
 }
@@ -98,6 +99,36 @@ async fn a_stolen_workers_token_submits_nothing_and_an_operators_syncs_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_bound_to_a_worker_speaks_for_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let mut admin = running.person(&token(folder)).await;
+    let secret = Token::random().unwrap();
+    let create = |role: &str| v1::CreateTokenRequest {
+        name: "rack-7".into(),
+        role: role.into(),
+        sha256: secret.sha256().as_bytes().to_vec(),
+        worker: "a".into(),
+    };
+    assert_eq!(admin.create_token(create("operator")).await.unwrap_err().code(), Code::InvalidArgument);
+    admin.create_token(create("worker")).await.unwrap();
+    let listed = admin.list_tokens(v1::ListTokensRequest {}).await.unwrap().into_inner().tokens;
+    assert_eq!(listed.iter().map(|t| (t.name.as_str(), t.worker.as_str())).collect::<Vec<_>>(), [("rack-7", "a")]);
+    let mut work = WorkClient::new(running.dial(&secret).await);
+    let call = |name: &str| v1::SyncRequest::try_from(Agent::new(name, 1, 1).observe()).unwrap();
+    work.sync(call("a")).await.unwrap();
+    let refused = work.sync(call("b")).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("rack-7 is worker a's")), (Code::PermissionDenied, true), "{refused}");
+    let workers = admin.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    assert_eq!(workers.len(), 1, "who was refused is known");
+    let log = running.log(folder).await;
+    let last = log.last().unwrap();
+    assert_eq!((last.who.as_deref(), last.method.as_str(), last.what.as_str()), (Some("rack-7"), "Sync", "worker=b"));
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_ends_its_streams_and_stays_revoked_after_a_takeover() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -108,6 +139,7 @@ async fn a_revoked_token_ends_its_streams_and_stays_revoked_after_a_takeover() {
         name: name.into(),
         role: "operator".into(),
         sha256: token.sha256().as_bytes().to_vec(),
+        worker: String::new(),
     };
     admin.create_token(create("ann", &secret)).await.unwrap();
     admin.create_token(create("bob", &spare)).await.unwrap();
@@ -131,7 +163,7 @@ async fn a_revoked_token_ends_its_streams_and_stays_revoked_after_a_takeover() {
     running.end().await;
 
     // Another coordinator, whose folder brings the revoked token once more.
-    let again = NewToken { name: TokenName::new("ann").unwrap(), role: Role::Admin, sha256: secret.sha256() };
+    let again = NewToken { name: TokenName::new("ann").unwrap(), role: Role::Admin, sha256: secret.sha256(), worker: None };
     let running = start_with(folder, None, vec![again], listen::Limits::default()).await;
     assert_eq!(running.person(&secret).await.list_runs(v1::ListRunsRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
     running.person(&spare).await.list_runs(v1::ListRunsRequest {}).await.unwrap();
@@ -149,7 +181,7 @@ async fn an_older_coordinator_makes_no_token() {
     let older = start(folder).await;
     let mut admin = older.person(&token(folder)).await;
     let newer = start(folder).await;
-    let request = v1::CreateTokenRequest { name: "late".into(), role: "admin".into(), sha256: vec![7; 32] };
+    let request = v1::CreateTokenRequest { name: "late".into(), role: "admin".into(), sha256: vec![7; 32], worker: String::new() };
     assert_eq!(admin.create_token(request).await.unwrap_err().code(), Code::Unavailable);
     let tokens = newer.person(&token(folder)).await.list_tokens(v1::ListTokensRequest {}).await.unwrap().into_inner().tokens;
     assert!(tokens.is_empty(), "{tokens:?}");
