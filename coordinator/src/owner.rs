@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(100);
 const REIGN_CHECK: Duration = Duration::from_secs(2);
 /// Events that are decided together at most, and for how long they are taken in, so that an agent's call does not wait for a crowd
 /// of others.
-const BATCH: usize = 256;
+const BATCH: usize = 2048;
 const TAKING_IN: Duration = Duration::from_millis(20);
 const QUEUE: usize = 1024;
 

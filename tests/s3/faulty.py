@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A link to an S3 server that fails in every way that a client can see: tests/s3/faulty.py PORT SERVER_PORT SEED.
 
-Of a hundred requests about twelve meet a fault. Each fault is a line of output with its kind:
+Of a hundred requests at most fifteen meet a fault. Each fault is a line of output with its kind:
 
   closes    the connection ends before the request is passed on
   refuses   503, without asking the server

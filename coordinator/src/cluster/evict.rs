@@ -8,6 +8,7 @@ use osler_core::ids::Millis;
 use osler_core::job::{JobId, JobKey};
 use osler_core::reason::{Cause, Reason};
 use osler_core::record::{Attempt, EventKind, JobState};
+use std::collections::BTreeMap;
 
 /// An attempt that holds slots.
 pub struct Running<'a> {
@@ -30,13 +31,12 @@ impl<'a> Running<'a> {
         let mut all = vec![];
         for (run, key, attempt) in cluster.attempts() {
             let Some(job) = run.job(key) else { continue };
-            let mut on: Vec<(usize, u32)> = vec![];
+            let mut on: BTreeMap<usize, u32> = BTreeMap::new();
             for place in &attempt.places {
-                let at = spots.iter().position(|spot| spot.worker == place.worker && spot.incarnation == place.incarnation);
-                match (at, at.and_then(|at| on.iter_mut().find(|(known, _)| *known == at))) {
-                    (_, Some((_, n))) => *n += 1,
-                    (Some(at), None) => on.push((at, 1)),
-                    (None, None) => {}
+                // In the order of their names: looking through them all for each place made a pass quadratic.
+                let at = spots.binary_search_by(|spot| spot.worker.cmp(&place.worker)).ok();
+                if let Some(at) = at.filter(|at| spots.get(*at).is_some_and(|spot| spot.incarnation == place.incarnation)) {
+                    *on.entry(at).or_default() += 1;
                 }
             }
             let leaving = matches!(job.status, JobState::Ending { .. }) || run.is_leaving(attempt, &cluster.workers);
@@ -49,7 +49,7 @@ impl<'a> Running<'a> {
                 backfill: attempt.backfill,
                 lost: run.unsaved(now, key, attempt),
                 hold: if gang { cluster.workers.limits.least_hold.saturating_sub(held) } else { 0 },
-                on,
+                on: on.into_iter().collect(),
                 leaving,
             };
             if leaving {
