@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use osler_core::audit::Audit;
-use osler_core::checkpoint::Manifest;
+use osler_core::checkpoint::{Manifest, StepRecord};
 use osler_core::ids::StageName;
 use osler_core::record::RunRecord;
 use osler_core::report::{Report, build};
@@ -307,13 +307,17 @@ impl Cluster {
         self.manifests(record)[stage].last().unwrap().parts.iter().map(|part| part.digest.to_string()).collect()
     }
 
-    /// The ledger of a stage's steps up to a checkpoint, and what that one holds.
+    /// The ledger of a stage's steps up to a checkpoint, and what that one holds; and the ledgers of the stages before it.
     pub fn bits_until(&self, record: &RunRecord, stage: &StageName, last: u64) -> Vec<String> {
-        let manifests = &self.manifests(record)[stage];
-        let steps = manifests.iter().flat_map(|m| &m.ledger).filter(|step| step.step < last);
-        let parts: Vec<String> = manifests.iter().filter(|m| m.step == last).flat_map(|m| &m.parts).map(|p| p.digest.to_string()).collect();
+        let all = self.manifests(record);
+        let told = |step: &StepRecord| serde_json::to_string(step).unwrap();
+        let steps: Vec<String> = all[stage].iter().flat_map(|m| &m.ledger).filter(|step| step.step < last).map(told).collect();
+        assert_eq!(steps.len() as u64, last, "the ledger has not every step once");
+        let parts: Vec<String> =
+            all[stage].iter().filter(|m| m.step == last).flat_map(|m| &m.parts).map(|p| p.digest.to_string()).collect();
         assert!(!parts.is_empty(), "no checkpoint at step {last}");
-        steps.map(|step| serde_json::to_string(step).unwrap()).chain(parts).collect()
+        let others = all.iter().filter(|(name, _)| *name != stage).flat_map(|(_, manifests)| manifests).flat_map(|m| &m.ledger).map(told);
+        others.chain(steps).chain(parts).collect()
     }
 
     pub fn report(&self, record: &RunRecord) -> Report {

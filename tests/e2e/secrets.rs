@@ -1,6 +1,7 @@
 //! No secret leaves the file that it is kept in: not into a log at the most talkative level, the store, a report, or a process's arguments.
 
 use crate::cluster::{Cluster, TRAINING_ALONE, binary, descendants, mini_spec, wait_for};
+use osler_core::ids::StageName;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,13 @@ fn command(cluster: &Cluster, program: &str, log: &str) -> Command {
     command
 }
 
+/// With the files of its role, in whose log it says what it does.
+fn daemon(cluster: &Cluster, program: &str, role: &str, options: &[&str]) -> Daemon {
+    let mut command = command(cluster, program, &format!("{role}.log"));
+    command.arg("--store").arg(cluster.store()).arg("--tls").arg(cluster.folder.path().join("certificates").join(role)).args(options);
+    Daemon(command.spawn().unwrap())
+}
+
 fn osler(cluster: &Cluster, arguments: &[&str]) {
     let mut osler = command(cluster, "osler", "osler.log");
     let status = osler.env("OSLER_TLS", cluster.folder.path().join("certificates/admin")).args(arguments).status().unwrap();
@@ -50,32 +58,17 @@ fn no_secret_is_found_outside_of_the_file_that_keeps_it() {
     let folder = cluster.folder.path();
     osler(&cluster, &["cluster", "init", "certificates", "--host", "127.0.0.1"]);
     let certificates = folder.join("certificates");
-    let mut coordinator = command(&cluster, "osler-coordinator", "coordinator.log");
-    coordinator.arg("--store").arg(cluster.store()).arg("--tls").arg(certificates.join("coordinator")).args([
-        "--token-file",
-        "owner",
-        "--listen",
-        "127.0.0.1:0",
-    ]);
-    let coordinator = Daemon(coordinator.spawn().unwrap());
+    let coordinator = daemon(&cluster, "osler-coordinator", "coordinator", &["--token-file", "owner", "--listen", "127.0.0.1:0"]);
     wait_for("the coordinator listens", || cluster.store().join("coordinator/endpoint.json").exists().then_some(()));
-    let mut agent = command(&cluster, "osler-worker", "agents.log");
-    agent.arg("--store").arg(cluster.store()).arg("--tls").arg(certificates.join("agent")).args([
-        "--slots",
-        "2",
-        "--scratch",
-        "scratch",
-        "--state",
-        "state",
-    ]);
-    let agent = Daemon(agent.spawn().unwrap());
+    let agent = daemon(&cluster, "osler-worker", "agent", &["--slots", "2", "--scratch", "scratch", "--state", "state"]);
 
     mini_spec(folder, &[]); // makes the world that the run file names
     fs::write(folder.join("world/mini.toml"), include_str!("mini.toml")).unwrap();
-    let changes = TRAINING_ALONE.iter().chain(&["stage.domain.steps=300"]).flat_map(|change| ["--set", change]);
+    let changes = TRAINING_ALONE.iter().chain(&["stage.domain.steps=1000"]).flat_map(|change| ["--set", change]);
     osler(&cluster, &["submit", "world/mini.toml"].into_iter().chain(changes).collect::<Vec<_>>());
     osler(&cluster, &["token", "create", "--role", "viewer", "--name", "ann", "--out", "ann"]);
-    wait_for("a rank runs", || cluster.record("mini").filter(|record| record.checkpoints.values().any(|all| !all.is_empty())));
+    let domain = StageName::new("domain").unwrap();
+    cluster.wait_until("mini", "ranks in the midst of a stage", |record| record.published_steps(&domain) > 0);
     let shown: Vec<Vec<u8>> = [&coordinator, &agent]
         .into_iter()
         .flat_map(|daemon| descendants(daemon.0.id()))
@@ -102,7 +95,7 @@ fn no_secret_is_found_outside_of_the_file_that_keeps_it() {
     let (homes, others): (Vec<PathBuf>, Vec<PathBuf>) = files(folder).into_iter().partition(is_home);
     let secrets = secrets(&homes);
     assert!(homes.len() >= 7 && secrets.len() > 10, "{homes:?}");
-    for log in ["coordinator.log", "agents.log"] {
+    for log in ["coordinator.log", "agent.log"] {
         assert!(fs::read_to_string(folder.join(log)).unwrap().contains("TRACE"), "{log} is not as talkative as it can be");
     }
     assert!(others.iter().any(|path| path.ends_with("osler-bug/record.json")) && shown.len() >= 4);

@@ -60,11 +60,11 @@ impl Made {
         Ok(())
     }
 
-    /// How it went. Without an entry its arguments were not understood, so nothing has changed.
+    /// How it went. Without an entry its arguments were not understood or could not be noted, so nothing has changed.
     async fn end(&self, outcome: String) -> Result<(), LedgerError> {
         match self.entry.get() {
             Some(entry) => self.access.log.end(entry.clone(), outcome).await,
-            None => self.access.log.note(Call { outcome, ..self.call("(the request could not be read)".to_owned()) }).await,
+            None => self.access.log.note(Call { outcome, ..self.call("(not understood, or not noted)".to_owned()) }).await,
         }
     }
 }
@@ -158,9 +158,7 @@ impl Access {
         let (method, what) = ("Sync", format!("worker={worker}"));
         let call =
             Call { who: Some(caller.name.clone()), role: caller.role, peer: peer.address, method, what, outcome: in_words(&refused) };
-        if let Err(error) = self.log.refused(call).await {
-            tracing::error!(%error, method, "note a refused call");
-        }
+        self.note_refused(call).await;
         Err(refused)
     }
 
@@ -168,10 +166,15 @@ impl Access {
         let (who, role) = caller.map_or((None, None), |caller| (Some(caller.name), caller.role));
         let method = method.map_or("(unknown)", Method::name);
         let what = "(not looked at)".to_owned();
-        if let Err(error) = self.log.refused(Call { who, role, peer, method, what, outcome: in_words(&status) }).await {
+        self.note_refused(Call { who, role, peer, method, what, outcome: in_words(&status) }).await;
+        status.into_http()
+    }
+
+    async fn note_refused(&self, call: Call) {
+        let method = call.method;
+        if let Err(error) = self.log.refused(call).await {
             tracing::error!(%error, method, "note a refused call");
         }
-        status.into_http()
     }
 }
 

@@ -142,7 +142,7 @@ impl Law {
             return Ok(());
         }
         let record = document::read(bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
-        // Not each of them: it costs as much as all other laws together.
+        // Not each of them: it costs as much as the coordinators' own writing.
         if record.version % REWRITTEN == 0 && document::write(&record) != bytes {
             return Err(format!("{path} changes when it is read and written"));
         }

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_named_from_here_that_is_not_there_yet_is_made_here() {
+    fn a_folder_named_from_here_that_is_not_there_yet_is_looked_for_here() {
         let found = check(Path::new("not-there-yet"));
         assert_eq!((found.error, found.path), (None, std::env::current_dir().unwrap().display().to_string()));
     }

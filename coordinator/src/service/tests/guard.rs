@@ -298,7 +298,7 @@ async fn oversized_and_malformed_requests_are_refused_and_noted_and_the_door_sta
 
     let log = running.log(folder).await;
     assert_eq!(log.iter().map(|e| e.method.as_str()).collect::<Vec<_>>(), ["Submit", "Submit"], "{log:?}");
-    assert!(log.iter().all(|e| e.outcome != "ok" && e.what == "(the request could not be read)"));
+    assert!(log.iter().all(|e| e.outcome != "ok" && e.what == "(not understood, or not noted)"));
     running.end().await;
 }
 

@@ -16,7 +16,7 @@ fn read(folder: &Path, name: &str) -> Result<(), String> {
 }
 
 #[test]
-fn a_damaged_file_is_refused_by_name_or_is_as_good_as_before() {
+fn a_damaged_file_is_refused_by_name_or_read_without_a_panic() {
     let temporary = tempfile::tempdir().unwrap();
     init(&temporary.path().join("c"), &["localhost".to_owned()], Millis(1_800_000_000_000)).unwrap();
     let folder = temporary.path().join("c").join(COORDINATOR);
