@@ -50,6 +50,7 @@ pub fn spec(name: &str) -> RunSpec {
         name: RunName::new(name).unwrap(),
         description: String::new(),
         seed: 7,
+        data_seed: 0,
         corpora: BTreeMap::from([(corpus("general"), corpus_spec(2)), (corpus("domain"), corpus_spec(3))]),
         tokenizer: TokenizerSpec::Train {
             vocab_size: 300,

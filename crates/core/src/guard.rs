@@ -1,7 +1,11 @@
 //! The spike guard: given the loss and the gradient norm that all ranks agreed on, is this update applied or skipped?
 //!
-//! A function of the numbers it has seen and nothing else, so all ranks decide the same without a word. What it remembers is part of
-//! a checkpoint, bit for bit ([`Guard::to_text`]): a resumed stage judges as if nothing had happened.
+//! What is usual is the median of the newest steps; how far above it is too far follows from how much neighbouring steps differ, so a
+//! loss that falls steadily is not taken for noise. A level that lasts becomes usual: what keeps coming back is the data or the model as
+//! it now is, and skipping changes neither.
+//!
+//! A function of the numbers it has seen and nothing else, so all ranks decide the same without a message. Its memory is part of a
+//! checkpoint, bit for bit ([`Guard::to_text`]): a resumed stage judges as if nothing had happened.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -11,10 +15,23 @@ use std::ops::Range;
 /// Fewer applied steps than this say nothing about what is usual.
 pub const MIN_SAMPLES: usize = 16;
 pub const MAX_WINDOW: u32 = 1024;
-/// The standard deviation counts as at least this share of the mean, so that after a constant history an ordinary step is no spike.
-const FLOOR: f64 = 0.01;
-/// The same for a mean of zero.
-const LEAST: f64 = 1e-8;
+/// The level is the median of this many newest applied steps: few enough to follow a loss that falls, or a warm-up that ends.
+const LEVEL: usize = 16;
+/// A rise of the loss by less than this is no spike, however calm the steps before it: nats a token, and a share of the level.
+const LEAST_RISE: f64 = 0.5;
+const LEAST_RISE_SHARE: f64 = 0.1;
+/// A gradient norm of less than this many times the level is no spike. Clipping bounds the update of an ordinary large gradient; beyond
+/// this the gradient itself is wrong, a broken rank's for example, and clipped it would be nothing but that error.
+const LEAST_NORM_FACTOR: f64 = 30.0;
+/// So many steps that stood out among the last `RECENT` make their level usual.
+const NEW_LEVEL: usize = 5;
+const RECENT: u64 = 32;
+/// A value may be so many times what made the level usual, and is usual too.
+const SAME_LOSS: f64 = 2.0;
+const SAME_NORM: f64 = 10.0;
+
+/// Healthy training has no larger share of skipped updates; above it the report warns.
+pub const USUAL_SHARE: f64 = 0.005;
 
 /// `[stage.guard]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,9 +39,9 @@ const LEAST: f64 = 1e-8;
 pub struct GuardSpec {
     /// Off: nothing is skipped, and a number that is not finite fails the stage.
     pub enabled: bool,
-    /// Standard deviations above the mean that make a spike; 0: only numbers that are not finite are skipped.
+    /// How many times the usual difference between steps a spike stands above the level; 0: only numbers that are not finite are skipped.
     pub sigmas: f64,
-    /// Applied steps that mean and deviation are taken over; also how long a skipped step is held against the stage.
+    /// Applied steps that the usual difference is taken over; also how long a skipped step is held against the stage.
     pub window: u32,
     /// So many skipped steps within `window` are too many: the stage goes back ([`Guard::rewind`]); 0: never.
     pub rewind_after: u32,
@@ -62,20 +79,40 @@ pub enum Verdict {
     Apply,
     /// No weight and no moment changes; the samples count as consumed and the schedule moves on.
     Skip(Skipped),
-    /// The stage cannot go on: the guard is off, or it skipped a whole window of steps one after another.
+    /// The stage cannot go on: the guard is off, or a whole window of steps one after another had numbers that are not finite.
     Fail(Skipped),
 }
 
-/// What is usual, and what was skipped lately.
+/// A step that stood out: above the bound, or not finite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Exception {
+    step: u64,
+    /// Where it was above the bound.
+    loss: Option<f64>,
+    grad_norm: Option<f64>,
+    /// False for one that had become usual.
+    skipped: bool,
+}
+
+/// The two numbers that are judged, each in its own measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Loss,
+    GradNorm,
+}
+
+/// What is usual, and what stood out lately.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guard {
     spec: GuardSpec,
+    /// The gradient norm above which updates are clipped; 0: never.
+    clip: f64,
     /// Loss and gradient norm of the newest applied steps, oldest first.
     applied: VecDeque<[f64; 2]>,
-    /// Skipped steps that are still held against the stage, ascending.
-    skipped: VecDeque<u64>,
-    /// Steps skipped since the last applied one.
-    in_a_row: u32,
+    /// Those of the last `window` steps that stood out, ascending.
+    exceptions: VecDeque<Exception>,
+    /// Steps with numbers that are not finite since the last one with finite numbers.
+    not_finite: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,33 +120,49 @@ pub struct Guard {
 pub struct InvalidGuard(String);
 
 impl Guard {
-    pub fn new(spec: GuardSpec) -> Self {
-        Self { spec, applied: VecDeque::new(), skipped: VecDeque::new(), in_a_row: 0 }
+    /// `clip`: the stage's bound of the gradient norm, 0 for none. A norm that is not clipped is never a spike.
+    pub fn new(spec: GuardSpec, clip: f64) -> Self {
+        Self { spec, clip, applied: VecDeque::new(), exceptions: VecDeque::new(), not_finite: 0 }
     }
 
     /// Judges the update that would make `step` into `step + 1`, and remembers it. Steps come in ascending order.
     pub fn judge(&mut self, step: u64, loss: f64, grad_norm: f64) -> Verdict {
         let window = u64::from(self.spec.window);
-        while self.skipped.front().is_some_and(|first| first.saturating_add(window) <= step) {
-            self.skipped.pop_front();
+        while self.exceptions.front().is_some_and(|first| first.step.saturating_add(window) <= step) {
+            self.exceptions.pop_front();
         }
-        let Some(why) = self.objection(loss, grad_norm) else {
-            self.applied.push_back([loss, grad_norm]);
-            let surplus = self.applied.len().saturating_sub(self.spec.window as usize);
-            self.applied.drain(..surplus);
-            self.in_a_row = 0;
-            return Verdict::Apply;
+        if let Some(why) = not_finite(loss, grad_norm) {
+            self.exceptions.push_back(Exception { step, loss: None, grad_norm: None, skipped: true });
+            self.not_finite += 1;
+            return if self.spec.enabled && self.not_finite < self.spec.window { Verdict::Skip(why) } else { Verdict::Fail(why) };
+        }
+        self.not_finite = 0;
+        let high = |kind: Kind, value: f64| Some(value).filter(|value| self.is_high(kind, *value));
+        let (high_loss, high_norm) = (high(Kind::Loss, loss), high(Kind::GradNorm, grad_norm));
+        let unusual = |kind: Kind, value: Option<f64>| value.is_some_and(|value| !self.is_usual_by_now(kind, step, value));
+        let spike = match (unusual(Kind::Loss, high_loss), unusual(Kind::GradNorm, high_norm)) {
+            (true, _) => Some(Skipped::LossSpike),
+            (false, true) => Some(Skipped::GradNormSpike),
+            (false, false) => None,
         };
-        self.skipped.push_back(step);
-        self.in_a_row += 1;
-        if self.spec.enabled && self.in_a_row < self.spec.window { Verdict::Skip(why) } else { Verdict::Fail(why) }
+        if high_loss.is_some() || high_norm.is_some() {
+            self.exceptions.push_back(Exception { step, loss: high_loss, grad_norm: high_norm, skipped: spike.is_some() });
+        }
+        if let Some(why) = spike {
+            return Verdict::Skip(why);
+        }
+        self.applied.push_back([loss, grad_norm]);
+        let surplus = self.applied.len().saturating_sub(self.spec.window as usize);
+        self.applied.drain(..surplus);
+        Verdict::Apply
     }
 
     /// The skipped steps, first to last, that are too many: the stage should go back before the first and leave their data out.
     pub fn rewind(&self) -> Option<Range<u64>> {
-        let enough = self.spec.rewind_after > 0 && self.skipped.len() >= self.spec.rewind_after as usize;
-        let (first, last) = (self.skipped.front()?, self.skipped.back()?);
-        (self.spec.enabled && enough).then_some(*first..last + 1)
+        let mut skipped = self.exceptions.iter().filter(|e| e.skipped).map(|e| e.step);
+        let enough = self.spec.rewind_after > 0 && skipped.clone().count() >= self.spec.rewind_after as usize;
+        let (first, last) = (skipped.next()?, skipped.next_back());
+        (self.spec.enabled && enough).then_some(first..last.unwrap_or(first) + 1)
     }
 
     /// Loss of the newest applied step.
@@ -117,64 +170,131 @@ impl Guard {
         self.applied.back().map(|[loss, _]| *loss)
     }
 
-    fn objection(&self, loss: f64, grad_norm: f64) -> Option<Skipped> {
-        if !loss.is_finite() {
-            return Some(Skipped::LossNotFinite);
-        }
-        if !grad_norm.is_finite() {
-            return Some(Skipped::GradNormNotFinite);
-        }
+    fn is_high(&self, kind: Kind, value: f64) -> bool {
         let judges = self.spec.enabled && self.spec.sigmas > 0.0 && self.applied.len() >= MIN_SAMPLES;
-        if !judges {
-            return None;
-        }
-        if loss > self.bound(0) {
-            return Some(Skipped::LossSpike);
-        }
-        (grad_norm > self.bound(1)).then_some(Skipped::GradNormSpike)
+        judges && kind.may_be_high(value, self.clip) && kind.measure(value) > self.bound(kind)
     }
 
-    /// Computed anew from the window each time, in its order: a running sum would differ in its last bits after a resume.
-    fn bound(&self, which: usize) -> f64 {
-        let values = || self.applied.iter().filter_map(|pair| pair.get(which));
-        let n = self.applied.len() as f64;
-        let mean = values().sum::<f64>() / n;
-        let variance = values().map(|value| (value - mean) * (value - mean)).sum::<f64>() / n;
-        mean + self.spec.sigmas * variance.sqrt().max(FLOOR * mean.abs()).max(LEAST)
+    /// In the kind's measure. Computed from the whole window each time, in its order: a running sum would differ in its last bits after a
+    /// resume.
+    fn bound(&self, kind: Kind) -> f64 {
+        let values: Vec<f64> =
+            self.applied.iter().map(|[loss, norm]| kind.measure(if kind == Kind::Loss { *loss } else { *norm })).collect();
+        let level = median(values.iter().rev().take(LEVEL).copied().collect());
+        // Of two independent steps, half the mean square of the difference is the variance; a slope adds next to nothing to it.
+        let squares: f64 = values.windows(2).map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0])).sum();
+        let deviation = (squares / (2.0 * (values.len().max(2) - 1) as f64)).sqrt();
+        level + (self.spec.sigmas * deviation).max(kind.least_rise(level))
+    }
+
+    /// Whether enough of the last steps stood out about as far.
+    fn is_usual_by_now(&self, kind: Kind, step: u64, value: f64) -> bool {
+        let recent = self.exceptions.iter().filter(|e| e.step.saturating_add(RECENT) > step);
+        let alike = |seen: &f64| match kind {
+            Kind::Loss => value <= seen * SAME_LOSS,
+            Kind::GradNorm => value <= seen * SAME_NORM,
+        };
+        let stood_out = |e: &Exception| if kind == Kind::Loss { e.loss } else { e.grad_norm };
+        recent.filter_map(stood_out).filter(alike).count() >= NEW_LEVEL
     }
 
     /// Everything that later verdicts depend on beside the spec, exactly: floats as the hexadecimal digits of their bits.
     pub fn to_text(&self) -> String {
-        let applied = self.applied.iter().flatten().map(|value| format!("{:016x}", value.to_bits())).collect::<String>();
-        let skipped = self.skipped.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        format!("1 {} [{skipped}] {applied}", self.in_a_row)
+        let applied = self.applied.iter().flatten().map(|value| hex(*value)).collect::<String>();
+        let value = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), hex);
+        let exception = |e: &Exception| format!("{}:{}:{}:{}", e.step, value(e.loss), value(e.grad_norm), u8::from(e.skipped));
+        let exceptions = self.exceptions.iter().map(exception).collect::<Vec<_>>().join(",");
+        format!("2 {} [{exceptions}] {applied}", self.not_finite)
     }
 
-    /// What [`Guard::to_text`] wrote. A window that is shorter now keeps the newest steps.
-    pub fn from_text(spec: GuardSpec, text: &str) -> Result<Self, InvalidGuard> {
+    /// What [`Guard::to_text`] wrote. A window that is shorter now keeps the newest steps. Of a memory that an earlier version wrote the
+    /// applied steps are kept; what it skipped came from other rules.
+    pub fn from_text(spec: GuardSpec, clip: f64, text: &str) -> Result<Self, InvalidGuard> {
         let broken = |what: &str| InvalidGuard(what.to_owned());
-        let [version, in_a_row, skipped, applied] = text.split(' ').collect::<Vec<_>>()[..] else {
+        let [version, not_finite, exceptions, applied] = text.split(' ').collect::<Vec<_>>()[..] else {
             return Err(broken("not four fields"));
         };
-        if version != "1" {
-            return Err(broken("of another version"));
-        }
-        let in_a_row = in_a_row.parse().map_err(|_| broken("no count of skipped steps"))?;
-        let skipped =
-            skipped.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(|| broken("no list of skipped steps"))?;
-        let numbers = skipped.split(',').filter(|number| !number.is_empty());
-        let skipped: VecDeque<u64> = numbers.map(str::parse).collect::<Result<_, _>>().map_err(|_| broken("a skipped step"))?;
-        let ascending = skipped.iter().zip(skipped.iter().skip(1)).all(|(a, b)| a < b);
-        if !applied.is_ascii() || applied.len() % 32 != 0 || applied.len() > 32 * MAX_WINDOW as usize || !ascending {
+        let (not_finite, exceptions) = match version {
+            "1" => (0, VecDeque::new()),
+            "2" => (
+                not_finite.parse().map_err(|_| broken("no count of steps without numbers"))?,
+                read_exceptions(exceptions).ok_or_else(|| broken("no list of steps that stood out"))?,
+            ),
+            _ => return Err(broken("of another version")),
+        };
+        if !applied.is_ascii() || applied.len() % 32 != 0 || applied.len() > 32 * MAX_WINDOW as usize {
             return Err(broken("its lengths do not fit"));
         }
-        let value = |at: usize| u64::from_str_radix(&applied[at..at + 16], 16).map(f64::from_bits).ok().filter(|value| value.is_finite());
+        let value = |at: usize| number(applied.get(at..at + 16)?).filter(|value| value.is_finite());
         let pairs = (0..applied.len()).step_by(32).map(|at| Some([value(at)?, value(at + 16)?]));
         let mut applied: VecDeque<[f64; 2]> = pairs.collect::<Option<_>>().ok_or_else(|| broken("a value that is no number"))?;
         let surplus = applied.len().saturating_sub(spec.window as usize);
         applied.drain(..surplus);
-        Ok(Self { spec, applied, skipped, in_a_row })
+        Ok(Self { spec, clip, applied, exceptions, not_finite })
     }
+}
+
+impl Kind {
+    /// Losses are compared by their difference, norms by their ratio.
+    fn measure(self, value: f64) -> f64 {
+        match self {
+            Self::Loss => value,
+            Self::GradNorm => value.max(f64::MIN_POSITIVE).ln(),
+        }
+    }
+
+    fn least_rise(self, level: f64) -> f64 {
+        match self {
+            Self::Loss => LEAST_RISE.max(LEAST_RISE_SHARE * level.abs()),
+            Self::GradNorm => LEAST_NORM_FACTOR.ln(),
+        }
+    }
+
+    /// A gradient that clipping leaves alone makes an ordinary update, however small the ones before it were.
+    fn may_be_high(self, value: f64, clip: f64) -> bool {
+        self == Self::Loss || value > clip
+    }
+}
+
+fn not_finite(loss: f64, grad_norm: f64) -> Option<Skipped> {
+    if !loss.is_finite() {
+        return Some(Skipped::LossNotFinite);
+    }
+    (!grad_norm.is_finite()).then_some(Skipped::GradNormNotFinite)
+}
+
+/// The upper one of two middle values; 0 for none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn hex(value: f64) -> String {
+    format!("{:016x}", value.to_bits())
+}
+
+fn number(digits: &str) -> Option<f64> {
+    u64::from_str_radix(digits, 16).ok().map(f64::from_bits)
+}
+
+fn read_exceptions(text: &str) -> Option<VecDeque<Exception>> {
+    let entries = text.strip_prefix('[')?.strip_suffix(']')?.split(',').filter(|entry| !entry.is_empty());
+    let value = |text: &str| match text {
+        "-" => Some(None),
+        digits => number(digits).filter(|value| value.is_finite()).map(Some),
+    };
+    let read = |entry: &str| {
+        let [step, loss, grad_norm, skipped] = entry.split(':').collect::<Vec<_>>()[..] else { return None };
+        let skipped = match skipped {
+            "0" => false,
+            "1" => true,
+            _ => return None,
+        };
+        Some(Exception { step: step.parse().ok()?, loss: value(loss)?, grad_norm: value(grad_norm)?, skipped })
+    };
+    let exceptions: VecDeque<Exception> = entries.take(MAX_WINDOW as usize + 1).map(read).collect::<Option<_>>()?;
+    let ascending = exceptions.iter().zip(exceptions.iter().skip(1)).all(|(a, b)| a.step < b.step);
+    (ascending && exceptions.len() <= MAX_WINDOW as usize).then_some(exceptions)
 }
 
 #[cfg(test)]

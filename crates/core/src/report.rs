@@ -11,6 +11,7 @@ pub use time::TimeReport;
 use crate::audit::{Audit, audit_stage};
 use crate::checkpoint::Manifest;
 use crate::gate::GateOutcome;
+use crate::guard;
 use crate::ids::{CorpusName, Millis, RunName, StageName};
 use crate::job::{ExamSummary, JobKind, Summary};
 use crate::plan::train_key;
@@ -49,6 +50,10 @@ pub struct StageReport {
     pub tokens: u64,
     /// Of these, steps whose update the guard did not apply.
     pub skipped_steps: u64,
+    /// Of the steps of the published checkpoints, 0 to 1.
+    pub skipped_share: f64,
+    /// What a reader should know before believing the stage's numbers.
+    pub warnings: Vec<String>,
     pub rewinds: Vec<RewindReport>,
     /// Loss of the last published step, before its update.
     pub final_loss: Option<f64>,
@@ -187,13 +192,17 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         let ended: Vec<&Manifest> = time::of_ended(job, manifests).collect();
         cost::cost(&ended, &time, stage.tokens_per_step())
     });
+    let skipped_steps: u64 = manifests.iter().map(Manifest::skipped).sum();
+    let skipped_share = skipped_steps as f64 / losses.len().max(1) as f64;
     StageReport {
         name: stage.name.clone(),
         state: record.stage_state(&stage.name),
         steps,
         planned_steps: stage.steps(),
         tokens: steps * stage.tokens_per_step(),
-        skipped_steps: manifests.iter().map(Manifest::skipped).sum(),
+        skipped_steps,
+        skipped_share,
+        warnings: warnings(skipped_steps, skipped_share, cost.as_ref()),
         rewinds: rewinds(record, stage),
         final_loss: losses.last().map(|p| p.loss),
         losses,
@@ -213,6 +222,17 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         exams: exams(record, &stage.name),
         audit,
     }
+}
+
+fn warnings(skipped_steps: u64, skipped_share: f64, cost: Option<&CostReport>) -> Vec<String> {
+    let skipped = (skipped_share > guard::USUAL_SHARE).then(|| {
+        let (share, usual) = (100.0 * skipped_share, 100.0 * guard::USUAL_SHARE);
+        let look = "osler events says when; look at the data of these steps, or at the learning rate";
+        format!("the guard skipped {skipped_steps} updates, {share:.2} % of the steps (usual: below {usual} %): {look}")
+    });
+    let doubt =
+        cost.and_then(|cost| cost.utilisation.as_ref()?.doubt.as_ref()).map(|why| format!("MFU and HFU are not trustworthy: {why}"));
+    skipped.into_iter().chain(doubt).collect()
 }
 
 fn rewinds(record: &RunRecord, stage: &StageSpec) -> Vec<RewindReport> {

@@ -4,8 +4,9 @@ use crate::EngineError;
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
-/// Large enough to keep every core's caches busy, small enough for a few products within a fraction of a second.
-const SIDE: i64 = 1024;
+/// Large enough to keep every core's caches busy, small enough for dozens of products within a fraction of a second: the more there are, the
+/// likelier one of them ran undisturbed.
+const SIDE: i64 = 768;
 /// The first products start threads and fill caches.
 const WARM_UP: usize = 2;
 

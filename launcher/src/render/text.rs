@@ -10,6 +10,7 @@ pub fn render(report: &Report) -> String {
     let sections = [
         head(report),
         stages(report),
+        warnings(report),
         guarded(report),
         goodput(report),
         time(report),
@@ -58,12 +59,20 @@ fn stages(report: &Report) -> String {
     section(&grid)
 }
 
+/// What a reader should know before believing a stage's numbers.
+fn warnings(report: &Report) -> String {
+    let of_stage =
+        |stage: &StageReport| stage.warnings.iter().map(|w| format!("WARNING: {}: {}\n", stage.name, show::clean(w))).collect::<String>();
+    report.stages.iter().map(of_stage).collect()
+}
+
 /// What the guard kept from the weights: skipped updates, and returns to an earlier step.
 fn guarded(report: &Report) -> String {
     let mut grid = Grid::new(&["guard", ">updates skipped", ">went back to step", ">steps given up", ">sequences left out", "why"]);
     for stage in &report.stages {
         if stage.skipped_steps > 0 {
-            grid.row([stage.name.to_string(), count(stage.skipped_steps), "-".into(), "-".into(), "-".into(), "osler events".into()]);
+            let skipped = format!("{} ({:.2} %)", count(stage.skipped_steps), 100.0 * stage.skipped_share);
+            grid.row([stage.name.to_string(), skipped, "-".into(), "-".into(), "-".into(), "osler events".into()]);
         }
         for rewind in &stage.rewinds {
             let numbers = [rewind.to, rewind.abandoned_steps, rewind.left_out_sequences].map(count);

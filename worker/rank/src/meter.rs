@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Counters are looked at this often, so that none goes round twice unseen; the smallest last about ten minutes under full load.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long the processor's peak is measured.
-const PEAK_FOR: Duration = Duration::from_millis(150);
+/// How long the processor's peak is measured, each time.
+const PEAK_FOR: Duration = Duration::from_millis(250);
 
 pub struct Meter {
     since: Instant,
@@ -62,13 +62,16 @@ impl Meter {
                 DeviceUse { name: "a GPU that NVML does not name".to_owned(), dtype, threads: 0, ranks: 1, peak: None }
             }
             // Only fp32 is measured: what a processor does with other types is no one number.
-            _ => {
-                let flops = if dtype == Dtype::Fp32 { peak::sgemm_flops(PEAK_FOR).ok() } else { None };
-                let peak = flops.map(|flops| Peak { flops, basis: Basis::Measured });
-                DeviceUse { name: host::processor(), dtype, threads, ranks: 1, peak }
-            }
+            _ => DeviceUse { name: host::processor(), dtype, threads, ranks: 1, peak: measured(dtype) },
         };
         self.device = Some(device);
+    }
+
+    /// Measures a processor's peak once more, when the last step is done: other work may have disturbed the first time. All ranks together.
+    pub fn measure_again(&mut self) {
+        if let Some(device) = self.device.as_mut().filter(|device| device.peak.is_some_and(|peak| peak.basis == Basis::Measured)) {
+            device.peak = measured(device.dtype).or(device.peak);
+        }
     }
 
     /// To be called in every step; looks at the counters from time to time.
@@ -103,6 +106,11 @@ impl Meter {
         (self.since, self.cpu_seconds) = (Instant::now(), cpu_seconds);
         usage
     }
+}
+
+fn measured(dtype: Dtype) -> Option<Peak> {
+    let flops = if dtype == Dtype::Fp32 { peak::sgemm_flops(PEAK_FOR).ok() } else { None };
+    flops.map(|flops| Peak { flops, basis: Basis::Measured })
 }
 
 /// Seconds since this process was started.

@@ -214,6 +214,9 @@ impl Loop {
                 // Nobody leaves while others still wait for what it updated.
                 trainer.settle().map_err(step_failure)?;
             }
+            if done == total {
+                self.meter.measure_again();
+            }
             if due || stopping || done == total {
                 self.checkpoint(job, trainer, stopping || done == total)?;
             }

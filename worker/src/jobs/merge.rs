@@ -22,7 +22,7 @@ pub fn run(job: &Job, corpus: &CorpusName) -> Result<JobResult, Failure> {
         let (documents, tombstones) = (job.fetch(cleaned, "documents.jsonl")?, job.fetch(cleaned, "tombstones.jsonl")?);
         inputs.push(CleanFiles { source_index: source, documents, tombstones });
     }
-    let seed = job.assignment.spec.seed;
+    let seed = job.assignment.spec.data_seed;
     let output = osler_corpus::merge(&inputs, corpus, spec, seed, &job.scratch).map_err(corpus_failure)?;
     if output.train.is_empty() {
         return Err(user(anyhow!("corpus {corpus} has no training documents")));

@@ -35,7 +35,7 @@ impl fmt::Display for Dtype {
 pub enum Basis {
     /// The manufacturer's datasheet.
     Datasheet,
-    /// The fastest of some matrix products at the start, all ranks at once.
+    /// The fastest of some matrix products, all ranks at once: when an attempt starts, and again when it ends.
     Measured,
 }
 

@@ -3,7 +3,7 @@
 
 use super::time::{TimeReport, mean};
 use crate::accounting::energy::kilowatt_hours;
-use crate::accounting::{DeviceUse, EnergyReading, Flops};
+use crate::accounting::{Basis, DeviceUse, EnergyReading, Flops};
 use crate::checkpoint::Manifest;
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub struct CostReport {
 }
 
 /// Shares of the devices' dense peak, 0 to 1. Of published tokens: work that was lost counts as time and not as work.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Utilisation {
     /// FLOP/s of all devices together, as the steps' time weighs it where their number changed.
     pub peak_flops: f64,
@@ -32,7 +32,13 @@ pub struct Utilisation {
     /// The same while ranks made steps.
     pub mfu_stepping: f64,
     pub hfu_stepping: f64,
+    /// Why the shares should not be trusted, if they should not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
+
+/// A peak that was measured again and differed by more than this share was measured beside other work.
+const CALM: f64 = 0.85;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EnergyReport {
@@ -85,7 +91,8 @@ pub(super) fn cost(manifests: &[&Manifest], time: &TimeReport, tokens_per_step: 
 }
 
 fn utilisation(manifests: &[&Manifest], time: &TimeReport, tokens_per_step: f64) -> Result<Utilisation, String> {
-    let (mut model, mut hardware, mut could, mut stepping) = (0.0, 0.0, 0.0, 0.0);
+    let peaks = Peaks::of(manifests);
+    let (mut model, mut hardware, mut could, mut stepping, mut fastest) = (0.0, 0.0, 0.0, 0.0, 0.0f64);
     for manifest in manifests {
         let usage = &manifest.usage;
         let flops = usage.flops_per_token.ok_or("the checkpoints do not say how many FLOPs a token took: an older version wrote them")?;
@@ -93,26 +100,89 @@ fn utilisation(manifests: &[&Manifest], time: &TimeReport, tokens_per_step: f64)
         model += flops.model * tokens;
         hardware += flops.hardware * tokens;
         let seconds = mean(manifest).stepping();
-        could += peak(&usage.devices)? * seconds;
+        let possible = peaks.sum(&usage.devices)? * seconds;
+        could += possible;
         stepping += seconds;
+        if possible > 0.0 {
+            fastest = fastest.max(flops.hardware * tokens / possible);
+        }
     }
     if could <= 0.0 || time.end_to_end <= 0.0 {
         return Err("no time of steps was measured".to_owned());
     }
+    // What training reached, the processor can do: a measured peak below it was measured beside other work.
+    if peaks.measured() {
+        could *= fastest.max(1.0);
+    }
     let peak_flops = could / stepping;
     let all = peak_flops * time.end_to_end;
-    Ok(Utilisation { peak_flops, mfu: model / all, hfu: hardware / all, mfu_stepping: model / could, hfu_stepping: hardware / could })
+    Ok(Utilisation {
+        peak_flops,
+        mfu: model / all,
+        hfu: hardware / all,
+        mfu_stepping: model / could,
+        hfu_stepping: hardware / could,
+        doubt: peaks.doubt(fastest),
+    })
 }
 
-/// The peak of all devices together, or whose is unknown.
-fn peak(devices: &[DeviceUse]) -> Result<f64, String> {
-    if devices.is_empty() {
-        return Err("the checkpoints do not say what computed".to_owned());
+/// The highest and lowest peak of one rank that was seen of each kind of device.
+struct Peaks<'a>(Vec<(&'a DeviceUse, Range)>);
+
+#[derive(Clone, Copy)]
+struct Range {
+    lowest: f64,
+    highest: f64,
+}
+
+impl<'a> Peaks<'a> {
+    fn of(manifests: &[&'a Manifest]) -> Self {
+        let mut found: Vec<(&DeviceUse, Range)> = vec![];
+        for device in manifests.iter().flat_map(|m| &m.usage.devices) {
+            let Some(peak) = device.peak.filter(|_| device.ranks > 0) else { continue };
+            let one = peak.flops / f64::from(device.ranks);
+            match found.iter_mut().find(|(known, _)| alike(known, device)) {
+                Some((_, range)) => *range = Range { lowest: range.lowest.min(one), highest: range.highest.max(one) },
+                None => found.push((device, Range { lowest: one, highest: one })),
+            }
+        }
+        Self(found)
     }
-    devices.iter().try_fold(0.0, |sum, device| match device.peak {
-        Some(peak) => Ok(sum + peak.flops),
-        None => Err(format!("no peak is known for {} in {}", device.name, device.dtype)),
-    })
+
+    /// Of all devices together, or whose peak is unknown.
+    fn sum(&self, devices: &[DeviceUse]) -> Result<f64, String> {
+        if devices.is_empty() {
+            return Err("the checkpoints do not say what computed".to_owned());
+        }
+        devices.iter().try_fold(0.0, |sum, device| {
+            let known = self.0.iter().find(|(known, _)| alike(known, device)).filter(|_| device.peak.is_some());
+            let (_, range) = known.ok_or_else(|| format!("no peak is known for {} in {}", device.name, device.dtype))?;
+            Ok(sum + range.highest * f64::from(device.ranks))
+        })
+    }
+
+    fn measured(&self) -> bool {
+        self.0.iter().any(|(device, _)| device.peak.is_some_and(|peak| peak.basis == Basis::Measured))
+    }
+
+    /// `fastest`: the largest share of the peak that any checkpoint's steps reached.
+    fn doubt(&self, fastest: f64) -> Option<String> {
+        if fastest > 1.0 {
+            let reached = 100.0 * fastest;
+            return Some(match self.measured() {
+                true => format!("training reached {reached:.0} % of the measured peak, so other work ran while it was measured"),
+                false => format!("training reached {reached:.0} % of the datasheet's peak: the device is not what its name says"),
+            });
+        }
+        let (_, range) = self.0.iter().find(|(_, range)| range.lowest < CALM * range.highest)?;
+        let share = 100.0 * range.lowest / range.highest;
+        Some(format!("the peak was measured several times, and once at {share:.0} % of the highest: other work ran on the machine"))
+    }
+}
+
+fn alike(a: &DeviceUse, b: &DeviceUse) -> bool {
+    let basis = |device: &DeviceUse| device.peak.map(|peak| peak.basis);
+    (&a.name, a.dtype, a.threads, basis(a)) == (&b.name, b.dtype, b.threads, basis(b))
 }
 
 fn energy(manifests: &[&Manifest], tokens_per_step: f64) -> Option<EnergyReport> {

@@ -142,3 +142,43 @@ fn an_estimate_in_the_energy_is_told() {
     manifests[0].usage.energy.remove(0);
     assert_eq!(basis(&manifests), EnergyBasis::Estimated);
 }
+
+#[test]
+fn the_best_of_several_measured_peaks_counts_and_training_shows_what_was_possible() {
+    let job = job(&[(1, 0.0, 10.0, false)]);
+    let used = |peaks: [f64; 2]| {
+        let mut manifests = [manifest(1, phases()), manifest(1, phases())];
+        for (manifest, flops) in manifests.iter_mut().zip(peaks) {
+            manifest.usage.devices[0].peak = Some(Peak { flops, basis: Basis::Measured });
+        }
+        let time = time(&job, &manifests, TOKENS).unwrap();
+        cost(&manifests.iter().collect::<Vec<_>>(), &time, TOKENS).unwrap().utilisation.unwrap()
+    };
+    let calm = used([4e10, 4.2e10]);
+    assert_eq!((calm.peak_flops, calm.doubt), (4.2e10, None));
+    let busy = used([2.5e10, 4e10]);
+    assert_eq!(busy.peak_flops, 4e10);
+    assert!(busy.doubt.as_ref().is_some_and(|why| why.contains("once at 62 % of the highest")), "{busy:?}");
+    // The steps did 1.2e11 FLOP in 5 s: 24 GFLOP/s, whatever was measured.
+    let disturbed = used([1.2e10, 1.2e10]);
+    assert_eq!((disturbed.peak_flops, disturbed.hfu_stepping), (2.4e10, 1.0));
+    assert!(disturbed.doubt.as_ref().is_some_and(|why| why.contains("reached 200 % of the measured peak")), "{disturbed:?}");
+}
+
+#[test]
+fn more_than_a_datasheets_peak_is_explained() {
+    let job = job(&[(1, 0.0, 10.0, false)]);
+    let mut manifests = [manifest(1, phases())];
+    manifests[0].usage.devices[0].peak = Some(Peak { flops: 1.2e10, basis: Basis::Datasheet });
+    let time = time(&job, &manifests, TOKENS).unwrap();
+    let used = cost(&manifests.iter().collect::<Vec<_>>(), &time, TOKENS).unwrap().utilisation.unwrap();
+    assert_eq!((used.peak_flops, used.hfu_stepping), (1.2e10, 2.0));
+    assert!(used.doubt.as_ref().is_some_and(|why| why.contains("datasheet")), "{used:?}");
+}
+
+#[test]
+fn more_skipped_updates_than_usual_are_a_warning() {
+    assert!(super::warnings(5, 0.005, None).is_empty());
+    let [warning] = &super::warnings(9, 0.006, None)[..] else { panic!("one warning") };
+    assert!(warning.starts_with("the guard skipped 9 updates, 0.60 % of the steps"), "{warning}");
+}

@@ -35,8 +35,12 @@ pub struct RunSpec {
     pub name: RunName,
     #[serde(default)]
     pub description: String,
-    /// Keys the sample order, the weights' initialisation and the held-out split.
+    /// Keys the sample order, the weights' initialisation and what a bert guesses.
     pub seed: u64,
+    /// Keys the held-out split, and through it a tokenizer trained here. Apart from `seed`, so that runs with other seeds have the same text
+    /// and the same held-out exam.
+    #[serde(default)]
+    pub data_seed: u64,
     pub corpora: BTreeMap<CorpusName, CorpusSpec>,
     pub tokenizer: TokenizerSpec,
     pub model: ModelSpec,

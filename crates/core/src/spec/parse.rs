@@ -45,6 +45,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let name = root.need("name", stand_in()?, "name = \"first-try\"");
     let description = root.or("description", String::new());
     let seed = root.need("seed", 0, "seed = 1");
+    let data_seed = root.or("data_seed", 0);
     let corpora = corpus::read_corpora(&mut root, report);
     let tokenizer = corpus::read_tokenizer(&mut root, corpora.keys());
     let resources = read_resources(&mut root, report);
@@ -65,6 +66,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
         name,
         description,
         seed,
+        data_seed,
         corpora,
         tokenizer,
         model,

@@ -127,7 +127,7 @@ impl Trainer {
         }
         self.step = set.step();
         self.updates = set.updates();
-        self.guard = set.guard(self.options().guard.clone())?;
+        self.guard = set.guard(self.options().guard.clone(), self.options().optimizer.clip)?;
         self.agree_on_state()
     }
 }

@@ -85,10 +85,10 @@ impl SliceSet {
     }
 
     /// What the guard remembered.
-    pub(super) fn guard(&self, spec: GuardSpec) -> Result<Guard, EngineError> {
+    pub(super) fn guard(&self, spec: GuardSpec, clip: f64) -> Result<Guard, EngineError> {
         match &self.guard {
-            None => Ok(Guard::new(spec)),
-            Some(text) => Guard::from_text(spec, text).map_err(|e| EngineError::Checkpoint(e.to_string())),
+            None => Ok(Guard::new(spec, clip)),
+            Some(text) => Guard::from_text(spec, clip, text).map_err(|e| EngineError::Checkpoint(e.to_string())),
         }
     }
 

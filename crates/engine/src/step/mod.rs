@@ -90,7 +90,7 @@ impl Trainer {
         let segments = Segments::new(&buffers.layout, model.depth());
         let exchange = exchange(&options, group.as_ref(), &buffers, &leaves)?;
         let (gather, activity) = (Gather::default(), Arc::default());
-        let guard = Guard::new(options.guard.clone());
+        let guard = Guard::new(options.guard.clone(), options.optimizer.clip);
         let trainer =
             Self { options, params, buffers, model, segments, head_entry, group, exchange, gather, activity, step: 0, updates: 0, guard };
         trainer.agree_on_state()?;
@@ -178,7 +178,7 @@ impl Trainer {
     /// Makes the state that was loaded the beginning of another stage: weights and moments stay, steps count from 0.
     pub fn begin_stage(&mut self) {
         self.step = 0;
-        self.guard = Guard::new(self.options.guard.clone());
+        self.guard = Guard::new(self.options.guard.clone(), self.options.optimizer.clip);
     }
 
     pub fn options(&self) -> &TrainerOptions {

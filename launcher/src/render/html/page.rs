@@ -178,7 +178,11 @@ fn stage_body(stage: &StageReport) -> Html {
         escape(epochs)
     ));
     if stage.skipped_steps > 0 {
-        body.push(format_args!("<p>The guard skipped {}.</p>\n", show::plural(stage.skipped_steps, "update")));
+        let share = 100.0 * stage.skipped_share;
+        body.push(format_args!("<p>The guard skipped {} ({share:.2} % of the steps).</p>\n", show::plural(stage.skipped_steps, "update")));
+    }
+    for warning in &stage.warnings {
+        body.push(format_args!("<p class=\"warning\">Warning: {}</p>\n", escape(warning)));
     }
     for rewind in &stage.rewinds {
         body.push(format_args!(

@@ -174,6 +174,8 @@ fn layout_and_comments_do_not_change_the_digest() {
     let other = FULL.replace("seed = 7", "# why not\nseed   = 0x7");
     assert_eq!(read(&other, &[]).digest(), read(FULL, &[]).digest());
     assert_ne!(read(FULL, &["seed=8"]).digest(), read(FULL, &[]).digest());
+    assert_eq!((read(FULL, &["seed=8"]).data_seed, read(FULL, &["data_seed=8"]).data_seed), (0, 8), "another seed has the same text");
+    assert_ne!(read(FULL, &["data_seed=8"]).digest(), read(FULL, &[]).digest());
 }
 
 #[test]
