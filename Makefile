@@ -23,7 +23,7 @@ fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 of_runtime = $(if $(nextest),-E 'package(osler-runtime)',--lib store::)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos load kills lint deny clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos load kills lint deny sample clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -120,6 +120,10 @@ bench-control:
 # PyTorch DDP, eager and compiled, and ours in turn.
 bench-peers: build-tests
 	$(with_torch) tests/peers/run $(bin)
+
+# README's sample of a report, from a real run; CI compares its form.
+sample: build
+	.ci/quickstart sample
 
 clean-quickstart:
 	rm -rf osler-demo osler-store

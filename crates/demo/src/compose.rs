@@ -1,7 +1,7 @@
 //! Writing one abstract: a title, two to four short sentences that state most of the disease's facts, often a question with
 //! its answer. Phrasings rotate per disease, so that every fact is met in many different words.
 
-use crate::phrases::{CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, SEEN, STATEMENTS};
+use crate::phrases::{ASKED, CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, SEEN, STATEMENTS};
 use crate::rng::Rng;
 use crate::world::{Disease, Relation};
 
@@ -87,14 +87,19 @@ impl<'a> Writer<'a> {
         relation
     }
 
-    /// Each time round, the next phrasing: sixteen questions give all four phrasings for each fact.
+    /// Each time round, the next phrasing: in turn one that the exam `seen` uses and one that no exam uses.
     fn question(&mut self, relation: Relation) -> (String, String) {
-        let phrasing = (self.asked.saturating_sub(1) / 4 + self.disease.name.len()) % 4;
+        let round = self.asked.saturating_sub(1) / 4;
         self.stated[relation.index()] += 1;
+        let answer = format!("{}.", self.disease.fact(relation));
+        if round % 2 == 1 {
+            return (self.disease.fill(self.rng.pick::<&str>(&ASKED[relation.index()])), answer);
+        }
+        let phrasing = (round / 2 + self.disease.name.len()) % 4;
         if !self.seen[relation.index()].contains(&phrasing) {
             self.seen[relation.index()].push(phrasing);
         }
-        (self.disease.fill(SEEN[relation.index()][phrasing]), format!("{}.", self.disease.fact(relation)))
+        (self.disease.fill(SEEN[relation.index()][phrasing]), answer)
     }
 
     fn plain(&mut self, mut sentences: Vec<String>, question: Option<(String, String)>) -> Vec<(Option<&'static str>, String)> {

@@ -169,6 +169,58 @@ pub(crate) const SEEN: [[&str; 4]; 4] = [
     ],
 ];
 
+/// More questions that end abstracts, in no exam: whoever has read only four ways to ask holds on to their wording.
+pub(crate) const ASKED: [[&str; 10]; 4] = [
+    [
+        "How is {d} treated?",
+        "What should doctors give to a patient with {d}?",
+        "A man with {d} comes to his doctor. Which drug does he get?",
+        "Name the drug for {d}.",
+        "Which medicine helps against {d}?",
+        "Someone suffers from {d}. What will help?",
+        "What do people with {d} take every day?",
+        "Which therapy is used in {d}?",
+        "A child has {d}. Which medicine comes first?",
+        "With what do hospitals treat {d}?",
+    ],
+    [
+        "What causes {d}?",
+        "Which gene is mutated in {d}?",
+        "Parents and children have {d}. Which gene do they carry?",
+        "Name the gene behind {d}.",
+        "A test for {d} looks at what?",
+        "What did sequencing find in patients with {d}?",
+        "What does a child with {d} inherit?",
+        "In {d}, what is defective?",
+        "Where is the mutation that leads to {d}?",
+        "Which variants do families with {d} have?",
+    ],
+    [
+        "How does {d} begin?",
+        "What do patients with {d} complain of?",
+        "A woman with {d} sees a nurse. What troubles her?",
+        "Name a sign of {d}.",
+        "How can one recognize {d}?",
+        "What is seen first in {d}?",
+        "Someone falls ill with {d}. What happens?",
+        "Which complaint is common in {d}?",
+        "By what is {d} noticed?",
+        "What do people with {d} suffer from?",
+    ],
+    [
+        "What does {d} damage?",
+        "Which part is ill in {d}?",
+        "A surgeon treats {d}. Which organ is it?",
+        "Name the organ of {d}.",
+        "Where does {d} begin?",
+        "What do images of patients with {d} show?",
+        "Someone dies of {d}. Which organ failed?",
+        "{d} is a disorder of what?",
+        "Where do doctors look for {d}?",
+        "Which organ suffers in {d}?",
+    ],
+];
+
 /// Questions that no training text contains, by relation: the exam `unseen` asks in these words. Each word by itself is in
 /// the general corpus.
 pub(crate) const UNSEEN: [[&str; 4]; 4] = [
