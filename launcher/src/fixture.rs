@@ -128,7 +128,7 @@ fn summary(spec: &RunSpec, kind: &JobKind) -> Summary {
             removed: removed("duplicate", 3),
             identity: Digest::of(corpus.as_str().as_bytes()),
         },
-        JobKind::Tokenizer => Summary::Tokenizer { vocab_size: 512, end_of_text: 0 },
+        JobKind::Tokenizer => Summary::Tokenizer { vocab_size: 512, end_of_text: 0, front: None },
         JobKind::Pack { corpus, .. } => Summary::Pack {
             component: Component { corpus: corpus.clone(), sequences: 50, parts: 1, fingerprint: Digest::of(b"packed") },
             tokens: 400,

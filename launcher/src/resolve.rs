@@ -4,12 +4,15 @@
 
 use osler_core::ids::CorpusName;
 use osler_core::spec::{Init, RunSpec, TokenizerSpec};
+use osler_model::json::{Fields, read_object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// As many as a corpus may have.
 const MAX_FILES: usize = 10_000;
+/// A config.json above this size is not one.
+const MAX_CONFIG: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub struct Resolved {
@@ -54,6 +57,21 @@ pub fn resolve(mut spec: RunSpec, run_file: &Path) -> Resolved {
         }
     }
     Resolved { spec, problems: finder.problems, corpora, vocab }
+}
+
+/// Gives a model that is continued the context of its folder. A folder that cannot be read, or whose context is shorter than the sequences,
+/// is left to those who compare `[model]` with it.
+pub fn keep_context(spec: &mut RunSpec) {
+    for stage in &spec.stages {
+        let Init::HuggingFace(folder) = &stage.from else { continue };
+        let path = Path::new(folder).join("config.json");
+        let Ok(config) = read_object(&path, MAX_CONFIG) else { continue };
+        let Ok(fields) = Fields::new(&path, &config) else { continue };
+        let found = ["max_position_embeddings", "n_positions"].iter().find_map(|key| fields.size(key).ok().flatten());
+        if let Some(found) = found.and_then(|n| u32::try_from(n).ok()) {
+            spec.model.max_positions = spec.model.max_positions.max(found);
+        }
+    }
 }
 
 struct Finder {

@@ -1,9 +1,9 @@
 //! A run file from disk with its overrides: the arguments that several commands take, and the reading.
 
 use crate::failure::{Outcome, usage};
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::{Resolved, keep_context, resolve};
 use clap::Args;
-use osler_core::spec::{Override, RunSpec, parse_tier};
+use osler_core::spec::{Override, RunSpec, names_context, parse_tier};
 use std::path::{Path, PathBuf};
 
 /// Far more than any run file has.
@@ -25,6 +25,11 @@ pub struct RunFile {
 impl RunFile {
     /// Reads and checks it, without looking at the files that it names.
     pub fn read(&self) -> Outcome<RunSpec> {
+        self.read_and_see().map(|(spec, _)| spec)
+    }
+
+    /// With whether it says how long the model's context is.
+    fn read_and_see(&self) -> Outcome<(RunSpec, bool)> {
         let shown = self.path.display().to_string();
         let text = text(&self.path).map_err(|why| usage(format!("{shown}: {why}")))?;
         let mut overrides: Vec<Override> = vec![];
@@ -36,7 +41,7 @@ impl RunFile {
             }
         }
         match parse_tier(&text, &shown, self.tier.as_deref(), &overrides) {
-            Ok(spec) if bad.is_empty() => Ok(spec),
+            Ok(spec) if bad.is_empty() => Ok((spec, names_context(&text, self.tier.as_deref(), &overrides))),
             Ok(_) => Err(usage(bad.join("\n"))),
             Err(problems) => Err(usage(bad.into_iter().chain(problems.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n"))),
         }
@@ -44,7 +49,12 @@ impl RunFile {
 
     /// With globs expanded, paths made absolute and every file looked at. Problems are in the result.
     pub fn resolve(&self) -> Outcome<Resolved> {
-        Ok(resolve(self.read()?, &self.path))
+        let (spec, names_context) = self.read_and_see()?;
+        let mut resolved = resolve(spec, &self.path);
+        if !names_context {
+            keep_context(&mut resolved.spec);
+        }
+        Ok(resolved)
     }
 
     /// As [`Self::resolve`], for those who need a spec that can be submitted.

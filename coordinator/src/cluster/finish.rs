@@ -173,6 +173,6 @@ mod tests {
         assert_eq!(worth(&quantize, &quantized(Method::GgufQ8_0, 1)), Worth::OtherKind);
         assert_eq!(worth(&quantize, &trained(1, 1)), Worth::OtherKind);
         let exam = JobKind::Exam { stage, variant: Variant::Full, exam: ExamName::new("e").unwrap() };
-        assert_eq!(worth(&exam, &Summary::Tokenizer { vocab_size: 1, end_of_text: 0 }), Worth::OtherKind);
+        assert_eq!(worth(&exam, &Summary::Tokenizer { vocab_size: 1, end_of_text: 0, front: None }), Worth::OtherKind);
     }
 }

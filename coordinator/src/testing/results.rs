@@ -34,7 +34,7 @@ fn summary(work: &Assignment) -> Summary {
         JobKind::Merge { .. } => {
             Summary::Merge { documents: 8, held_out: 1, words: 100, removed: BTreeMap::new(), identity: Digest::of(b"corpus") }
         }
-        JobKind::Tokenizer => Summary::Tokenizer { vocab_size: 300, end_of_text: 0 },
+        JobKind::Tokenizer => Summary::Tokenizer { vocab_size: 300, end_of_text: 0, front: None },
         JobKind::Pack { corpus, .. } => Summary::Pack {
             component: Component { corpus: corpus.clone(), sequences: 23, parts: 1, fingerprint: Digest::of(corpus.as_str().as_bytes()) },
             tokens: 23 * 16,

@@ -116,12 +116,16 @@ impl StagedDir {
 
     pub fn file(&self, name: &str) -> Result<HashedFile, CompressError> {
         let path = self.temporary.path().join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(CompressError::io("create the folder", folder))?;
+        }
         let file = File::create_new(&path).map_err(CompressError::io("create", &path))?;
         Ok(HashedFile::new(file, &path))
     }
 
     pub fn add(&mut self, file: HashedFile) -> Result<u64, CompressError> {
-        let name = name_of(&file.path)?;
+        let below = file.path.strip_prefix(self.temporary.path()).unwrap_or(&file.path);
+        let name = below.to_str().map(str::to_owned).ok_or_else(|| CompressError::field(below, "file name", "must be UTF-8"))?;
         let output = file.finish(name)?;
         let bytes = output.bytes;
         self.outputs.push(output);

@@ -16,19 +16,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Files of a model folder that go with the weights unchanged.
-const COMPANIONS: [&str; 9] = [
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
-
 /// Compresses the Hugging Face model folder `model_dir` (LLaMA, Qwen2, Gemma or GPT-2; float32, float16 or bfloat16 safetensors) to `out`: a
 /// folder for [`Method::Int8`], else a `.gguf` file. `out` must not exist; it appears whole or not at all. The same input
 /// gives the same bytes.
@@ -66,7 +53,7 @@ fn write_gguf(model: &Model, wanted: GgmlType, out: &Path, report: &mut QuantRep
     if !model.specs.iter().any(|s| matches!(gguf_plan(s, wanted).1, Outcome::Quantized)) {
         return Err(nothing(model, report.method));
     }
-    let tokenizer = gguf::tokenizer::read(&model.dir, &model.config, model.arch.vocab)?;
+    let tokenizer = gguf::tokenizer::read(&model.dir, model.arch.vocab)?;
     report.notes = tokenizer.notes;
     let mut metadata = gguf::metadata::from_arch(&model.config_path, &model.arch, wanted)?;
     metadata.extend(tokenizer.values);
@@ -178,8 +165,8 @@ fn write_int8(model: &Model, out: &Path, report: &mut QuantReport) -> Result<u64
     let mut file = staged.file("config.json")?;
     file.write(&int8_config(model).into_bytes())?;
     staged.add(file)?;
-    for name in COMPANIONS {
-        copy(model, name, &mut staged)?;
+    for name in companions(&model.dir)? {
+        copy(model, &name, &mut staged)?;
     }
     report.outputs = staged.publish()?;
     Ok(plan.iter().map(write::Planned::bytes).sum())
@@ -217,6 +204,13 @@ pub(crate) fn int8_quantization_config() -> Value {
             }
         },
     })
+}
+
+/// Files of a model folder that go with the weights unchanged.
+fn companions(dir: &Path) -> Result<Vec<String>, CompressError> {
+    let mut names = osler_model::tokenizer_files(dir).map_err(gguf::from_model)?;
+    names.extend([osler_model::TOKENIZER, "generation_config.json"].map(str::to_owned));
+    Ok(names)
 }
 
 fn copy(model: &Model, name: &str, staged: &mut StagedDir) -> Result<(), CompressError> {

@@ -127,8 +127,13 @@ pub enum Summary {
     Clean { source: String, source_bytes: u64, source_digest: Digest, documents: u64, removed: BTreeMap<String, u64> },
     /// Outputs `train-NNNNN`, `held-out`, `removed`. `identity` is the corpus's: sources, rules and versions.
     Merge { documents: u64, held_out: u64, words: u64, removed: BTreeMap<String, u64>, identity: Digest },
-    /// Output `tokenizer.json`.
-    Tokenizer { vocab_size: u32, end_of_text: u32 },
+    /// Output `tokenizer.json` and the files that belong to it. `front` is what documents begin with; earlier versions did not say.
+    Tokenizer {
+        vocab_size: u32,
+        end_of_text: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        front: Option<Vec<u32>>,
+    },
     /// Outputs `dataset.json` and the shards that it names.
     Pack { component: Component, tokens: u64, documents: u64, dropped_tokens: u64, vocab_size: u32 },
     /// The published checkpoints are the run's, not the job's: no outputs.

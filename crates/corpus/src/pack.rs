@@ -1,6 +1,7 @@
 //! Training documents become token shards, and shards become numbered sequences.
 //!
-//! Each training chunk is one shard: its documents' tokens, each document followed by the end-of-text token. A shard is cut into windows:
+//! Each training chunk is one shard: its documents' tokens, each document followed by the end-of-text token, and preceded by BOS where the
+//! tokenizer puts one before texts. A shard is cut into windows:
 //! sequence `i` covers tokens `[i*L, i*L + L + 1)`, `L` inputs with their targets one further. So each token but the first is a target exactly once; the tail
 //! that does not fill a window is dropped and counted. A bert's windows are framed instead: `L - 2` tokens of the stream, without overlap, between
 //! the tokens that begin and end a text. All of it is fixed before sampling begins: a sequence's number stands for its content.
@@ -30,12 +31,15 @@ pub struct DatasetManifest {
     pub vocab_size: u32,
     pub token_type: TokenType,
     pub eos: u32,
+    /// What each document begins with: BOS, or nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub front: Vec<u32>,
     /// Of `tokenizer.json`.
     pub tokenizer: Digest,
     pub shards: Vec<Shard>,
     pub documents: u64,
     pub sequences: u64,
-    /// Stored tokens, end-of-text tokens included.
+    /// Stored tokens, those that begin and end documents included.
     pub tokens: u64,
     /// Tokens that no sequence covers.
     pub dropped_tokens: u64,
@@ -123,6 +127,9 @@ impl DatasetManifest {
         if self.frame.is_some_and(|frame| frame.begin.max(frame.end) >= self.vocab_size) {
             return wrong("what stands around the windows is not in the vocabulary");
         }
+        if self.front.iter().any(|token| *token >= self.vocab_size) {
+            return wrong("what documents begin with is not in the vocabulary");
+        }
         if self.windows().stride == 0 || self.token_type != TokenType::for_vocab(self.vocab_size) || self.eos >= self.vocab_size {
             return wrong("sequence length, vocabulary and token type do not fit together");
         }
@@ -176,6 +183,7 @@ pub fn pack(
         vocab_size: tokenizer.vocab_size(),
         token_type,
         eos: tokenizer.eos(),
+        front: tokenizer.front().to_vec(),
         tokenizer: tokenizer.digest(),
         documents: shards.iter().map(|s| s.documents).sum(),
         sequences: shards.iter().map(|s| s.sequences).sum(),
@@ -217,7 +225,8 @@ fn tokenize_file(path: &Path, tokenizer: &Tokenizer, writer: &mut ShardWriter) -
         let encoded: Vec<Result<Vec<u32>>> = batch
             .par_iter()
             .map(|text| {
-                let mut ids = tokenizer.encode(text)?;
+                let mut ids = tokenizer.front().to_vec();
+                ids.extend(tokenizer.encode(text)?);
                 ids.push(tokenizer.eos());
                 Ok(ids)
             })

@@ -1,11 +1,12 @@
-//! The text side of a model: its tokenizer and the rule for its beginning-of-sequence token.
+//! The text side of a model: its tokenizer and what stands before a text.
 //!
-//! BOS is put before every text by models that were trained so (LLaMA) and by no others (GPT-2), never twice. Other special tokens
-//! that a tokenizer would add by itself (an EOS at the end) are left out: they would stand between a prompt and its answer.
+//! What the tokenizer itself puts before a text (LLaMA's BOS, nothing for GPT-2) stands before every prompt, never twice. What it puts
+//! behind a text (an EOS) is left out: it would stand between a prompt and its answer.
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use osler_model::{ModelError, Specials, TOKENIZER};
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::error::ExamError;
@@ -16,40 +17,49 @@ pub struct ExamTokenizer {
     tokenizer: Tokenizer,
     bos: Option<u32>,
     eos: Option<u32>,
-    add_bos: bool,
+    /// What stands before every text.
+    front: Vec<u32>,
     /// sha256 of tokenizer.json, where there is one.
     digest: Option<String>,
     file: String,
 }
 
 impl ExamTokenizer {
+    /// A tokenizer from elsewhere; `add_bos` says whether BOS stands before every text.
     pub fn new(tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool) -> Result<Self, ExamError> {
-        Self { tokenizer, bos, eos, add_bos, digest: None, file: "in memory".into() }.checked()
+        Self::from_parts(tokenizer, bos, eos, add_bos, "in memory")
     }
 
-    /// From a Hugging Face folder. `tokenizer.json` is needed. BOS and EOS are named by `tokenizer_config.json`, else numbered by
-    /// `config.json`, else by `generation_config.json`. BOS is added if `add_bos_token` says so; where that is absent, if the
-    /// class is LLaMA's or the tokenizer's own post-processor adds it.
+    /// As [`Self::new`], from the text of a `tokenizer.json`; `file` is where errors say that it comes from.
+    pub fn from_json(json: &str, bos: Option<u32>, eos: Option<u32>, add_bos: bool, file: &str) -> Result<Self, ExamError> {
+        Self::from_parts(parse(json, file)?, bos, eos, add_bos, file)
+    }
+
+    fn from_parts(tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool, file: &str) -> Result<Self, ExamError> {
+        if add_bos && bos.is_none() {
+            let message = "BOS is to be added, but no BOS token is named".into();
+            return Err(ExamError::Tokenizer { file: file.to_owned(), message });
+        }
+        let front = bos.filter(|_| add_bos).into_iter().collect();
+        Self { tokenizer, bos, eos, front, digest: None, file: file.to_owned() }.checked()
+    }
+
+    /// From a Hugging Face folder, by the rules of [`Specials`]. `tokenizer.json` is needed.
     pub fn from_folder(folder: &Path) -> Result<Self, ExamError> {
-        let source = Source::read(&folder.join("tokenizer.json"))?;
-        let tokenizer = Tokenizer::from_bytes(source.text.as_bytes())
-            .map_err(|e| ExamError::Tokenizer { file: source.file.clone(), message: e.to_string() })?;
-        let named = config(folder, "tokenizer_config.json")?;
-        let numbered = [config(folder, "config.json")?, config(folder, "generation_config.json")?];
-        let bos = special(&tokenizer, &named, &numbered, "bos_token", &source.file)?;
-        let eos = special(&tokenizer, &named, &numbered, "eos_token", &source.file)?;
-        let add_bos = match named.get("add_bos_token") {
-            Some(Value::Bool(add)) => *add,
-            _ => is_llama(&named) || adds_by_itself(&tokenizer, bos),
-        };
-        Self { tokenizer, bos, eos, add_bos, digest: Some(source.sha256), file: source.file }.checked()
+        let path = folder.join(TOKENIZER);
+        let source = Source::read(&path)?;
+        let tokenizer = parse(&source.text, &source.file)?;
+        let json: Value = serde_json::from_str(&source.text).map_err(|e| source.fail(e.to_string()))?;
+        let specials = Specials::beside(&path, &json).map_err(|error| match error {
+            ModelError::Io { path, source, .. } => ExamError::Read { path, source },
+            other => ExamError::Tokenizer { file: source.file.clone(), message: other.to_string() },
+        })?;
+        let (bos, eos, front) = (specials.bos, specials.eos, specials.front);
+        Self { tokenizer, bos, eos, front, digest: Some(source.sha256), file: source.file }.checked()
     }
 
     fn checked(mut self) -> Result<Self, ExamError> {
         let fail = |message: String| ExamError::Tokenizer { file: self.file.clone(), message };
-        if self.add_bos && self.bos.is_none() {
-            return Err(fail("BOS is to be added, but no BOS token is named; set bos_token in tokenizer_config.json".into()));
-        }
         for (name, id) in [("BOS", self.bos), ("EOS", self.eos)] {
             if let Some(id) = id.filter(|id| self.tokenizer.id_to_token(*id).is_none()) {
                 return Err(fail(format!("{name} is token {id}, which the vocabulary lacks")));
@@ -74,15 +84,16 @@ impl ExamTokenizer {
         self.eos
     }
 
+    /// Whether anything stands before every text.
     pub fn adds_bos(&self) -> bool {
-        self.add_bos
+        !self.front.is_empty()
     }
 
-    /// The text's tokens, with BOS in front if the model wants one and the text does not begin with it.
+    /// The text's tokens, after what the tokenizer puts before a text, if the text does not begin with that by itself.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ExamError> {
         let mut tokens = self.encode_plain(text)?;
-        if let Some(bos) = self.bos.filter(|bos| self.add_bos && tokens.first() != Some(bos)) {
-            tokens.insert(0, bos);
+        if !tokens.starts_with(&self.front) {
+            tokens.splice(0..0, self.front.iter().copied());
         }
         Ok(tokens)
     }
@@ -110,57 +121,6 @@ impl ExamTokenizer {
     }
 }
 
-/// A JSON object of the folder; absent files are empty ones.
-fn config(folder: &Path, name: &str) -> Result<Map<String, Value>, ExamError> {
-    let path = folder.join(name);
-    if !path.exists() {
-        return Ok(Map::new());
-    }
-    let source = Source::read(&path)?;
-    serde_json::from_str(&source.text).map_err(|e| source.fail(format!("{e}; expected one JSON object")))
-}
-
-fn special(
-    tokenizer: &Tokenizer,
-    named: &Map<String, Value>,
-    numbered: &[Map<String, Value>],
-    key: &str,
-    file: &str,
-) -> Result<Option<u32>, ExamError> {
-    let fail = |message: String| ExamError::Tokenizer { file: file.to_owned(), message };
-    // A null here is a statement: this model has no such token, whatever its config.json numbers.
-    if let Some(value) = named.get(key) {
-        let text = match value {
-            Value::Null => return Ok(None),
-            Value::Object(token) => token.get("content").and_then(Value::as_str),
-            other => other.as_str(),
-        };
-        let text = text.ok_or_else(|| fail(format!("`{key}` in tokenizer_config.json is neither a string nor a token")))?;
-        let id = tokenizer.token_to_id(text);
-        return id.map(Some).ok_or_else(|| fail(format!("`{key}` is {text:?}, which the vocabulary lacks")));
-    }
-    let id_key = format!("{key}_id");
-    for config in numbered {
-        let id = match config.get(&id_key) {
-            Some(Value::Array(ids)) => ids.first(), // Some models list several EOS tokens; the first is the main one.
-            other => other,
-        };
-        match id {
-            None | Some(Value::Null) => continue,
-            Some(id) => {
-                let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-                return id.map(Some).ok_or_else(|| fail(format!("`{id_key}` is not a token id")));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn is_llama(named: &Map<String, Value>) -> bool {
-    matches!(named.get("tokenizer_class").and_then(Value::as_str), Some("LlamaTokenizer" | "LlamaTokenizerFast"))
-}
-
-fn adds_by_itself(tokenizer: &Tokenizer, bos: Option<u32>) -> bool {
-    let first = |special| tokenizer.encode_fast("a", special).ok().and_then(|e| e.get_ids().first().copied());
-    bos.is_some() && first(true) == bos && first(false) != bos
+fn parse(json: &str, file: &str) -> Result<Tokenizer, ExamError> {
+    Tokenizer::from_bytes(json.as_bytes()).map_err(|e| ExamError::Tokenizer { file: file.to_owned(), message: e.to_string() })
 }

@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod generation;
 pub mod json;
+mod special;
 
 pub use error::ModelError;
+pub use generation::{Generation, TokenIds};
+pub use special::{ChatTemplate, Specials, TOKENIZER, spellings, tokenizer_files};

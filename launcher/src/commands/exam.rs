@@ -31,7 +31,7 @@ pub struct Args {
     /// Which questions a limit takes: an even stride over the file, or the first ones.
     #[arg(long, default_value = "stride", value_parser = ["stride", "head"])]
     limit_mode: String,
-    /// The folder of the tokenizer, if not MODEL.
+    /// The folder of the tokenizer, if MODEL's own is not to be used.
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// Write every question with the log-likelihood of each choice, one JSON line each.

@@ -115,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store").to_str().unwrap()).unwrap();
         let object = store.put("runs/r/x", "weights".into()).await.unwrap();
-        let summary = Summary::Tokenizer { vocab_size: 1, end_of_text: 0 };
+        let summary = Summary::Tokenizer { vocab_size: 1, end_of_text: 0, front: None };
         let result = |name: &str, object| JobResult { outputs: BTreeMap::from([(name.to_owned(), object)]), summary: summary.clone() };
 
         let out = folder.path().join("out");

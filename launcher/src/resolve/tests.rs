@@ -105,3 +105,28 @@ fn a_folder_whose_name_looks_like_a_glob_is_only_a_folder() {
     assert_eq!(resolved.problems, [] as [String; 0]);
     assert_eq!(names(&resolved, &odd), ["/a.txt"]);
 }
+
+#[test]
+fn a_continued_model_keeps_its_folders_context_where_the_run_file_names_none() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("model")).unwrap();
+    let from = format!("\"hf:{}\"", folder.path().join("model").display());
+    let text = RUN_FILE.replace("FILES", "\"x\"").replace("FROM", &from);
+    let kept = |config: Option<&str>| {
+        let path = folder.path().join("model/config.json");
+        config.map_or_else(|| drop(fs::remove_file(&path)), |config| fs::write(&path, config).unwrap());
+        let mut spec = parse(&text, "run.toml", &[]).unwrap();
+        keep_context(&mut spec);
+        spec.model.max_positions
+    };
+    assert_eq!(kept(Some(r#"{ "max_position_embeddings": 2048 }"#)), 2048);
+    assert_eq!(kept(Some(r#"{ "n_positions": 1024 }"#)), 1024);
+    // Shorter than the sequences, or not there to read: whoever compares the two says so.
+    assert_eq!((kept(Some(r#"{ "max_position_embeddings": 4 }"#)), kept(Some("{")), kept(None)), (8, 8, 8));
+    let named = |text: &str, overrides: &[&str]| {
+        let overrides: Vec<_> = overrides.iter().map(|change| change.parse().unwrap()).collect();
+        osler_core::spec::names_context(text, None, &overrides)
+    };
+    assert!(!named(&text, &[]) && named(&text, &["model.max_positions=16"]));
+    assert!(named(&text.replace("heads = 1", "heads = 1\nmax_positions = 16"), &[]));
+}

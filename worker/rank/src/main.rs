@@ -1,6 +1,7 @@
 //! `osler-rank`: the process that does one job with libtorch: a rank of a train gang, an export, an exam.
 #![forbid(unsafe_code)]
 
+mod carried;
 mod exam;
 mod export;
 mod gang;

@@ -4,17 +4,15 @@ use anyhow::{Context as _, anyhow};
 use osler_core::job::{JobKind, Summary};
 use osler_core::spec::{Init, ModelSpec, RunSpec, StageSpec};
 use osler_engine::EngineError;
-use osler_engine::hf::{self, HfFolder, SpecialTokens};
+use osler_engine::hf::{self, HfFolder};
 use osler_worker::harness::{Failure, Job, out_of_memory, user};
-use osler_worker::jobs::load_tokenizer;
 use std::path::Path;
 
-/// The vocabulary's size and the ids of its special tokens.
+/// The vocabulary's size, and where documents end.
 pub struct Vocabulary {
     pub size: usize,
     /// What a text ends with.
     pub end_of_text: u32,
-    pub special: SpecialTokens,
 }
 
 /// Only trouble with files and other ranks may pass; a model that does not fit never will.
@@ -28,16 +26,13 @@ pub fn failure(error: EngineError) -> Failure {
 
 pub fn vocabulary(job: &Job, stage: &StageSpec) -> Result<Vocabulary, Failure> {
     let tokenizer = job.input(&JobKind::Tokenizer)?;
-    let Summary::Tokenizer { vocab_size, end_of_text } = tokenizer.summary else {
+    let Summary::Tokenizer { vocab_size, end_of_text, .. } = tokenizer.summary else {
         return Err(anyhow!("the tokenizer job has another job's result").into());
     };
-    let family = job.assignment.spec.model.family;
-    let ends = Some(end_of_text).filter(|_| family.causal());
-    let pad = if family.causal() { None } else { load_tokenizer(job)?.pieces().map(|pieces| pieces.pad) };
-    let special = SpecialTokens { bos: ends, eos: ends, pad };
     let size = match imported(&job.assignment.spec, stage)? {
         None => vocab_size as usize,
-        Some(folder) => {
+        Some(path) => {
+            let folder = hf::import(path).map_err(failure)?;
             check_shape(&job.assignment.spec, &folder)?;
             let rows = folder.config().vocab;
             let needed = vocab_size as usize;
@@ -51,16 +46,16 @@ pub fn vocabulary(job: &Job, stage: &StageSpec) -> Result<Vocabulary, Failure> {
             }
         }
     };
-    Ok(Vocabulary { size, end_of_text, special })
+    Ok(Vocabulary { size, end_of_text })
 }
 
 /// The folder at the beginning of the chain of stages, if there is one.
-fn imported(spec: &RunSpec, stage: &StageSpec) -> Result<Option<HfFolder>, Failure> {
+pub fn imported<'a>(spec: &'a RunSpec, stage: &'a StageSpec) -> Result<Option<&'a Path>, Failure> {
     let mut stage = stage;
     loop {
         match &stage.from {
             Init::Scratch => return Ok(None),
-            Init::HuggingFace(path) => return hf::import(Path::new(path)).map(Some).map_err(failure),
+            Init::HuggingFace(path) => return Ok(Some(Path::new(path))),
             Init::Stage(name) | Init::Fork { stage: name, .. } => {
                 stage = spec.stage(name).with_context(|| format!("the run file has no stage {name}"))?
             }

@@ -4,6 +4,7 @@ use crate::exam::{load_quantized, sit, write_samples};
 use crate::model::failure;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
+use osler_compress::gguf::GgufTokenizer;
 use osler_core::process::exit;
 use osler_engine::Device;
 use osler_engine::models::Model;
@@ -43,7 +44,7 @@ pub struct Args {
     limit: Option<usize>,
     #[arg(long, value_enum, default_value_t = Limit::Stride)]
     limit_mode: Limit,
-    /// Where the tokenizer is, if not in MODEL.
+    /// The folder of the tokenizer, if MODEL's own is not to be used.
     #[arg(long)]
     tokenizer: Option<PathBuf>,
     /// Writes every question with its log-likelihoods, one JSON line each. With one task only.
@@ -92,8 +93,7 @@ fn examine(args: &Args) -> Result<(), Failure> {
     }
     osler_engine::set_threads(args.threads)?;
     let model = load(&args.model)?;
-    let folder = args.tokenizer.as_deref().unwrap_or(&args.model);
-    let tokenizer = ExamTokenizer::from_folder(folder).map_err(user)?;
+    let tokenizer = tokenizer(args.tokenizer.as_deref(), &args.model)?;
     let mut reports = vec![];
     for task in &args.tasks {
         let exam = osler_exam::load(&spec(args, task)).map_err(user)?;
@@ -104,6 +104,18 @@ fn examine(args: &Args) -> Result<(), Failure> {
         reports.push(report);
     }
     print(args.output, &reports)
+}
+
+/// The one that was asked for, else the model's own: a folder's, or the one that a GGUF file carries.
+fn tokenizer(asked: Option<&Path>, model: &Path) -> Result<ExamTokenizer, Failure> {
+    match asked {
+        Some(folder) => ExamTokenizer::from_folder(folder).map_err(user),
+        None if model.is_dir() => ExamTokenizer::from_folder(model).map_err(user),
+        None => {
+            let own = GgufTokenizer::read(model).map_err(user)?;
+            ExamTokenizer::from_json(&own.json, own.bos, own.eos, own.adds_bos, &model.display().to_string()).map_err(user)
+        }
+    }
 }
 
 fn load(path: &Path) -> Result<Model, Failure> {

@@ -18,7 +18,10 @@ use std::path::PathBuf;
 
 pub use pack::MANIFEST as DATASET;
 pub use quantize::{FOLDER as COMPRESSED_FOLDER, GGUF as COMPRESSED_GGUF};
-pub use tokenizer::{NAME as TOKENIZER, load as load_tokenizer};
+pub use tokenizer::{
+    CONFIG as TOKENIZER_CONFIG, NAME as TOKENIZER, folder as tokenizer_folder, load as load_tokenizer, model_failure,
+    settings as tokenizer_settings,
+};
 
 /// Does the job that the assignment names.
 pub fn run(job: &mut Job) -> Result<Ended, Failure> {

@@ -24,10 +24,9 @@ pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Fa
     let report = osler_compress::quantize(&folder, made_by, &out).map_err(failure)?;
     let mut outputs = BTreeMap::new();
     if out.is_dir() {
-        for entry in fs::read_dir(&out).context("list the compressed model")? {
-            let file = entry.context("list the compressed model")?.path();
-            let name = format!("{FOLDER}{}", file.file_name().unwrap_or_default().to_string_lossy());
-            outputs.insert(name.clone(), job.publish(&file, &name)?);
+        for file in &report.outputs {
+            let name = format!("{FOLDER}{}", file.name);
+            outputs.insert(name.clone(), job.publish(&out.join(&file.name), &name)?);
         }
     } else {
         outputs.insert(GGUF.to_owned(), job.publish(&out, GGUF)?);

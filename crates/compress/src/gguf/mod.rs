@@ -3,15 +3,20 @@
 
 mod block;
 pub(crate) mod metadata;
+mod own;
 mod pretokenizer;
 mod read;
+mod specials;
 pub(crate) mod tokenizer;
 mod value;
+mod whole;
 mod write;
 
 pub use block::GgmlType;
 pub(crate) use block::encode_tensor;
+pub use own::GgufTokenizer;
 pub use read::{GgufFile, TensorInfo};
+pub(crate) use specials::from_model;
 pub use value::{Array, Value};
 pub(crate) use write::{Planned, header, padding};
 

@@ -1,6 +1,6 @@
 //! Which normalizer and pre-tokenizer steps a tokenizer.json takes, and the name that GGUF readers have for them.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// Regexes of pre-tokenizers that readers know by name, as tokenizer.json spells them.
 const GPT2_REGEX: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -8,6 +8,31 @@ const LLAMA3_REGEX: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 const QWEN2_REGEX: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Normalizer and pre-tokenizer that a name stands for, as tokenizer.json has them; none where we do not know the name.
+pub(super) fn steps_of(name: &str) -> Option<(Json, Json)> {
+    let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+    let sequence = |first: Json, bytes: Json| json!({"type": "Sequence", "pretokenizers": [first, bytes]});
+    let split = |regex: &str| {
+        let split = json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        sequence(split, bytes(false))
+    };
+    match name {
+        "gpt-2" => Some((Json::Null, bytes(true))),
+        "smollm" => Some((Json::Null, sequence(json!({"type": "Digits", "individual_digits": true}), bytes(true)))),
+        "llama-bpe" | "llama3" | "llama-v3" | LLAMA3_MERGING => Some((Json::Null, split(LLAMA3_REGEX))),
+        "qwen2" => Some((json!({"type": "NFC"}), split(QWEN2_REGEX))),
+        _ => None,
+    }
+}
+
+/// Whether readers take a piece of split text that is a token as it stands, without looking at merges.
+pub(super) fn takes_whole(name: &str) -> bool {
+    matches!(name, "llama-bpe" | "llama3" | "llama-v3")
+}
+
+/// A name for Llama 3's way to split, whose readers always merge.
+pub(super) const LLAMA3_MERGING: &str = "dbrx";
 
 /// The steps of normalizer and pre-tokenizer, sequences unrolled.
 fn steps(json: &Json) -> Vec<&Json> {

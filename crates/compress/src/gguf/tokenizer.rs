@@ -2,7 +2,7 @@
 //! is how Hugging Face stores SentencePiece, becomes model "llama": tokens with scores, where a higher score merges earlier.
 
 use super::pretokenizer::{mentions, pre_tokenizer_name, prepends_by_metaspace};
-use super::{Array, Value};
+use super::{Array, Value, specials, whole};
 use crate::CompressError;
 use crate::hf::config::Fields;
 use crate::hf::read_json_if_there;
@@ -10,12 +10,12 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const UNKNOWN: i32 = 2;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
+pub(super) const BYTE: i32 = 6;
 
 /// Metadata, and notes on what a reader of them cannot reproduce.
 pub(crate) struct TokenizerMetadata {
@@ -24,17 +24,17 @@ pub(crate) struct TokenizerMetadata {
 }
 
 impl TokenizerMetadata {
-    fn put(&mut self, key: &str, value: Value) {
+    pub(super) fn put(&mut self, key: &str, value: Value) {
         self.values.push((format!("tokenizer.{key}"), value));
     }
 
-    fn put_text(&mut self, key: &str, text: &str) {
+    pub(super) fn put_text(&mut self, key: &str, text: &str) {
         self.put(key, Value::String(text.to_owned()));
     }
 }
 
 /// `vocab` is the number of embedding rows: ids without a token are filled up to it.
-pub(crate) fn read(dir: &Path, config: &Json, vocab: usize) -> Result<TokenizerMetadata, CompressError> {
+pub(crate) fn read(dir: &Path, vocab: usize) -> Result<TokenizerMetadata, CompressError> {
     let mut out = TokenizerMetadata { values: Vec::new(), notes: Vec::new() };
     let path = dir.join("tokenizer.json");
     let Some(json) = read_json_if_there(&path)? else {
@@ -42,8 +42,6 @@ pub(crate) fn read(dir: &Path, config: &Json, vocab: usize) -> Result<TokenizerM
         out.notes.push("no tokenizer.json in the model folder: the file holds no tokenizer and takes token ids only".to_owned());
         return Ok(out);
     };
-    let settings_path = dir.join("tokenizer_config.json");
-    let settings = read_json_if_there(&settings_path)?.unwrap_or_else(|| Json::Object(serde_json::Map::new()));
     let tokenizer = Tokenizer::parse(&path, &json, vocab)?;
     let mut types = tokenizer.types();
     if tokenizer.byte_fallback {
@@ -64,27 +62,29 @@ pub(crate) fn read(dir: &Path, config: &Json, vocab: usize) -> Result<TokenizerM
             out.notes.push(note.to_owned());
             "default"
         });
+        let ignores = json.pointer("/model/ignore_merges").and_then(Json::as_bool).unwrap_or(false);
+        let pre = whole::fitting(pre, ignores, &tokenizer, &mut out.notes);
         out.put_text("ggml.pre", pre);
         let merges = tokenizer.merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
         out.put("ggml.merges", Value::Array(Array::Strings(merges)));
     }
     out.put("ggml.token_type", Value::Array(Array::I32(types)));
-    specials(&mut out, &Fields::new(&settings_path, &settings)?, config, &json, &tokenizer)?;
+    specials::write(&mut out, dir, &json, &tokenizer.tokens)?;
     out.put("ggml.tokens", Value::Array(Array::Strings(tokenizer.tokens)));
     out.values.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
 }
 
 /// The parts of a BPE tokenizer.json that matter here.
-struct Tokenizer {
+pub(super) struct Tokenizer {
     /// By id, gaps and the tail filled with unused tokens.
     tokens: Vec<String>,
     /// Ids that carry a real token.
-    ids: BTreeMap<String, usize>,
+    pub(super) ids: BTreeMap<String, usize>,
     /// Added tokens: id and whether special.
-    added: BTreeMap<usize, bool>,
+    pub(super) added: BTreeMap<usize, bool>,
     unknown: Option<String>,
-    merges: Vec<(String, String)>,
+    pub(super) merges: Vec<(String, String)>,
     byte_fallback: bool,
 }
 
@@ -231,40 +231,7 @@ fn pair_of(merge: &Json) -> Option<(&str, &str)> {
 }
 
 /// `<0x00>` to `<0xFF>`.
-fn is_byte_token(token: &str) -> bool {
+pub(super) fn is_byte_token(token: &str) -> bool {
     let digits = token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
     digits.is_some_and(|d| d.len() == 2 && u8::from_str_radix(d, 16).is_ok())
-}
-
-/// Special token ids, BOS and EOS habits, chat template: tokenizer_config.json first, then config.json and the post-processor.
-fn specials(
-    out: &mut TokenizerMetadata,
-    settings: &Fields,
-    config: &Json,
-    json: &Json,
-    tokenizer: &Tokenizer,
-) -> Result<(), CompressError> {
-    for (name, key) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("unk", "unknown_token_id"), ("pad", "padding_token_id")] {
-        let declared = settings.get(&format!("{name}_token"));
-        let text = declared.and_then(|t| t.as_str().or_else(|| t.get("content").and_then(Json::as_str)));
-        let text = text.or(if name == "unk" { tokenizer.unknown.as_deref() } else { None });
-        let configured = || {
-            let id = config.get(format!("{name}_token_id"))?;
-            token_id(id.get(0).unwrap_or(id), tokenizer.tokens.len())
-        };
-        let id = text.and_then(|t| tokenizer.ids.get(t)).copied().or_else(configured);
-        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
-            out.put(&format!("ggml.{key}"), Value::U32(id));
-        }
-    }
-    let template = json.get("post_processor").and_then(|p| p.get("single")).and_then(Json::as_array);
-    let special = |item: Option<&Json>| item.is_some_and(|i| i.get("SpecialToken").is_some());
-    let first = special(template.and_then(|t| t.first()));
-    let last = special(template.filter(|t| t.len() > 1).and_then(|t| t.last()));
-    out.put("ggml.add_bos_token", Value::Bool(settings.bool_or("add_bos_token", first)?));
-    out.put("ggml.add_eos_token", Value::Bool(settings.bool_or("add_eos_token", last)?));
-    if let Some(template) = settings.get("chat_template").and_then(Json::as_str) {
-        out.put_text("chat_template", template);
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ mod damage;
 mod real;
 mod refused;
 mod round_trip;
+mod specials;
 mod tokenizers;
 
 use crate::fixtures::{self, Tensors};

@@ -1,10 +1,11 @@
 //! The real 260K-parameter LLaMA, when the shared data are there.
 
-use crate::gguf::{Array, GgufFile, Value as Meta};
+use crate::gguf::{Array, GgufFile, GgufTokenizer, Value as Meta};
 use crate::{Method, QuantReport, open_quantized, quantize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use tokenizers::Tokenizer;
 
 #[test]
 fn the_real_stories_model_goes_through_every_method() {
@@ -42,4 +43,17 @@ fn the_real_stories_model_goes_through_every_method() {
     let Some(Meta::Array(Array::F32(scores))) = file.metadata().get("tokenizer.ggml.scores") else { panic!("no scores") };
     let expected: Vec<f32> = (0..512i32).map(|id| (259 - id).min(0) as f32).collect();
     assert_eq!(scores, &expected);
+    // The tokenizer that the file carries is the folder's.
+    let own = GgufTokenizer::read(&dir.path().join("gguf-q8_0")).unwrap();
+    assert_eq!((own.bos, own.eos, own.adds_bos), (Some(1), Some(2), true));
+    let own = Tokenizer::from_bytes(own.json.as_bytes()).unwrap();
+    let given = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
+    let text = fs::read_to_string(shared.join("data/tinystories-bpe/tinystories_sample.txt")).unwrap();
+    let mut tokens = 0;
+    for document in text.split("<|endoftext|>").chain(["  two  spaces ", "Zürich 日本 \t\n", "</s> and <s>", ""]) {
+        let ids = |tokenizer: &Tokenizer| tokenizer.encode_fast(document, false).unwrap().get_ids().to_vec();
+        tokens += ids(&given).len();
+        assert_eq!(ids(&own), ids(&given), "{document:?}");
+    }
+    assert!(tokens > 500, "{tokens}");
 }

@@ -14,7 +14,7 @@ mod tokenizer;
 pub use check::check;
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
-pub use parse::{Override, parse, parse_tier};
+pub use parse::{Override, names_context, parse, parse_tier};
 pub use queue::{Affinity, QueueSpec};
 pub use reader::{Problem, Problems};
 pub use retry::{RetryRule, RetrySpec};

@@ -13,7 +13,7 @@ mod tier;
 pub use set::Override;
 
 use super::check::{self, Labels};
-use super::reader::{Node, Problems, Read, Report, Section, Word};
+use super::reader::{Node, Problems, Read, Report, Section, Value, Word};
 use super::{Affinity, CheckpointSpec, Determinism, DeviceKind, Family, QueueSpec, ResourceSpec, RunSpec};
 use crate::ids::{LabelKey, LabelValue, RunName};
 use std::collections::BTreeMap;
@@ -37,6 +37,21 @@ pub fn parse_tier(text: &str, file: &str, tier: Option<&str>, overrides: &[Overr
     }
     let spec = read_run(document, &report);
     report.finish(spec)
+}
+
+/// Whether the file, its tier or an override says how long the context is. Without, a continued model keeps that of its folder, which only
+/// those can know who read folders.
+pub fn names_context(text: &str, tier: Option<&str>, overrides: &[Override]) -> bool {
+    let report = Report::new("");
+    let Some(mut document) = Node::document(text, &report) else { return false };
+    tier::apply(&mut document, tier, &report);
+    overrides.iter().for_each(|change| change.apply(&mut document, &report));
+    match document.value {
+        Value::Table(root) => {
+            root.get("model").is_some_and(|model| matches!(&model.value, Value::Table(model) if model.contains_key("max_positions")))
+        }
+        _ => false,
+    }
 }
 
 fn read_run(document: Node, report: &Report) -> Option<RunSpec> {

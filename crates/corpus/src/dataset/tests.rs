@@ -191,3 +191,49 @@ fn framed_windows_cover_the_stream_without_overlap() {
     assert!(wrong.check().unwrap_err().to_string().contains("not in the vocabulary"));
     assert!(pack(&[], &tokenizer, 2, Some(frame), folder.path()).is_err());
 }
+
+/// A tokenizer that puts a token before texts begins documents with it, and that is part of the dataset's identity.
+#[test]
+fn documents_begin_with_the_tokenizers_own_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = tokenizer(folder.path());
+    let path = folder.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "B", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"B": {"id": "B", "ids": [5], "tokens": ["B"]}},
+    });
+    std::fs::write(&path, json.to_string()).unwrap();
+    let with_bos = Tokenizer::load(&path).unwrap();
+    let texts = texts(40);
+    let train = [write_chunk(folder.path(), 0, &texts)];
+    let begun = pack(&train, &with_bos, 16, None, folder.path()).unwrap();
+    let mut stream = vec![];
+    for text in &texts {
+        stream.push(5);
+        stream.extend(plain.encode(text).unwrap());
+        stream.push(plain.eos());
+    }
+    assert_eq!((begun.front.as_slice(), begun.tokens), (&[5][..], stream.len() as u64));
+    let dataset = Dataset::open(begun.clone(), folder.path(), Verify::Full).unwrap();
+    let mut found = vec![];
+    for (number, window) in (0..begun.sequences).zip(stream.windows(17).step_by(16)) {
+        dataset.sequence(number, &mut found).unwrap();
+        assert_eq!(found, window);
+    }
+    let bare = pack(&train, &plain, 16, None, folder.path()).unwrap();
+    assert_eq!(bare.tokens + 40, begun.tokens);
+    // Manifests without such a token are what they were, digit for digit.
+    assert!(!serde_json::to_string(&bare).unwrap().contains("front"));
+    for change in [|m: &mut DatasetManifest| m.front = vec![], |m: &mut DatasetManifest| m.front = vec![m.vocab_size]] {
+        let mut lying = begun.clone();
+        change(&mut lying);
+        assert_ne!(lying.expected_fingerprint(), begun.fingerprint);
+        assert!(lying.check().unwrap_err().to_string().contains("fingerprint"));
+    }
+    let mut beyond = DatasetManifest { front: vec![begun.vocab_size], ..begun };
+    beyond.fingerprint = beyond.expected_fingerprint();
+    assert!(beyond.check().unwrap_err().to_string().contains("begin with is not in the vocabulary"));
+}

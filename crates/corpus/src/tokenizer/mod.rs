@@ -2,6 +2,7 @@
 //! token: `<|endoftext|>` inside a document is spelled out like any other text.
 
 mod bpe;
+mod special;
 mod train;
 mod wordpiece;
 
@@ -21,12 +22,13 @@ const MAX_FILE: u64 = 256 << 20;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     eos: u32,
+    front: Vec<u32>,
     vocab_size: u32,
     digest: Digest,
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json`, or the `vocab.txt` of a bert. The end-of-text token is the `eos_token` of a `tokenizer_config.json` beside it,
+    /// Loads a `tokenizer.json`, or the `vocab.txt` of a bert. The end-of-text token is the EOS that the files beside it name ([`Specials`]),
     /// or else `<|endoftext|>`, or in a WordPiece vocabulary `[SEP]`.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = tokenizer_json(path)?;
@@ -35,23 +37,28 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(path, e.to_string()))?;
         inner.set_encode_special_tokens(true);
-        let name = match configured_eos(&path.with_file_name("tokenizer_config.json"))? {
-            Some(name) => name,
-            None if pieces_of(&inner).is_some() => wordpiece::SEP.to_owned(),
-            None => END_OF_TEXT.to_owned(),
-        };
-        let eos = inner.token_to_id(&name).ok_or_else(|| {
+        let specials = special::read(path, &bytes)?;
+        let bert = pieces_of(&inner).is_some();
+        let name = if bert { wordpiece::SEP } else { END_OF_TEXT };
+        let eos = specials.eos.or_else(|| inner.token_to_id(name)).ok_or_else(|| {
             let way_out = "put a tokenizer_config.json with a fitting \"eos_token\" beside it";
             Error::file(path, format!("the vocabulary has no end-of-text token {name:?}; {way_out}"))
         })?;
+        // What a bert puts around texts stands around windows, not documents.
+        let front = if bert { vec![] } else { specials.front };
         let highest = inner.get_vocab(true).values().copied().max().unwrap_or_default();
         let vocab_size = highest.checked_add(1).ok_or_else(|| Error::file(path, "a token id is too large"))?;
-        Ok(Self { inner, eos, vocab_size, digest: Digest::of(&bytes) })
+        Ok(Self { inner, eos, front, vocab_size, digest: Digest::of(&bytes) })
     }
 
     /// The id that ends every document.
     pub fn eos(&self) -> u32 {
         self.eos
+    }
+
+    /// What begins every document: BOS where the tokenizer puts one before a text, else nothing.
+    pub fn front(&self) -> &[u32] {
+        &self.front
     }
 
     /// How a token is spelled in the vocabulary.
@@ -150,18 +157,6 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::file(path, format!("{size} bytes are too many for a tokenizer")));
     }
     std::fs::read(path).map_err(Error::io("read", path))
-}
-
-/// `eos_token` is a string, or an object with the string in `content`.
-fn configured_eos(path: &Path) -> Result<Option<String>> {
-    match config_value(path, "eos_token")? {
-        None => Ok(None),
-        Some(serde_json::Value::String(token)) => Ok(Some(token)),
-        Some(object) => match object.get("content").and_then(|c| c.as_str()) {
-            Some(token) => Ok(Some(token.to_owned())),
-            None => Err(Error::file(path, "\"eos_token\" is neither a string nor an object with \"content\"")),
-        },
-    }
 }
 
 /// A key of a `tokenizer_config.json`, if both are there; null counts as absent.

@@ -117,8 +117,11 @@ pub(super) fn attend(q_bhtd: &Tensor, k_bgtd: &Tensor, v_bgtd: &Tensor, pass: &P
 }
 
 /// `[batch, 1, time, time]`: a position looks at those of its own document, and if `causal` not at later ones. A document ends with the token `end`.
+/// Where documents also begin with that token, the second of two in a row begins the next one.
 pub(crate) fn document_mask(ids_bt: &Tensor, end: u32, causal: bool) -> Result<Tensor, EngineError> {
-    let ends_bt = ids_bt.f_eq(i64::from(end))?.f_to_kind(Kind::Int64)?;
+    let found_bt = ids_bt.f_eq(i64::from(end))?.f_to_kind(Kind::Int64)?;
+    let after_one_bt = found_bt.f_slice(1, 0, -1, 1)?.f_constant_pad_nd([1, 0])?;
+    let ends_bt = &found_bt * (after_one_bt * -1 + 1);
     let document_bt = ends_bt.f_cumsum(1, Kind::Int64)? - ends_bt;
     let same_btt = document_bt.f_unsqueeze(2)?.f_eq_tensor(&document_bt.f_unsqueeze(1)?)?;
     let seen_btt = if causal { same_btt.f_tril(0)? } else { same_btt };
@@ -138,5 +141,15 @@ mod tests {
         };
         assert_eq!(rows(true), [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 1, 1]]);
         assert_eq!(rows(false), [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]);
+    }
+
+    #[test]
+    fn a_document_that_begins_with_the_token_that_ends_it_sees_its_beginning() {
+        let ids = Tensor::from_slice(&[6i64, 9, 9, 7, 9, 9]).view([1, 6]);
+        let mask = document_mask(&ids, 9, true).unwrap().view([6, 6]).to_kind(Kind::Int64);
+        let rows: Vec<Vec<i64>> = (0..6).map(|i| Vec::<i64>::try_from(mask.get(i)).unwrap()).collect();
+        assert_eq!(rows[1], [1, 1, 0, 0, 0, 0]);
+        assert_eq!(rows[3], [0, 0, 1, 1, 0, 0]);
+        assert_eq!(rows[5], [0, 0, 0, 0, 0, 1]);
     }
 }

@@ -127,9 +127,10 @@ fn the_folder_decides_bos() {
         (vec![], &null, (None, None, false)),
         (vec![("tokenizer_config.json", named(""))], &null, (Some(1), Some(2), false)),
         (vec![("tokenizer_config.json", named(""))], &template, (Some(1), Some(2), true)),
-        (vec![("tokenizer_config.json", named(", \"add_bos_token\": true"))], &null, (Some(1), Some(2), true)),
-        (vec![("tokenizer_config.json", named(", \"add_bos_token\": false"))], &template, (Some(1), Some(2), false)),
-        (vec![("tokenizer_config.json", named(", \"tokenizer_class\": \"LlamaTokenizer\""))], &null, (Some(1), Some(2), true)),
+        // As in transformers 5: beside a tokenizer.json nobody looks at this.
+        (vec![("tokenizer_config.json", named(", \"add_bos_token\": true"))], &null, (Some(1), Some(2), false)),
+        (vec![("tokenizer_config.json", named(", \"add_bos_token\": false"))], &template, (Some(1), Some(2), true)),
+        (vec![("tokenizer_config.json", named(", \"tokenizer_class\": \"LlamaTokenizer\""))], &null, (Some(1), Some(2), false)),
         (vec![("config.json", r#"{"bos_token_id": 1, "eos_token_id": 2}"#.into())], &null, (Some(1), Some(2), false)),
         (vec![("config.json", r#"{"bos_token_id": 1}"#.into())], &template, (Some(1), None, true)),
         (
@@ -160,12 +161,11 @@ fn the_folder_decides_bos() {
 fn a_folder_that_contradicts_itself_is_refused() {
     let null = serde_json::Value::Null;
     for (name, text, part) in [
-        ("tokenizer_config.json", r#"{"add_bos_token": true}"#, "no BOS token is named"),
         ("tokenizer_config.json", r#"{"bos_token": "<bos>"}"#, "which the vocabulary lacks"),
-        ("tokenizer_config.json", r#"{"bos_token": 7}"#, "neither a string nor a token"),
-        ("tokenizer_config.json", "[]", "expected one JSON object"),
-        ("config.json", r#"{"bos_token_id": 99}"#, "BOS is token 99, which the vocabulary lacks"),
-        ("config.json", r#"{"eos_token_id": "2"}"#, "`eos_token_id` is not a token id"),
+        ("tokenizer_config.json", r#"{"bos_token": 7}"#, "neither a string nor an object"),
+        ("tokenizer_config.json", "[]", "must hold a JSON object"),
+        ("config.json", r#"{"bos_token_id": 99}"#, "`bos_token_id`: is token 99, which the vocabulary lacks"),
+        ("config.json", r#"{"eos_token_id": "2"}"#, "which is not a token id"),
         ("tokenizer.json", "{", "EOF"),
     ] {
         let error = folder(&[(name, text)], null.clone()).unwrap_err().to_string();
