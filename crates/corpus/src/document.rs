@@ -34,7 +34,12 @@ pub struct Document {
     pub publication_types: Vec<String>,
     /// The journal's title; of a chapter, the book's.
     pub journal: Option<String>,
+    /// Retracted by its journal, as its types, its links or its title say.
     pub retracted: bool,
+    /// Taken back by its publisher, as the title says: `WITHDRAWN: ...`.
+    pub withdrawn: bool,
+    /// Corrected or retracted and published again as another record, which has the right text.
+    pub republished: bool,
     /// The record only says that the PMID is withdrawn (`DeleteCitation`).
     pub deleted: bool,
     /// [`Kind::Text`] only.
@@ -42,7 +47,7 @@ pub struct Document {
     pub text: Option<String>,
 }
 
-/// A part of an abstract. White space is collapsed; the text is never empty.
+/// A part of an abstract. White space is collapsed. The text is empty where the record gives a label alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Section {
     /// As printed in the journal, such as `PATIENTS AND METHODS`.
@@ -52,10 +57,12 @@ pub struct Section {
     pub text: String,
 }
 
-/// A second abstract: another language, or a plain-language summary.
+/// A second abstract: by another body than the journal, in another language, or in plain language.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OtherAbstract {
+    /// NLM's word: `Publisher`, `PIP`, `plain-language-summary` and so on.
     pub kind: Option<String>,
+    /// NLM's DTD lets `eng` go without saying.
     pub language: Option<String>,
     pub sections: Vec<Section>,
 }

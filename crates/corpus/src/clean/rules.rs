@@ -1,17 +1,19 @@
 //! From a parsed document to the text that is trained on, or the rule that removes it. Rules apply in the order of [`Rule`]; the
 //! first that matches is the one that is logged.
 
-use super::copyright;
-use crate::document::{Document, Kind, Section};
+use super::record;
+use crate::document::{Document, Kind};
 use osler_core::spec::CleanRules;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a document is not in the training text. The first seven act within a file, the last three between the records of a corpus.
+/// Why a document is not in the training text. The first nine act within a file, the last three between the records of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     Retracted,
+    Withdrawn,
+    Republished,
     Language,
     ExcludedType,
     NoAbstract,
@@ -27,6 +29,8 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Retracted => "retracted",
+            Self::Withdrawn => "withdrawn",
+            Self::Republished => "republished",
             Self::Language => "language",
             Self::ExcludedType => "excluded-type",
             Self::NoAbstract => "no-abstract",
@@ -48,7 +52,7 @@ pub(super) fn apply(doc: &Document, rules: &CleanRules) -> Result<(String, u64),
     }
     let text = match &doc.text {
         Some(text) => text.clone(),
-        None => pubmed_text(doc, rules)?,
+        None => record::text(doc, rules)?,
     };
     let words = text.split_whitespace().count() as u64;
     if words == 0 {
@@ -64,8 +68,11 @@ pub(super) fn apply(doc: &Document, rules: &CleanRules) -> Result<(String, u64),
 }
 
 fn check_record(doc: &Document, rules: &CleanRules) -> Result<(), (Rule, String)> {
-    if rules.drop_retracted && doc.retracted {
-        return Err((Rule::Retracted, String::new()));
+    if rules.drop_retracted {
+        let standing = [(doc.retracted, Rule::Retracted), (doc.withdrawn, Rule::Withdrawn), (doc.republished, Rule::Republished)];
+        if let Some((_, rule)) = standing.into_iter().find(|(applies, _)| *applies) {
+            return Err((rule, String::new()));
+        }
     }
     let wanted = |code: &String| rules.languages.iter().any(|w| w.eq_ignore_ascii_case(code));
     if !rules.languages.is_empty() && !doc.language.iter().any(wanted) {
@@ -79,41 +86,10 @@ fn check_record(doc: &Document, rules: &CleanRules) -> Result<(), (Rule, String)
     Ok(())
 }
 
-/// Title, then the abstract's sections, each on a line of its own and with its label.
-fn pubmed_text(doc: &Document, rules: &CleanRules) -> Result<String, (Rule, String)> {
-    let mut lines = vec![title(doc).to_owned()];
-    lines.extend(doc.abstract_sections.iter().enumerate().filter_map(|(i, section)| {
-        let last = i + 1 == doc.abstract_sections.len();
-        let text = if last && rules.strip_copyright { copyright::strip(&section.text) } else { &section.text };
-        (!text.is_empty()).then(|| labelled(section, text))
-    }));
-    if rules.require_abstract && lines.len() == 1 {
-        return Err((Rule::NoAbstract, String::new()));
-    }
-    lines.retain(|line| !line.is_empty());
-    Ok(lines.join("\n"))
-}
-
-fn labelled(section: &Section, text: &str) -> String {
-    match &section.label {
-        Some(label) if !label.eq_ignore_ascii_case("UNLABELLED") => format!("{label}: {text}"),
-        _ => text.to_owned(),
-    }
-}
-
-/// A translated title loses its brackets; a title that PubMed does not have gives way to the vernacular one.
-fn title(doc: &Document) -> &str {
-    let title = doc.title.trim();
-    let inner = title.strip_prefix('[').and_then(|t| t.strip_suffix("].").or_else(|| t.strip_suffix(']')));
-    // "[A] and [B]." is not one pair of brackets.
-    let inner = inner.filter(|t| !t.contains(['[', ']'])).unwrap_or(title);
-    let missing = inner.is_empty() || inner.trim_end_matches('.').eq_ignore_ascii_case("not available");
-    if missing { doc.vernacular_title.as_deref().unwrap_or_default() } else { inner }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Section;
 
     fn document() -> Document {
         let section = |label: &str, text: &str| Section { label: Some(label.into()), category: None, text: text.into() };
@@ -135,8 +111,11 @@ mod tests {
     #[test]
     fn each_rule_removes_what_it_names_and_says_what_it_saw() {
         type Change = fn(&mut Document, &mut CleanRules);
-        let cases: [(Change, Rule, &str); 9] = [
+        let cases: [(Change, Rule, &str); 12] = [
             (|d, _| d.retracted = true, Rule::Retracted, ""),
+            (|d, _| d.withdrawn = true, Rule::Withdrawn, ""),
+            (|d, _| d.republished = true, Rule::Republished, ""),
+            (|d, _| (d.republished, d.retracted) = (true, true), Rule::Retracted, ""),
             (|_, r| r.languages = vec!["eng".into()], Rule::Language, "ger"),
             (|_, r| r.exclude_types = vec!["LETTER".into()], Rule::ExcludedType, "Letter"),
             (|d, _| d.abstract_sections.clear(), Rule::NoAbstract, ""),
@@ -168,23 +147,7 @@ mod tests {
             languages: vec!["eng".into(), "GER".into()],
             ..CleanRules::default()
         };
-        let (text, _) = apply(&Document { retracted: true, ..document() }, &rules).unwrap();
+        let (text, _) = apply(&Document { retracted: true, withdrawn: true, republished: true, ..document() }, &rules).unwrap();
         assert!(text.ends_with("Copyright 2001 Rest Inc."));
-    }
-
-    #[test]
-    fn titles_come_without_brackets_and_fall_back_to_the_vernacular() {
-        for (given, expected) in [
-            ("[Foo].", "Foo"),
-            ("[Foo]", "Foo"),
-            ("[A] and [B].", "[A] and [B]."),
-            ("Foo [bar].", "Foo [bar]."),
-            ("[Not Available].", "Volkstitel"),
-            ("", "Volkstitel"),
-            ("[Foo?]", "Foo?"),
-        ] {
-            let doc = Document { title: given.into(), vernacular_title: Some("Volkstitel".into()), ..Document::default() };
-            assert_eq!(title(&doc), expected, "{given}");
-        }
     }
 }

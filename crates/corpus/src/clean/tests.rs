@@ -55,3 +55,47 @@ fn a_broken_or_empty_source_leaves_no_files() {
     }
     assert!(clean_source(&folder.path().join("none"), 0, &corpus(), &out).unwrap_err().retryable());
 }
+
+/// From file to text, one kind of trap a record; each rule's own tests have the details.
+#[test]
+fn what_a_careful_reader_would_want_of_awkward_records() {
+    let record = |pmid: u32, title: &str, body: &str, behind: &str| {
+        format!(
+            "<PubmedArticle><MedlineCitation><PMID Version=\"1\">{pmid}</PMID><Article><ArticleTitle>{title}</ArticleTitle>{body}<Language>eng</Language>\
+             </Article>{behind}</MedlineCitation></PubmedArticle>"
+        )
+    };
+    let article =
+        |pmid: u32, text: &str| record(pmid, "On rest.", &format!("<Abstract><AbstractText>{text}</AbstractText></Abstract>"), "");
+    let link = "<CommentsCorrectionsList><CommentsCorrections RefType=\"RetractedandRepublishedIn\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>";
+    let other = "<OtherAbstract Type=\"PIP\" Language=\"eng\"><AbstractText>Another body wrote this.</AbstractText></OtherAbstract>";
+    let label =
+        "<Abstract><AbstractText Label=\"RESULTS\">It helped.</AbstractText><AbstractText Label=\"LEVEL OF EVIDENCE: 2\"/></Abstract>";
+    let records = [
+        article(1, "We asked for: (a) age; (b) sleep; (c) a bed in 2021 (OR 1.9); and (d) pillows. Beds were accepted."),
+        article(2, "Pillows helped. (PsycInfo Database Record (c) 2022 APA, all rights reserved)."),
+        article(3, "We gave 3 \u{d7} 10<sup>7</sup> pillows of 10<sup>-2</sup> m<sup>2</sup>."),
+        record(4, "On rest.", label, ""),
+        record(5, "On rest.", "", other),
+        record(6, "[Rest of a knee (author's transl)].", "<Abstract><AbstractText>It rests well.</AbstractText></Abstract>", ""),
+        record(7, "WITHDRAWN: On rest.", label, ""),
+        record(8, "On rest.", label, link),
+        article(9, "[This corrects the article DOI: 10.0/invented.]."),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (folder.path().join("a.xml"), folder.path().join("out"));
+    std::fs::write(&source, format!("<PubmedArticleSet>{}</PubmedArticleSet>", records.concat())).unwrap();
+    let output = clean_source(&source, 0, &corpus(), &out).unwrap();
+    let lines = std::fs::read_to_string(out.join("documents.jsonl")).unwrap();
+    let found: Vec<CleanDocument> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let expected = [
+        "On rest.\nWe asked for: (a) age; (b) sleep; (c) a bed in 2021 (OR 1.9); and (d) pillows. Beds were accepted.",
+        "On rest.\nPillows helped.",
+        "On rest.\nWe gave 3 \u{d7} 10^7 pillows of 10^-2 m^2.",
+        "On rest.\nRESULTS: It helped.\nLEVEL OF EVIDENCE: 2",
+        "On rest.\nAnother body wrote this.",
+        "Rest of a knee\nIt rests well.",
+    ];
+    assert_eq!(found.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), expected);
+    assert_eq!(output.removed_by_rule, BTreeMap::from([(Rule::Withdrawn, 1), (Rule::Republished, 1), (Rule::NoAbstract, 1)]));
+}

@@ -1,5 +1,5 @@
-//! All cleaned sources of a corpus become its training and held-out documents: the later record of a PMID replaces the earlier,
-//! withdrawn ones go, exact duplicates go, and a keyed hash of the id decides who is held out.
+//! All cleaned sources of a corpus become its training and held-out documents: the highest version of a PMID replaces the others, and of
+//! one version the later record; withdrawn ones go, exact duplicates go, and a keyed hash of the id decides who is held out.
 //!
 //! Two passes over the inputs, so that memory holds a few words for each record and never the texts.
 

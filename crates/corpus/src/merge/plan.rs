@@ -12,8 +12,9 @@ use std::collections::{HashMap, HashSet};
 /// `(source_index, ordinal)`: the order in which records count as later.
 type Place = (u32, u32);
 
-/// The newest record of a PMID: where it is, and the rule that left only a tombstone of it.
+/// The newest record of a PMID: its version, where it is, and the rule that left only a tombstone of it.
 struct Newest {
+    version: u32,
     place: Place,
     rule: Option<Rule>,
 }
@@ -33,13 +34,17 @@ impl Plan {
     }
 
     pub(super) fn observe(&mut self, record: &Record) -> Result<()> {
-        let (id, place, rule) = match record {
-            Record::Document(d) => (&d.id, (d.source_index, d.ordinal), None),
-            Record::Tombstone(t) => (&t.id, (t.source_index, t.ordinal), Some(t.rule)),
+        let (id, version, place, rule) = match record {
+            Record::Document(d) => (&d.id, d.version, (d.source_index, d.ordinal), None),
+            Record::Tombstone(t) => (&t.id, t.version, (t.source_index, t.ordinal), Some(t.rule)),
         };
         let pmid = if self.replaces { pmid(id)? } else { 0 };
         if self.replaces {
-            self.newest.insert(pmid, Newest { place, rule });
+            // The higher version, wherever it stands; of one version the later record.
+            let newest = self.newest.entry(pmid).or_insert(Newest { version, place, rule });
+            if version >= newest.version {
+                *newest = Newest { version, place, rule };
+            }
         }
         if let (Record::Document(d), true) = (record, self.dedup) {
             self.documents.push((pmid, place, half(d)));

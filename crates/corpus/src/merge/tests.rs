@@ -30,18 +30,23 @@ fn documents(folder: &Path, files: &[FileInfo]) -> Vec<CleanDocument> {
     files.iter().flat_map(read).collect()
 }
 
-/// A source in shorthand, a record a word: `7=text` an article, `7!text` the same retracted, `-7` a withdrawal.
+/// A source in shorthand, a record a word: `7=text` an article, `7!text` the same retracted, `-7` a withdrawal; `7.2` is the second version.
 fn source(words: &str) -> String {
     let (mut articles, mut deletions) = (String::new(), String::new());
     for word in words.split_whitespace() {
+        let numbered = |id: &str| {
+            let (pmid, version) = id.split_once('.').unwrap_or((id, "1"));
+            format!("<PMID Version=\"{version}\">{pmid}</PMID>")
+        };
         if let Some(pmid) = word.strip_prefix('-') {
-            deletions += &format!("<PMID Version=\"1\">{pmid}</PMID>");
+            deletions += &numbered(pmid);
             continue;
         }
         let (pmid, text) = word.split_once(['=', '!']).unwrap();
+        let pmid = numbered(pmid);
         let kind = if word.contains('!') { "Retracted Publication" } else { "Journal Article" };
         articles += &format!(
-            "<PubmedArticle><MedlineCitation><PMID Version=\"1\">{pmid}</PMID><Article><ArticleTitle>T</ArticleTitle><Abstract><AbstractText>{text}</AbstractText>\
+            "<PubmedArticle><MedlineCitation>{pmid}<Article><ArticleTitle>T</ArticleTitle><Abstract><AbstractText>{text}</AbstractText>\
              </Abstract><PublicationTypeList><PublicationType>{kind}</PublicationType></PublicationTypeList></Article></MedlineCitation></PubmedArticle>"
         );
     }
@@ -89,6 +94,24 @@ fn the_later_record_of_a_pmid_replaces_the_earlier() {
     check(&["1=same 2=same", "1=other"], &[("2", "same"), ("1", "other")], &[("1", Superseded, "by source 1 record 0")]);
     check(&["1=same 2=same", "-1"], &[("2", "same")], &[("1", Deleted, "withdrawn in source 1")]);
     check(&["1=same", "1=same"], &[("1", "same")], &[("1", Superseded, "by source 1 record 0")]);
+}
+
+#[test]
+fn the_highest_version_of_a_pmid_stays_wherever_it_stands() {
+    use Rule::{Deleted, Superseded};
+    check(&["1.2=new 1=old 2=two"], &[("1", "new"), ("2", "two")], &[("1", Superseded, "by source 0 record 0")]);
+    check(&["1.2=new", "1=old 2=two"], &[("1", "new"), ("2", "two")], &[("1", Superseded, "by source 0 record 0")]);
+    check(
+        &["1=a 1.2=b 1.10=c 1.3=d"],
+        &[("1", "c")],
+        &[("1", Superseded, "by source 0 record 2"), ("1", Superseded, "by source 0 record 2"), ("1", Superseded, "by source 0 record 2")],
+    );
+    check(&["1.2=b 2=two", "1.2=later"], &[("2", "two"), ("1", "later")], &[("1", Superseded, "by source 1 record 0")]);
+    // A withdrawal is of its version and those below.
+    check(&["1.2=b", "-1"], &[("1", "b")], &[]);
+    check(&["1=a 2=two", "-1.2"], &[("2", "two")], &[("1", Deleted, "withdrawn in source 1")]);
+    // A higher version that a rule removed takes the lower ones with it.
+    check(&["1.2!b 1=a 2=two"], &[("2", "two")], &[("1", Superseded, "by source 0 record 0, itself removed: retracted")]);
 }
 
 #[test]

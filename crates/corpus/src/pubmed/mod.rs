@@ -1,7 +1,9 @@
 //! PubMed's XML as a stream of documents: articles, books, and the PMIDs that an update file withdraws, in file order. One record
 //! is in memory at a time, whatever the file's size.
 
+mod markup;
 mod record;
+mod standing;
 mod tag;
 #[cfg(test)]
 mod tests;

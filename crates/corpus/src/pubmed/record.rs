@@ -1,6 +1,7 @@
 //! One record of a PubMed file, element by element. Each function is called just behind the start of the element that it is
 //! named after and returns behind its end.
 
+use super::standing;
 use super::tag::Tag;
 use super::xml::{Step, Xml};
 use crate::document::{Date, Document, Kind, OtherAbstract, Section};
@@ -39,7 +40,10 @@ fn finish(xml: &Xml, start: u64, mut doc: Document) -> Result<Document> {
         return Err(xml.error(start, "the record that begins here has no PMID"));
     };
     doc.id.clone_from(pmid);
-    doc.retracted |= doc.publication_types.iter().any(|t| t.eq_ignore_ascii_case("Retracted Publication"));
+    let is = |wanted: &str| doc.publication_types.iter().any(|t| t.eq_ignore_ascii_case(wanted));
+    let (retracted, withdrawn) = (is("Retracted Publication"), is("Withdrawn Publication"));
+    doc.retracted |= retracted || standing::says_retracted(&doc.title);
+    doc.withdrawn |= withdrawn || standing::says_withdrawn(&doc.title);
     Ok(doc)
 }
 
@@ -115,7 +119,10 @@ fn sections(xml: &mut Xml, into: &mut Vec<Section>) -> Result<()> {
             return xml.skip();
         }
         let (label, category) = (xml.attributes.label.take(), xml.attributes.category.take());
-        into.extend(xml.some_text()?.map(|text| Section { label, category, text }));
+        let text = xml.text()?;
+        if label.is_some() || !text.is_empty() {
+            into.push(Section { label, category, text });
+        }
         Ok(())
     })
 }
@@ -132,7 +139,9 @@ fn other_abstract(xml: &mut Xml, doc: &mut Document) -> Result<()> {
 fn corrections(xml: &mut Xml, doc: &mut Document) -> Result<()> {
     children(xml, |xml, tag| {
         if tag == Tag::CommentsCorrections {
-            doc.retracted |= xml.attributes.kind.as_deref() == Some("RetractionIn");
+            let kind = xml.attributes.kind.as_deref();
+            doc.retracted |= kind == Some("RetractionIn");
+            doc.republished |= matches!(kind, Some("RetractedandRepublishedIn" | "CorrectedandRepublishedIn"));
         }
         xml.skip()
     })

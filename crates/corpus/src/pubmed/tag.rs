@@ -6,8 +6,6 @@ macro_rules! tags {
         pub(super) enum Tag {
             $($name,)*
             Pmid,
-            /// MathML's `annotation` and `annotation-xml`.
-            Annotation,
             Other,
         }
 
@@ -16,7 +14,6 @@ macro_rules! tags {
                 match name {
                     $(stringify!($name) => Self::$name,)*
                     "PMID" => Self::Pmid,
-                    "annotation" | "annotation-xml" => Self::Annotation,
                     _ => Self::Other,
                 }
             }

@@ -45,7 +45,7 @@ fn check_refused(bytes: &[u8], words: &str, offset: usize) {
 #[test]
 fn mixed_content_becomes_the_text_that_one_reads() {
     for (xml, text) in [
-        ("r<sup>2</sup> of <i>E. <b>coli</b></i> in H<sub>2</sub>O", "r2 of E. coli in H2O"),
+        ("r<sup>2</sup> of <i>E. <b>coli</b></i> in H<sub>2</sub>O", "r^2 of E. coli in H2O"),
         ("  a\n   b\t<i> c </i>d ", "a b c d"),
         ("x &#x3B1;&amp;&#946; &lt;5 &gt; &quot;q&apos;", "x \u{3b1}&\u{3b2} <5 > \"q'"),
         ("a<![CDATA[ <b> & ]]>c", "a <b> & c"),
@@ -70,11 +70,14 @@ fn mixed_content_becomes_the_text_that_one_reads() {
 fn an_abstract_keeps_its_labels_and_loses_empty_sections_and_the_copyright_field() {
     let doc = one(
         "<Abstract><AbstractText Label=\"AIM &amp; SCOPE\" NlmCategory=\"OBJECTIVE\">To <i>see</i>.</AbstractText><AbstractText/>\
-         <AbstractText Label=\"\">Seen.</AbstractText><CopyrightInformation>Copyright 2001.</CopyrightInformation></Abstract>",
+         <AbstractText Label=\"\">Seen.</AbstractText><AbstractText Label=\"LEVEL OF EVIDENCE: 4\"/><CopyrightInformation>Copyright 2001.</CopyrightInformation></Abstract>",
         "",
     );
     let found: Vec<_> = doc.abstract_sections.iter().map(|s| (s.label.as_deref(), s.category.as_deref(), s.text.as_str())).collect();
-    assert_eq!(found, [(Some("AIM & SCOPE"), Some("OBJECTIVE"), "To see."), (None, None, "Seen.")]);
+    assert_eq!(
+        found,
+        [(Some("AIM & SCOPE"), Some("OBJECTIVE"), "To see."), (None, None, "Seen."), (Some("LEVEL OF EVIDENCE: 4"), None, "")]
+    );
     assert!(one("<Abstract><AbstractText></AbstractText></Abstract>", "").abstract_sections.is_empty());
 }
 
@@ -114,6 +117,31 @@ fn a_retraction_is_seen_in_either_form() {
         "<CommentsCorrectionsList><CommentsCorrections RefType=\"RetractionOf\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>",
     );
     assert!(by_type.retracted && by_notice.retracted && !notice_itself.retracted);
+}
+
+#[test]
+fn what_was_taken_back_or_replaced_is_seen() {
+    let links = |kind: &str| {
+        format!(
+            "<CommentsCorrectionsList><CommentsCorrections RefType=\"{kind}\"><PMID>9</PMID></CommentsCorrections></CommentsCorrectionsList>"
+        )
+    };
+    for (title, kind, expected) in [
+        ("On rest.", "RetractionIn", (true, false, false)),
+        ("Retracted: On rest.", "Cites", (true, false, false)),
+        ("WITHDRAWN: On rest.", "Cites", (false, true, false)),
+        ("On rest.", "RetractedandRepublishedIn", (false, false, true)),
+        ("On rest.", "CorrectedandRepublishedIn", (false, false, true)),
+        ("On rest.", "RetractedandRepublishedFrom", (false, false, false)),
+        ("On rest.", "CorrectedandRepublishedFrom", (false, false, false)),
+        ("On rest.", "RepublishedIn", (false, false, false)),
+        ("On rest.", "ExpressionOfConcernIn", (false, false, false)),
+        ("On rest.", "ErratumIn", (false, false, false)),
+        ("On rest.", "UpdateIn", (false, false, false)),
+    ] {
+        let doc = one(&format!("<ArticleTitle>{title}</ArticleTitle>"), &links(kind));
+        assert_eq!((doc.retracted, doc.withdrawn, doc.republished), expected, "{title} {kind}");
+    }
 }
 
 #[test]

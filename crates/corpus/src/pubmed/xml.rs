@@ -1,10 +1,11 @@
 //! A pull parser for the few shapes that PubMed's XML has: step through elements, take a text, skip a subtree. Nothing outside the
 //! file is ever fetched: a DOCTYPE is passed over, its internal subset and entity declarations are refused.
 
+use super::markup::{Markup, Shape};
 use super::tag::Tag;
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::normal::push_collapsed;
+use crate::normal::readable;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
@@ -24,7 +25,7 @@ pub(super) enum Step {
 enum Content {
     /// Elements matter, text between them is ignored, attributes of the tags that need them are kept.
     Elements,
-    /// Text is appended to `text`.
+    /// Text and the elements around it are kept in `markup`.
     Text,
     Nothing,
 }
@@ -47,8 +48,7 @@ pub(super) struct Xml {
     depth: usize,
     /// Where the element that was started last begins.
     started: u64,
-    text: String,
-    pending_space: bool,
+    markup: Markup,
     record_bytes: usize,
     pub(super) attributes: Attributes,
 }
@@ -64,8 +64,7 @@ impl Xml {
             base,
             depth: 0,
             started: base,
-            text: String::new(),
-            pending_space: false,
+            markup: Markup::default(),
             record_bytes: 0,
             attributes: Attributes::default(),
         }
@@ -99,16 +98,15 @@ impl Xml {
         self.until_end(Content::Nothing)
     }
 
-    /// The text of the element that was started last, markup inside it dissolved: `r<sup>2</sup>` is `r2`. White space is collapsed.
+    /// The text of the element that was started last on one line, markup inside it dissolved or written out, see [`super::markup`].
     pub(super) fn text(&mut self) -> Result<String> {
-        self.text.clear();
-        self.pending_space = false;
         self.until_end(Content::Text)?;
-        self.record_bytes += self.text.len() + 64;
+        let text = self.markup.finish();
+        self.record_bytes += text.len() + 64;
         if self.record_bytes > MAX_RECORD {
             return Err(self.error(self.offset(), format!("one record holds more than {} MiB of text", MAX_RECORD >> 20)));
         }
-        Ok(self.text.as_str().to_owned())
+        Ok(text)
     }
 
     /// The same, with an empty text as none.
@@ -120,8 +118,6 @@ impl Xml {
         let outside = self.depth.saturating_sub(1);
         loop {
             match self.advance(content)? {
-                // The formula's source in another notation would repeat its text.
-                Step::Start(Tag::Annotation) if content == Content::Text => self.until_end(Content::Nothing)?,
                 Step::Start(_) => {}
                 Step::End if self.depth == outside => return Ok(()),
                 Step::End => {}
@@ -148,7 +144,10 @@ impl Xml {
                     } else {
                         match content {
                             Content::Nothing => return Ok(Step::Start(Tag::Other)),
-                            Content::Text => return Ok(Step::Start(Tag::of(start.local_name().as_ref()))),
+                            Content::Text => match open(&mut self.markup, &start) {
+                                Ok(()) => return Ok(Step::Start(Tag::Other)),
+                                Err(problem) => problem,
+                            },
                             Content::Elements => {
                                 let tag = Tag::of(start.name().as_ref());
                                 match self.attributes.take(tag, &start) {
@@ -161,18 +160,21 @@ impl Xml {
                 }
                 Event::End(_) => {
                     self.depth = self.depth.saturating_sub(1);
+                    if content == Content::Text {
+                        self.markup.close();
+                    }
                     return Ok(Step::End);
                 }
-                Event::Text(text) => match place(&mut self.text, &mut self.pending_space, content, self.depth, &text) {
+                Event::Text(text) => match place(&mut self.markup, content, self.depth, &text) {
                     Ok(()) => continue,
                     Err(problem) => problem,
                 },
-                Event::CData(text) => match place(&mut self.text, &mut self.pending_space, content, self.depth, &text) {
+                Event::CData(text) => match place(&mut self.markup, content, self.depth, &text) {
                     Ok(()) => continue,
                     Err(problem) => problem,
                 },
                 Event::GeneralRef(reference) => match resolve(&reference) {
-                    Ok(c) => match place(&mut self.text, &mut self.pending_space, content, self.depth, c.encode_utf8(&mut [0; 4])) {
+                    Ok(c) => match place(&mut self.markup, content, self.depth, c.encode_utf8(&mut [0; 4])) {
                         Ok(()) => continue,
                         Err(problem) => problem,
                     },
@@ -212,14 +214,14 @@ impl Attributes {
                 _ => continue,
             };
             let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?;
-            *field = Some(crate::normal::collapse(&value)).filter(|v| !v.is_empty());
+            *field = Some(crate::normal::collapse(&readable(&value))).filter(|v| !v.is_empty());
         }
         Ok(())
     }
 }
 
 /// Puts a piece of text where `content` wants it. Not a method, because the event that holds the piece borrows the parser's buffer.
-fn place(text: &mut String, pending: &mut bool, content: Content, depth: usize, piece: &str) -> Result<(), String> {
+fn place(markup: &mut Markup, content: Content, depth: usize, piece: &str) -> Result<(), String> {
     if depth == 0 {
         let blank = piece.chars().all(char::is_whitespace);
         return if blank { Ok(()) } else { Err("text outside the root element; this is not a PubMed file, or it is cut off".into()) };
@@ -228,12 +230,21 @@ fn place(text: &mut String, pending: &mut bool, content: Content, depth: usize, 
         return Err(format!("the control character 0x{control:02x} is not allowed in XML"));
     }
     if content == Content::Text {
-        if text.len() + piece.len() > MAX_TEXT {
-            return Err(format!("a text is longer than {} MiB", MAX_TEXT >> 20));
-        }
-        push_collapsed(text, pending, piece);
+        markup.text(&readable(piece));
+        check_length(markup)?;
     }
     Ok(())
+}
+
+/// The same for an element inside a text.
+fn open(markup: &mut Markup, start: &BytesStart) -> Result<(), String> {
+    markup.open(Shape::of(start));
+    check_length(markup)
+}
+
+/// A piece is bounded by the input, so what is over is at most one piece.
+fn check_length(markup: &Markup) -> Result<(), String> {
+    if markup.bytes() > MAX_TEXT { Err(format!("a text is longer than {} MiB", MAX_TEXT >> 20)) } else { Ok(()) }
 }
 
 fn resolve(reference: &BytesRef) -> Result<char, String> {
