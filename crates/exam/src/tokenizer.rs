@@ -2,9 +2,14 @@
 //!
 //! BOS is put before every text by models that were trained so (LLaMA) and by no others (GPT-2), never twice. Other special tokens
 //! that a tokenizer would add by itself (an EOS at the end) are left out: they would stand between a prompt and its answer.
+//!
+//! A special token that an exam's text spells is that token, as in lm-evaluation-harness, whose numbers ours equal. (Training texts are read
+//! otherwise: there it is spelled out.)
 
 use std::path::Path;
+use std::sync::Arc;
 
+use osler_input::Splitter;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
@@ -14,6 +19,7 @@ use crate::source::Source;
 #[derive(Debug, Clone)]
 pub struct ExamTokenizer {
     tokenizer: Tokenizer,
+    splitter: Arc<Splitter>,
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
@@ -24,7 +30,7 @@ pub struct ExamTokenizer {
 
 impl ExamTokenizer {
     pub fn new(tokenizer: Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool) -> Result<Self, ExamError> {
-        Self { tokenizer, bos, eos, add_bos, digest: None, file: "in memory".into() }.checked()
+        Self::checked(tokenizer, [bos, eos], add_bos, None, "in memory".into())
     }
 
     /// From a Hugging Face folder. `tokenizer.json` is needed. BOS and EOS are named by `tokenizer_config.json`, else numbered by
@@ -32,7 +38,7 @@ impl ExamTokenizer {
     /// class is LLaMA's or the tokenizer's own post-processor adds it.
     pub fn from_folder(folder: &Path) -> Result<Self, ExamError> {
         let source = Source::read(&folder.join("tokenizer.json"))?;
-        let tokenizer = Tokenizer::from_bytes(source.text.as_bytes())
+        let tokenizer = osler_input::load_tokenizer(source.text.as_bytes())
             .map_err(|e| ExamError::Tokenizer { file: source.file.clone(), message: e.to_string() })?;
         let named = config(folder, "tokenizer_config.json")?;
         let numbered = [config(folder, "config.json")?, config(folder, "generation_config.json")?];
@@ -42,24 +48,30 @@ impl ExamTokenizer {
             Some(Value::Bool(add)) => *add,
             _ => is_llama(&named) || adds_by_itself(&tokenizer, bos),
         };
-        Self { tokenizer, bos, eos, add_bos, digest: Some(source.sha256), file: source.file }.checked()
+        Self::checked(tokenizer, [bos, eos], add_bos, Some(source.sha256), source.file)
     }
 
-    fn checked(mut self) -> Result<Self, ExamError> {
-        let fail = |message: String| ExamError::Tokenizer { file: self.file.clone(), message };
-        if self.add_bos && self.bos.is_none() {
+    fn checked(
+        mut tokenizer: Tokenizer,
+        [bos, eos]: [Option<u32>; 2],
+        add_bos: bool,
+        digest: Option<String>,
+        file: String,
+    ) -> Result<Self, ExamError> {
+        let fail = |message: String| ExamError::Tokenizer { file: file.clone(), message };
+        if add_bos && bos.is_none() {
             return Err(fail("BOS is to be added, but no BOS token is named; set bos_token in tokenizer_config.json".into()));
         }
-        for (name, id) in [("BOS", self.bos), ("EOS", self.eos)] {
-            if let Some(id) = id.filter(|id| self.tokenizer.id_to_token(*id).is_none()) {
+        for (name, id) in [("BOS", bos), ("EOS", eos)] {
+            if let Some(id) = id.filter(|id| tokenizer.id_to_token(*id).is_none()) {
                 return Err(fail(format!("{name} is token {id}, which the vocabulary lacks")));
             }
         }
         // A folder may carry the settings of somebody's training script; an exam truncates by its own rule.
-        let unset = self.tokenizer.with_truncation(None).map(|_| ());
-        unset.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })?;
-        self.tokenizer.with_padding(None);
-        Ok(self)
+        tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        tokenizer.with_padding(None);
+        let splitter = Arc::new(Splitter::new(&tokenizer).map_err(|e| fail(e.to_string()))?);
+        Ok(Self { tokenizer, splitter, bos, eos, add_bos, digest, file })
     }
 
     pub fn digest(&self) -> Option<&str> {
@@ -89,9 +101,8 @@ impl ExamTokenizer {
 
     /// The text's tokens and nothing else.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, ExamError> {
-        let encoding = self.tokenizer.encode_fast(text, false);
-        let encoding = encoding.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = self.splitter.ids(&self.tokenizer, text);
+        ids.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })
     }
 
     /// The token that stands before a text without context: BOS, else EOS.

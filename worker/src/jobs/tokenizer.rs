@@ -36,10 +36,12 @@ pub fn run(job: &Job) -> Result<JobResult, Failure> {
         TokenizerSpec::File { path, .. } => osler_corpus::load_tokenizer(Path::new(path)),
     };
     let loaded = loaded.map_err(corpus_failure)?;
-    // Whoever loads the tokenizer from here finds the same end of text.
+    // Whoever loads the tokenizer from here finds the same end of text, and the same special tokens.
     let end = loaded.token(loaded.eos()).context("the end-of-text token has no spelling")?;
     let config = job.scratch.join(CONFIG);
-    std::fs::write(&config, serde_json::json!({ "eos_token": end }).to_string()).context("write the tokenizer's config")?;
+    let mut named = loaded.named().clone();
+    named.insert("eos_token".to_owned(), end.into());
+    std::fs::write(&config, serde_json::Value::Object(named).to_string()).context("write the tokenizer's config")?;
     let summary = Summary::Tokenizer { vocab_size: loaded.vocab_size(), end_of_text: loaded.eos() };
     let outputs = BTreeMap::from([(NAME.to_owned(), job.publish(&file, NAME)?), (CONFIG.to_owned(), job.publish(&config, CONFIG)?)]);
     Ok(JobResult { outputs, summary })

@@ -2,12 +2,17 @@
 //! token: `<|endoftext|>` inside a document is spelled out like any other text.
 
 mod bpe;
+mod guard;
+mod named;
 mod train;
 mod wordpiece;
 
+pub use guard::Encoded;
 pub use train::{MIN_VOCAB, TokenizerInfo, train_tokenizer, train_wordpiece};
 
 use crate::error::{Error, Result};
+use guard::Guard;
+use named::Named;
 use osler_core::digest::Digest;
 use osler_core::mlm::{Piece, Pieces};
 use std::path::Path;
@@ -20,6 +25,8 @@ const MAX_FILE: u64 = 256 << 20;
 /// A tokenizer with its end-of-text token.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    guard: Guard,
+    named: Named,
     eos: u32,
     vocab_size: u32,
     digest: Digest,
@@ -30,11 +37,8 @@ impl Tokenizer {
     /// or else `<|endoftext|>`, or in a WordPiece vocabulary `[SEP]`.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = tokenizer_json(path)?;
-        let mut inner = parse(path, &bytes)?;
-        // Nothing may be cut or filled up behind the back of packing; and texts do not forge special tokens.
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| Error::file(path, e.to_string()))?;
-        inner.set_encode_special_tokens(true);
+        let mut inner = osler_input::load_tokenizer(&bytes).map_err(|e| Error::file(path, e.to_string()))?;
+        let named = Named::beside(path)?;
         let name = match configured_eos(&path.with_file_name("tokenizer_config.json"))? {
             Some(name) => name,
             None if pieces_of(&inner).is_some() => wordpiece::SEP.to_owned(),
@@ -46,7 +50,8 @@ impl Tokenizer {
         })?;
         let highest = inner.get_vocab(true).values().copied().max().unwrap_or_default();
         let vocab_size = highest.checked_add(1).ok_or_else(|| Error::file(path, "a token id is too large"))?;
-        Ok(Self { inner, eos, vocab_size, digest: Digest::of(&bytes) })
+        let guard = Guard::new(&mut inner, &bytes, &named, eos).map_err(|e| Error::file(path, e.to_string()))?;
+        Ok(Self { inner, guard, named, eos, vocab_size, digest: Digest::of(&bytes) })
     }
 
     /// The id that ends every document.
@@ -74,11 +79,20 @@ impl Tokenizer {
         self.digest
     }
 
-    /// The ids of a text, without any special token before or after.
+    /// The ids of a text, without any special token before, after or in it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| Error::Unusable(format!("tokenizing a text of {} bytes: {e}", text.len())))?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.encode_counted(text)?.ids)
+    }
+
+    /// As [`Tokenizer::encode`], with what of the text the tokenizer did not know.
+    pub fn encode_counted(&self, text: &str) -> Result<Encoded> {
+        self.guard.encode(&self.inner, text).map_err(|e| Error::Unusable(e.to_string()))
+    }
+
+    /// The tokens that the files beside the tokenizer give a role, in the form of a `tokenizer_config.json`: who loads the tokenizer from
+    /// another place needs them there.
+    pub fn named(&self) -> &serde_json::Map<String, serde_json::Value> {
+        self.named.config()
     }
 
     /// The text of ids; special tokens are shown.
@@ -121,22 +135,31 @@ fn pieces_of(inner: &tokenizers::Tokenizer) -> Option<BertPieces> {
     Some(BertPieces { pieces: Pieces::new(kinds, mask)?, begin, end, pad })
 }
 
-/// Some files that are no tokenizers make the library panic; here that is an error like its others.
-fn parse(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    let unusable = |why: &dyn std::fmt::Display| Error::file(path, format!("not a usable tokenizer.json: {why}"));
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| unusable(&e))?;
-    let parsed = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
-    parsed.map_err(|_| unusable(&"the tokenizers library gives up on it"))?.map_err(|e| unusable(&e))
-}
-
-/// The `tokenizer.json` of a tokenizer in either form.
+/// The `tokenizer.json` of a tokenizer in either form. BPE's dropout is null in it, so that whoever reads an export gives a text the tokens
+/// that the model was trained on.
 pub fn tokenizer_json(path: &Path) -> Result<Vec<u8>> {
     let bytes = read_bounded(path)?;
     if path.extension().is_none_or(|ending| ending != "txt") {
-        return Ok(bytes);
+        return Ok(without_dropout(&bytes).unwrap_or(bytes));
     }
     let text = String::from_utf8(bytes).map_err(|e| Error::file(path, format!("not UTF-8: {e}")))?;
     wordpiece::from_vocab(path, &text).map(String::into_bytes)
+}
+
+/// The file without its dropout; none if it has none, or is no tokenizer.
+fn without_dropout(bytes: &[u8]) -> Option<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(serde::Deserialize)]
+    struct Model {
+        dropout: Option<f64>,
+    }
+    serde_json::from_slice::<File>(bytes).ok()?.model.dropout?;
+    let mut file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    *file.pointer_mut("/model/dropout")? = serde_json::Value::Null;
+    serde_json::to_vec(&file).ok()
 }
 
 /// The same as [`Tokenizer::load`].
