@@ -120,6 +120,7 @@ fn summary(spec: &RunSpec, kind: &JobKind) -> Summary {
             source_digest: Digest::of(b"source"),
             documents: 100,
             removed: removed("retracted", 2),
+            bad_lines: vec![],
         },
         JobKind::Merge { corpus } => Summary::Merge {
             documents: 190,
@@ -135,6 +136,7 @@ fn summary(spec: &RunSpec, kind: &JobKind) -> Summary {
             documents: 190,
             dropped_tokens: 3,
             vocab_size: 512,
+            unknown: Default::default(),
         },
         JobKind::Train { stage } => {
             let stage = spec.stage(stage).unwrap();

@@ -156,7 +156,7 @@ fn packed_tokens(record: &RunRecord, corpus: &CorpusName) -> Option<u64> {
 /// Bytes of a source file for each token that is trained on. Measured on two whole NLM files: 57 MB of .xml.gz gave 8.8 M GPT-2 tokens
 /// of abstracts, and XML is about eight times as large uncompressed. English text has about 4.4 bytes a token, a third of it compressed.
 fn bytes_per_token(format: CorpusFormat, path: &Path) -> f64 {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    let compressed = path.extension().is_some_and(|extension| ["gz", "zst", "bz2", "xz"].iter().any(|known| extension == *known));
     match (format, compressed) {
         (CorpusFormat::PubmedXml, true) => 6.5,
         (CorpusFormat::PubmedXml, false) => 52.0,

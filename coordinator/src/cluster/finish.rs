@@ -137,10 +137,16 @@ fn worth(kind: &JobKind, summary: &Summary) -> Worth {
 
 fn in_words(summary: &Summary) -> String {
     match summary {
-        Summary::Clean { source, documents, .. } => format!("{documents} documents of {}", source.chars().take(200).collect::<String>()),
+        Summary::Clean { source, documents, bad_lines, .. } => {
+            let bad = bad_lines.first().map(|line| format!("; left out bad lines, such as {line}")).unwrap_or_default();
+            format!("{documents} documents of {}{bad}", source.chars().take(200).collect::<String>())
+        }
         Summary::Merge { documents, held_out, .. } => format!("{documents} training documents, {held_out} held out"),
         Summary::Tokenizer { vocab_size, .. } => format!("{vocab_size} tokens"),
-        Summary::Pack { component, tokens, .. } => format!("{} sequences, {tokens} tokens", component.sequences),
+        Summary::Pack { component, tokens, unknown, .. } => {
+            let unknown = if unknown.is_nothing() { String::new() } else { format!("; {unknown}") };
+            format!("{} sequences, {tokens} tokens{unknown}", component.sequences)
+        }
         Summary::Train { steps, final_loss, .. } => format!("{steps} steps, final loss {final_loss:.4}"),
         Summary::Export { step, parameters, .. } => format!("step {step}, {parameters} parameters"),
         Summary::Quantize { tensors, bits_per_weight, .. } => format!("{tensors} tensors, {bits_per_weight:.2} bits a weight"),

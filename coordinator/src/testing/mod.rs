@@ -17,14 +17,8 @@ pub fn stage(name: &str) -> StageName {
 }
 
 fn corpus_spec(files: usize) -> CorpusSpec {
-    CorpusSpec {
-        format: CorpusFormat::Jsonl,
-        files: (0..files).map(|i| format!("/data/{i:02}.jsonl")).collect(),
-        text_field: "text".into(),
-        separator: None,
-        rules: CleanRules::default(),
-        held_out: 0.1,
-    }
+    let files = (0..files).map(|i| format!("/data/{i:02}.jsonl")).collect();
+    CorpusSpec { held_out: 0.1, ..CorpusSpec::new(CorpusFormat::Jsonl, files) }
 }
 
 fn stage_spec(name: &str, from: Init, mixture: &[(&str, u32)], steps: u64) -> StageSpec {

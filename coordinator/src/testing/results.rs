@@ -30,6 +30,7 @@ fn summary(work: &Assignment) -> Summary {
             source_digest: Digest::of(b"source"),
             documents: 9,
             removed: BTreeMap::from([("too-short".to_owned(), 1)]),
+            bad_lines: vec![],
         },
         JobKind::Merge { .. } => {
             Summary::Merge { documents: 8, held_out: 1, words: 100, removed: BTreeMap::new(), identity: Digest::of(b"corpus") }
@@ -41,6 +42,7 @@ fn summary(work: &Assignment) -> Summary {
             documents: 8,
             dropped_tokens: 5,
             vocab_size: 300,
+            unknown: Default::default(),
         },
         JobKind::Train { stage } => {
             let stage = work.spec.stage(stage).unwrap();

@@ -124,7 +124,16 @@ pub struct JobResult {
 #[serde(rename_all = "kebab-case", tag = "of", deny_unknown_fields)]
 pub enum Summary {
     /// Output `documents`, `removed`, `records` (what merge needs of the records that were not kept).
-    Clean { source: String, source_bytes: u64, source_digest: Digest, documents: u64, removed: BTreeMap<String, u64> },
+    Clean {
+        source: String,
+        source_bytes: u64,
+        source_digest: Digest,
+        documents: u64,
+        removed: BTreeMap<String, u64>,
+        /// Some of the lines that were left out, and what is wrong with them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        bad_lines: Vec<String>,
+    },
     /// Outputs `train-NNNNN`, `held-out`, `removed`. `identity` is the corpus's: sources, rules and versions.
     Merge { documents: u64, held_out: u64, words: u64, removed: BTreeMap<String, u64>, identity: Digest },
     /// Output `tokenizer.json` and the files that belong to it. `front` is what documents begin with; earlier versions did not say.
@@ -135,7 +144,15 @@ pub enum Summary {
         front: Option<Vec<u32>>,
     },
     /// Outputs `dataset.json` and the shards that it names.
-    Pack { component: Component, tokens: u64, documents: u64, dropped_tokens: u64, vocab_size: u32 },
+    Pack {
+        component: Component,
+        tokens: u64,
+        documents: u64,
+        dropped_tokens: u64,
+        vocab_size: u32,
+        #[serde(default, skip_serializing_if = "Unknown::is_nothing")]
+        unknown: Unknown,
+    },
     /// The published checkpoints are the run's, not the job's: no outputs.
     Train { steps: u64, tokens: u64, final_loss: f64 },
     /// Outputs: the files of the folder.
@@ -144,6 +161,47 @@ pub enum Summary {
     Quantize { method: Method, tensors: u64, kept: u64, bytes_before: u64, bytes_after: u64, bits_per_weight: f64 },
     /// Outputs `report.json` (per question) and `samples.jsonl`.
     Exam(ExamSummary),
+}
+
+/// What a tokenizer did not know of the texts that it packed. White space does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unknown {
+    /// How often the tokenizer's unknown token stands in the dataset.
+    pub tokens: u64,
+    /// Characters for which that token stands, or nothing at all.
+    pub characters: u64,
+    /// Of so many in all texts.
+    pub of_characters: u64,
+    /// Documents in which there are any.
+    pub documents: u64,
+}
+
+impl Unknown {
+    pub fn is_nothing(&self) -> bool {
+        self.tokens == 0 && self.characters == 0
+    }
+
+    /// Of all characters; 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.characters as f64 / self.of_characters.max(self.characters).max(1) as f64
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.characters += other.characters;
+        self.of_characters += other.of_characters;
+        self.documents += other.documents;
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = 100.0 * self.share();
+        let Self { tokens, characters, of_characters, documents } = self;
+        write!(f, "{characters} of {of_characters} characters ({share:.2} %) are unknown to the tokenizer, in {documents} documents")?;
+        write!(f, "; {tokens} unknown tokens stand for them")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

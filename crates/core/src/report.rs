@@ -13,7 +13,7 @@ use crate::checkpoint::Manifest;
 use crate::gate::GateOutcome;
 use crate::guard;
 use crate::ids::{CorpusName, Millis, RunName, StageName};
-use crate::job::{ExamSummary, JobKind, Summary};
+use crate::job::{ExamSummary, JobKind, Summary, Unknown};
 use crate::plan::train_key;
 use crate::record::RunRecord;
 use crate::rewind::Rewind;
@@ -105,6 +105,8 @@ pub struct CorpusReport {
     pub words: u64,
     /// Rule to number of documents.
     pub removed: BTreeMap<String, u64>,
+    /// Some of the lines that were left out because they could not be read.
+    pub bad_lines: Vec<String>,
     /// Tokens of the training documents, by sequence length that it was packed to.
     pub packed: BTreeMap<u32, PackedReport>,
 }
@@ -122,6 +124,7 @@ pub struct PackedReport {
     pub tokens: u64,
     pub sequences: u64,
     pub dropped_tokens: u64,
+    pub unknown: Unknown,
     pub fingerprint: String,
 }
 
@@ -261,8 +264,8 @@ fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {
     for job in record.jobs.values() {
         let (JobKind::Merge { corpus }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
         let Summary::Merge { documents, held_out, words, removed, identity } = &result.summary else { continue };
-        let mut removed = removed.clone();
-        let sources = sources(record, corpus, &mut removed);
+        let (mut removed, mut bad_lines) = (removed.clone(), vec![]);
+        let sources = sources(record, corpus, &mut removed, &mut bad_lines);
         let packed = packed(record, corpus);
         let report = CorpusReport {
             identity: identity.to_string(),
@@ -271,6 +274,7 @@ fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {
             held_out: *held_out,
             words: *words,
             removed,
+            bad_lines,
             packed,
         };
         found.insert(corpus.clone(), report);
@@ -278,12 +282,21 @@ fn corpora(record: &RunRecord) -> BTreeMap<CorpusName, CorpusReport> {
     found
 }
 
-fn sources(record: &RunRecord, of: &CorpusName, removed_in_all: &mut BTreeMap<String, u64>) -> Vec<SourceReport> {
+/// So many bad lines of a corpus are shown.
+const BAD_LINES: usize = 10;
+
+fn sources(
+    record: &RunRecord,
+    of: &CorpusName,
+    removed_in_all: &mut BTreeMap<String, u64>,
+    bad_in_all: &mut Vec<String>,
+) -> Vec<SourceReport> {
     let mut found = vec![];
     for job in record.jobs.values() {
         let (JobKind::Clean { corpus, .. }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
-        let Summary::Clean { source, source_bytes, source_digest, documents, removed } = &result.summary else { continue };
+        let Summary::Clean { source, source_bytes, source_digest, documents, removed, bad_lines } = &result.summary else { continue };
         if corpus == of {
+            bad_in_all.extend(bad_lines.iter().take(BAD_LINES.saturating_sub(bad_in_all.len())).cloned());
             removed.iter().for_each(|(rule, n)| *removed_in_all.entry(rule.clone()).or_default() += n);
             found.push(SourceReport {
                 path: source.clone(),
@@ -300,10 +313,11 @@ fn packed(record: &RunRecord, of: &CorpusName) -> BTreeMap<u32, PackedReport> {
     let mut found = BTreeMap::new();
     for job in record.jobs.values() {
         let (JobKind::Pack { corpus, sequence_length }, Some(result)) = (&job.planned.kind, job.status.result()) else { continue };
-        let Summary::Pack { component, tokens, dropped_tokens, .. } = &result.summary else { continue };
+        let Summary::Pack { component, tokens, dropped_tokens, unknown, .. } = &result.summary else { continue };
         if corpus == of {
             let fingerprint = component.fingerprint.to_string();
-            let report = PackedReport { tokens: *tokens, sequences: component.sequences, dropped_tokens: *dropped_tokens, fingerprint };
+            let (sequences, tokens, dropped_tokens) = (component.sequences, *tokens, *dropped_tokens);
+            let report = PackedReport { tokens, sequences, dropped_tokens, unknown: *unknown, fingerprint };
             found.insert(*sequence_length, report);
         }
     }

@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use osler_core::ids::CorpusName;
-use osler_core::spec::{CleanRules, CorpusSpec};
-use osler_corpus::{CleanDocument, CleanFiles, Tokenizer, clean_source, inspect, merge, pack, sniff, train_tokenizer};
+use osler_core::spec::CorpusSpec;
+use osler_corpus::{CleanDocument, CleanFiles, Tokenizer, clean_source, merge, open, pack, sniff, train_tokenizer};
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -50,7 +50,7 @@ fn parse(file: &Path) -> Fallible<()> {
     watch.report(&format!("gunzip alone, {name}"), "MB/s", bytes / 1e6);
     let watch = Watch::start();
     let mut documents = 0u64;
-    for document in inspect(file, "text")? {
+    for document in open(file, &CorpusSpec::new(sniff(file)?, vec![]))? {
         documents += u64::from(!document?.deleted);
     }
     let spent = watch.stop();
@@ -65,8 +65,7 @@ fn parse(file: &Path) -> Fallible<()> {
 /// The first texts of the merged corpus: as the file that a merge writes, and in memory.
 fn sample(files: &[PathBuf], folder: &Path) -> Fallible<(PathBuf, Vec<String>)> {
     let format = sniff(files.first().ok_or("no files")?)?;
-    let corpus =
-        CorpusSpec { format, files: vec![], text_field: "text".into(), separator: None, rules: CleanRules::default(), held_out: 0.01 };
+    let corpus = CorpusSpec { held_out: 0.01, ..CorpusSpec::new(format, vec![]) };
     let mut inputs = Vec::new();
     for (index, file) in (0..).zip(files) {
         let folder = folder.join(format!("clean-{index}"));

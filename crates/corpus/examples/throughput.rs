@@ -6,8 +6,8 @@
 //! sequences of 512, all in FOLDER, and prints the time of each with the digests that must not depend on the number of threads.
 
 use osler_core::ids::CorpusName;
-use osler_core::spec::{CleanRules, CorpusSpec};
-use osler_corpus::{CleanFiles, Dataset, Tokenizer, Verify, clean_source, inspect, merge, pack, sniff, train_tokenizer};
+use osler_core::spec::CorpusSpec;
+use osler_corpus::{CleanFiles, Dataset, Tokenizer, Verify, clean_source, merge, open, pack, sniff, train_tokenizer};
 use std::error::Error;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (Some(vocab), Some(work)) = (vocab, work) else { return Ok(()) };
 
-    let corpus =
-        CorpusSpec { format, files: vec![], text_field: "text".into(), separator: None, rules: CleanRules::default(), held_out: 0.01 };
+    let corpus = CorpusSpec { held_out: 0.01, ..CorpusSpec::new(format, vec![]) };
     let start = Instant::now();
     let mut inputs = Vec::new();
     for (index, file) in (0..).zip(&files) {
@@ -51,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("    {} tokens, {} merges, digest {}", info.vocab_size, info.merges, info.digest);
     let tokenizer = Tokenizer::load(&path)?;
     let start = Instant::now();
-    let manifest = pack(&train, &tokenizer, 512, None, &work)?;
+    let manifest = pack(&train, &tokenizer, 512, None, &work)?.dataset;
     report("pack", start, manifest.tokens as f64, "tokens");
     println!(
         "    {:.2} MB/s of text; {} sequences, {} tokens dropped",
@@ -78,7 +77,7 @@ fn parse(file: &Path) -> Result<(), Box<dyn Error>> {
     let megabytes = uncompressed_bytes(file)? as f64 / 1e6;
     let start = Instant::now();
     let (mut documents, mut abstracts, mut deleted) = (0u64, 0u64, 0u64);
-    for document in inspect(file, "text")? {
+    for document in open(file, &CorpusSpec::new(sniff(file)?, vec![]))? {
         let document = document?;
         documents += u64::from(!document.deleted);
         deleted += u64::from(document.deleted);

@@ -5,7 +5,7 @@ use crate::{Tokenizer, open};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use osler_core::mutate::{damaged, rounds};
-use osler_core::spec::CorpusFormat;
+use osler_core::spec::{CorpusFormat, CorpusSpec};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -41,7 +41,8 @@ fn damage(name: &str, seeds: &[Vec<u8>], check: impl Fn(&Path) -> Result<(), Str
 
 fn documents(format: CorpusFormat) -> impl Fn(&Path) -> Result<(), String> {
     move |path| {
-        let found = open(path, format, "text", Some("\n\n")).map_err(|e| e.to_string())?;
+        let corpus = CorpusSpec { separator: Some("--".into()), ..CorpusSpec::new(format, vec![]) };
+        let found = open(path, &corpus).map_err(|e| e.to_string())?;
         found.take(100_000).try_for_each(|document| document.map(drop)).map_err(|e| e.to_string())
     }
 }

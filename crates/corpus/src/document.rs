@@ -42,9 +42,12 @@ pub struct Document {
     pub republished: bool,
     /// The record only says that the PMID is withdrawn (`DeleteCitation`).
     pub deleted: bool,
-    /// [`Kind::Text`] only.
+    /// [`Kind::Text`] only; none where the source says that there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The id is only the record's place in its file.
+    #[serde(skip)]
+    pub made_id: bool,
 }
 
 /// A part of an abstract. White space is collapsed. The text is empty where the record gives a label alone.

@@ -1,21 +1,24 @@
-//! A source file as a stream of checked UTF-8: sniffs gzip by its magic number (any number of members), refuses other encodings, and
-//! knows the byte offset of everything that is wrong. It also bounds how much may be read for one item, so that a file without
-//! a single `<` or newline cannot fill the memory.
+//! A source file as a stream of checked UTF-8: unpacks what is compressed, refuses other encodings, and knows the byte offset of
+//! everything that is wrong. It also bounds how much may be read for one item, so that a file without a single `<` or newline cannot fill
+//! the memory.
 
 use crate::error::{Error, Result};
-use flate2::read::MultiGzDecoder;
+use osler_input::{Damaged, Decoded};
 use std::fs::File;
-use std::io::{self, BufRead, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 const BUFFER: usize = 256 << 10;
-/// The most that a single text, tag or line may take.
+/// The most that a single text or tag may take.
 pub(crate) const MAX_ITEM: usize = 16 << 20;
+/// The byte order mark of UTF-8.
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 pub(crate) struct Input {
     path: PathBuf,
-    source: Box<dyn Read + Send>,
-    compressed: bool,
+    source: Decoded<BufReader<File>>,
+    /// Whether bytes that are not UTF-8 are a fault here; otherwise whoever reads looks at them.
+    checked: bool,
     buf: Vec<u8>,
     /// `buf[pos..valid]` is checked and unread; `buf[valid..filled]` is the start of a character that the next read completes.
     pos: usize,
@@ -35,22 +38,25 @@ enum Fault {
 }
 
 impl Input {
-    /// Opens a plain or gzip file; an empty one is refused.
+    /// Opens a file, compressed or not; an empty one is refused.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Self::with_limit(path, MAX_ITEM)
     }
 
     pub(crate) fn with_limit(path: &Path, max_item: usize) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let mut magic = [0; 2];
-        let compressed = read_full(&mut file, &mut magic).map_err(Error::io("read", path))? == 2 && magic == [0x1f, 0x8b];
-        file.rewind().map_err(Error::io("read", path))?;
-        let source: Box<dyn Read + Send> =
-            if compressed { Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER, file))) } else { Box::new(file) };
+        Self::start(path, max_item, true)
+    }
+
+    /// Bytes as they are, items of any length: for a reader that bounds and checks its items itself.
+    pub(crate) fn unchecked(path: &Path) -> Result<Self> {
+        Self::start(path, usize::MAX, false)
+    }
+
+    fn start(path: &Path, max_item: usize, checked: bool) -> Result<Self> {
         let mut input = Self {
             path: path.to_path_buf(),
-            source,
-            compressed,
+            source: Decoded::open(path).map_err(Error::io("open", path))?,
+            checked,
             buf: vec![0; BUFFER],
             pos: 0,
             valid: 0,
@@ -60,25 +66,22 @@ impl Input {
             max_item,
             fault: None,
         };
-        input.start()?;
+        input.look()?;
         Ok(input)
     }
 
-    /// Looks at the first bytes: emptiness, a byte order mark, two-byte encodings.
-    fn start(&mut self) -> Result<()> {
+    /// Looks at the first bytes: emptiness, a byte order mark, what is no text.
+    fn look(&mut self) -> Result<()> {
         self.refill();
-        let head = self.buf.get(..self.filled.min(4)).unwrap_or_default();
-        let wide = match head {
-            [0xff, 0xfe, ..] | [b'<', 0, ..] => Some("UTF-16 (little-endian)"),
-            [0xfe, 0xff, ..] | [0, b'<', ..] => Some("UTF-16 (big-endian)"),
-            [0, 0, 0xfe, 0xff] | [0, 0, 0, b'<'] => Some("UTF-32"),
-            _ => None,
-        };
-        if let Some(name) = wide {
+        let head = self.buf.get(..self.filled).unwrap_or_default();
+        if let Some(name) = osler_input::wide(head) {
             return Err(self.malformed(0, format!("the file is {name}; convert it to UTF-8")));
         }
-        if head.starts_with(&[0xef, 0xbb, 0xbf]) {
-            self.consume(3);
+        if let Some(what) = osler_input::foreign(head) {
+            return Err(self.malformed(0, format!("the file is {what}")));
+        }
+        if head.starts_with(BOM) {
+            self.consume(BOM.len());
             self.item = 0;
         }
         if self.filled == 0 && self.fault.is_none() {
@@ -140,6 +143,10 @@ impl Input {
                 }
             }
         }
+        if !self.checked {
+            self.valid = self.filled;
+            return;
+        }
         let bytes = self.buf.get(..self.filled).unwrap_or_default();
         match std::str::from_utf8(bytes) {
             Ok(_) => self.valid = self.filled,
@@ -155,17 +162,9 @@ impl Input {
     }
 
     fn read_fault(&self, error: io::Error) -> Fault {
-        let at = self.offset + self.filled as u64;
-        let data = matches!(
-            error.kind(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other
-        );
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof if self.compressed => {
-                Fault::Malformed(at, "the gzip stream is cut off; fetch the file again".into())
-            }
-            _ if self.compressed && data => Fault::Malformed(at, format!("the gzip stream is damaged ({error}); fetch the file again")),
-            _ => Fault::Io(error),
+        match Damaged::of(&error) {
+            Some(damaged) => Fault::Malformed(self.offset + self.filled as u64, damaged.to_string()),
+            None => Fault::Io(error),
         }
     }
 }
@@ -204,18 +203,4 @@ impl Read for Input {
         self.consume(n);
         Ok(n)
     }
-}
-
-/// Reads until `buf` is full or the file ends; the number of bytes read.
-pub(crate) fn read_full(source: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(room) = buf.get_mut(filled..).filter(|r| !r.is_empty()) {
-        match source.read(room) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }

@@ -1,14 +1,15 @@
-//! Any source file as documents, its format told by its first visible byte: what `osler corpus inspect` shows.
+//! Any source file as documents, and its format, told by its first visible byte: what `osler corpus inspect` shows.
 
 use crate::document::Document;
 use crate::error::Result;
 use crate::input::Input;
-use crate::plain::{JsonlReader, TextReader};
+use crate::jsonl::JsonlReader;
+use crate::plain::TextReader;
 use crate::pubmed::PubmedReader;
-use osler_core::spec::CorpusFormat;
+use osler_core::spec::{CorpusFormat, CorpusSpec};
 use std::path::Path;
 
-/// Documents in file order; ends after the first error.
+/// Documents in file order.
 pub type Documents = Box<dyn Iterator<Item = Result<Document>> + Send>;
 
 /// `<` begins XML and `{` JSON lines; everything else is text. Compression does not matter.
@@ -20,16 +21,12 @@ pub fn sniff(path: &Path) -> Result<CorpusFormat> {
     })
 }
 
-/// The documents of a file of unknown format. JSON lines keep their text in `text_field`; a text file is one document.
-pub fn inspect(path: &Path, text_field: &str) -> Result<Documents> {
-    open(path, sniff(path)?, text_field, None)
-}
-
-/// The documents of a file whose format is known.
-pub fn open(path: &Path, format: CorpusFormat, text_field: &str, separator: Option<&str>) -> Result<Documents> {
-    Ok(match format {
+/// The documents of a file, read as the corpus says. Ends after the first error, unless bad lines are passed over: then each of them is an
+/// [`Error::Line`](crate::Error::Line) and the next document follows.
+pub fn open(path: &Path, corpus: &CorpusSpec) -> Result<Documents> {
+    Ok(match corpus.format {
         CorpusFormat::PubmedXml => Box::new(PubmedReader::open(path)?),
-        CorpusFormat::Jsonl => Box::new(JsonlReader::open(path, text_field)?),
-        CorpusFormat::Text => Box::new(TextReader::open(path, separator)?),
+        CorpusFormat::Jsonl => Box::new(JsonlReader::open(path, corpus)?),
+        CorpusFormat::Text => Box::new(TextReader::open(path, corpus.separator.as_deref())?),
     })
 }

@@ -3,7 +3,7 @@
 //! Everything here works on local paths and is a function of the input's bytes and the arguments: the same bytes come out on any
 //! machine with any number of threads. Moving objects to and from the store is the caller's work.
 //!
-//! In the order of the data: [`inspect`] and [`pubmed`] parse; [`clean_source`] applies the rules to one source file; [`merge`] brings all
+//! In the order of the data: [`open`] parses files, with [`pubmed`] for PubMed's; [`clean_source`] applies the rules to one source file; [`merge`] brings all
 //! files of a corpus together; [`tokenizer`] trains or loads; [`pack`] tokenizes into Megatron shards; [`Dataset`] reads sequences.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod document;
 mod error;
 mod input;
 mod inspect;
+mod jsonl;
 pub mod megatron;
 mod merge;
 mod normal;
@@ -30,10 +31,11 @@ pub use clean::{CLEANING_VERSION, CleanDocument, CleanOutput, Removed, Rule, Tom
 pub use dataset::{Dataset, Verify};
 pub use document::{Date, Dates, Document, Kind, OtherAbstract, Section};
 pub use error::{Error, Result};
-pub use inspect::{Documents, inspect, open, sniff};
+pub use inspect::{Documents, open, sniff};
+pub use jsonl::JsonlReader;
 pub use merge::{CHUNK_BYTES, CleanFiles, MergeOutput, merge};
 pub use normal::{collapse, normalise, text_digest};
 pub use output::{FileInfo, digest_file};
-pub use pack::{DatasetManifest, Frame, Shard, Windows, pack, sequences_in};
-pub use plain::{JsonlReader, TextReader};
-pub use tokenizer::{BertPieces, Tokenizer, TokenizerInfo, load_tokenizer, tokenizer_json, train_tokenizer, train_wordpiece};
+pub use pack::{DatasetManifest, Frame, Packed, Shard, Windows, pack, sequences_in};
+pub use plain::TextReader;
+pub use tokenizer::{BertPieces, Encoded, Tokenizer, TokenizerInfo, load_tokenizer, tokenizer_json, train_tokenizer, train_wordpiece};

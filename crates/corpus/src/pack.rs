@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::megatron::{ShardWriter, TokenType};
 use crate::merge::JsonLines;
 use crate::output::FileInfo;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Encoded, Tokenizer};
 use osler_core::digest::Digest;
+use osler_core::job::Unknown;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -153,26 +154,28 @@ impl DatasetManifest {
     }
 }
 
+/// What [`pack`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    pub dataset: DatasetManifest,
+    /// What the tokenizer did not know of the texts.
+    pub unknown: Unknown,
+}
+
 /// Tokenizes the files that [`crate::merge`] wrote into `shard-00000.bin`, `.idx` and so on, one shard a file, and numbers the sequences.
 ///
 /// # Errors
 /// Not one sequence comes out; a file cannot be read or written; the tokenizer gives an id outside its vocabulary.
-pub fn pack(
-    train: &[PathBuf],
-    tokenizer: &Tokenizer,
-    sequence_length: u32,
-    frame: Option<Frame>,
-    out_dir: &Path,
-) -> Result<DatasetManifest> {
+pub fn pack(train: &[PathBuf], tokenizer: &Tokenizer, sequence_length: u32, frame: Option<Frame>, out_dir: &Path) -> Result<Packed> {
     let windows = Windows::new(sequence_length, frame);
     if windows.stride == 0 {
         return Err(Error::Unusable(format!("sequence_length is {sequence_length}; a sequence has at least one token of the text")));
     }
     let token_type = TokenType::for_vocab(tokenizer.vocab_size());
-    let mut shards = Vec::new();
+    let (mut shards, mut unknown) = (Vec::new(), Unknown::default());
     for (index, path) in train.iter().enumerate() {
         let mut writer = ShardWriter::create(out_dir, &format!("shard-{index:05}"), token_type)?;
-        tokenize_file(path, tokenizer, &mut writer)?;
+        unknown.add(&tokenize_file(path, tokenizer, &mut writer)?);
         let tokens = writer.tokens();
         let (bin, idx) = writer.finish()?;
         shards.push(Shard { documents: bin.records, bin, idx, tokens, sequences: windows.count(tokens) });
@@ -204,36 +207,39 @@ pub fn pack(
         )));
     }
     manifest.fingerprint = manifest.expected_fingerprint();
-    Ok(manifest)
+    Ok(Packed { dataset: manifest, unknown })
 }
 
-/// Threads tokenize; the order of documents is the file's.
-fn tokenize_file(path: &Path, tokenizer: &Tokenizer, writer: &mut ShardWriter) -> Result<()> {
+/// Threads tokenize; the order of documents is the file's. Gives back what was unknown in it.
+fn tokenize_file(path: &Path, tokenizer: &Tokenizer, writer: &mut ShardWriter) -> Result<Unknown> {
     let mut lines = JsonLines::open(path)?;
-    let mut more = true;
+    let (mut more, mut unknown) = (true, Unknown::default());
     while more {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while more && bytes < BATCH_BYTES {
             match lines.next::<CleanDocument>()? {
                 Some(document) => {
                     bytes += document.text.len();
-                    batch.push(document.text);
+                    batch.push(document);
                 }
                 None => more = false,
             }
         }
-        let encoded: Vec<Result<Vec<u32>>> = batch
+        let encoded: Vec<Result<Encoded>> = batch
             .par_iter()
-            .map(|text| {
-                let mut ids = tokenizer.front().to_vec();
-                ids.extend(tokenizer.encode(text)?);
-                ids.push(tokenizer.eos());
-                Ok(ids)
+            .map(|document| {
+                let encoded = tokenizer.encode_counted(&document.text);
+                let mut encoded = encoded.map_err(|e| Error::Unusable(format!("document {}: {e}", document.id)))?;
+                encoded.ids.splice(..0, tokenizer.front().iter().copied());
+                encoded.ids.push(tokenizer.eos());
+                Ok(encoded)
             })
             .collect();
-        for ids in encoded {
-            writer.document(&ids?)?;
+        for encoded in encoded {
+            let encoded = encoded?;
+            unknown.add(&encoded.unknown);
+            writer.document(&encoded.ids)?;
         }
     }
-    Ok(())
+    Ok(unknown)
 }

@@ -109,10 +109,7 @@ impl Exam {
         if let Some(empty) = documents.iter().find(|d| d.text.is_empty()) {
             return Err(none(format!("document {:?} has no text", empty.id)));
         }
-        let mut seen = std::collections::BTreeSet::new();
-        if let Some(twice) = documents.iter().find(|d| !seen.insert(d.id.as_str())) {
-            return Err(spec.refuse("files", format!("document id {:?} occurs twice", twice.id)));
-        }
+        let documents = told_apart(documents);
         let available = documents.len();
         if available == 0 {
             return Err(none("its files hold no document".into()));
@@ -121,6 +118,20 @@ impl Exam {
         let kept = keep.into_iter().filter_map(|i| documents.get(i).cloned()).collect();
         Ok(Self { spec, content: Content::Documents(kept), available, available_by_subject: BTreeMap::new(), digests })
     }
+}
+
+/// Corpora may use an id more than once, so a later document of an id gets a number behind it.
+fn told_apart(mut documents: Vec<Document>) -> Vec<Document> {
+    let mut ids: std::collections::BTreeSet<String> = documents.iter().map(|document| document.id.clone()).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for document in &mut documents {
+        if !seen.insert(document.id.clone()) {
+            let free = (2..).map(|n: u64| format!("{}#{n}", document.id)).find(|id| !ids.contains(id));
+            document.id = free.unwrap_or_default();
+            ids.insert(document.id.clone());
+        }
+    }
+    documents
 }
 
 /// The items that the limit keeps, in file order; the limit counts per subject.

@@ -78,11 +78,12 @@ fn first(spec: &ExamSpec, questions: &[Item], pool: Vec<Item>) -> Result<Shots, 
 fn drawn(spec: &ExamSpec, questions: &[Item], mut pool: Vec<Item>) -> Result<Shots, ExamError> {
     let asked: BTreeMap<&str, &Item> = questions.iter().map(|q| (q.id.as_str(), q)).collect();
     // PubMedQA's one file holds train and test items: those that are not asked are its train split.
-    if spec.format == ExamFormat::PubMedQa && pool.iter().any(|item| !asked.contains_key(item.id.as_str())) {
-        pool.retain(|item| !asked.contains_key(item.id.as_str()));
+    let is_asked = |shot: &Item| asked.get(shot.id.as_str()).is_some_and(|question| same(shot, question));
+    if spec.format == ExamFormat::PubMedQa && !pool.iter().all(is_asked) {
+        pool.retain(|item| !is_asked(item));
     }
     // Shots from the exam itself: one more is drawn, so that the question can be taken out.
-    let overlap = pool.iter().any(|shot| asked.get(shot.id.as_str()).is_some_and(|question| same(shot, question)));
+    let overlap = pool.iter().any(is_asked);
     let draw = spec.shots + usize::from(overlap);
     if pool.len() < draw {
         return Err(too_few(spec, pool.len()));

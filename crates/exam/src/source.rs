@@ -1,10 +1,11 @@
-//! Exam files as bytes from outside: bounded, digested, decoded, and taken apart into records whose fields are checked
-//! one by one, so that a bad record is named by file, place and field.
+//! Exam files as bytes from outside: bounded, digested, unpacked if they are compressed, decoded, and taken apart into records whose fields
+//! are checked one by one, so that a bad record is named by file, place and field.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use osler_input::{Compression, Damaged, Decoded};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -14,6 +15,8 @@ use crate::error::ExamError;
 
 /// No exam file comes near this (the largest, artificial PubMedQA, is half of it); a larger one is the wrong file.
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
+/// The byte order mark.
+const BOM: char = '\u{feff}';
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,8 +40,10 @@ pub struct FileDigest {
 
 pub(crate) struct Source {
     pub file: String,
-    /// The file's name without folder and extension.
+    /// The file's name without folder and extension, and without that of its compression.
     pub stem: String,
+    /// What ids that are made of a record's place begin with: the stem, or more of the path where files of one name are read together.
+    pub label: String,
     /// Lower-case, without the dot.
     pub extension: String,
     pub text: String,
@@ -62,14 +67,17 @@ impl Source {
             return Err(fail(format!("larger than {MAX_FILE_BYTES} bytes; split it or give a smaller file")));
         }
         let sha256 = sha256_hex(&raw);
-        let mut text = String::from_utf8(raw)
+        let (content, compression) = unpack(raw).map_err(fail)?;
+        let mut text = String::from_utf8(content)
             .map_err(|e| fail(format!("not UTF-8 at byte {}; convert the file to UTF-8", e.utf8_error().valid_up_to())))?;
-        if text.starts_with('\u{feff}') {
-            text.drain(..'\u{feff}'.len_utf8());
+        if text.starts_with(BOM) {
+            text.drain(..BOM.len_utf8());
         }
         let part = |p: Option<&std::ffi::OsStr>| p.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        let (stem, extension) = (part(path.file_stem()), part(path.extension()).to_ascii_lowercase());
-        Ok(Self { file, stem, extension, text, bytes, sha256 })
+        let name = part(path.file_name());
+        let name = Path::new(if compression.is_some() { Compression::inner_name(&name) } else { &name });
+        let (stem, extension) = (part(name.file_stem()), part(name.extension()).to_ascii_lowercase());
+        Ok(Self { file, label: stem.clone(), stem, extension, text, bytes, sha256 })
     }
 
     pub fn digest(&self, role: FileRole) -> FileDigest {
@@ -82,7 +90,9 @@ impl Source {
 
     /// One JSON object a line; blank lines are skipped, anything else is refused with its line.
     pub fn json_lines(&self) -> impl Iterator<Item = Result<Record<'_>, ExamError>> {
-        self.text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(index, line)| {
+        // A mark inside the file is what joining files leaves.
+        let lines = self.text.split('\n').map(|line| line.strip_prefix(BOM).unwrap_or(line));
+        lines.enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(index, line)| {
             let place = format!("line {}", index + 1);
             match serde_json::from_str::<Value>(line) {
                 Ok(Value::Object(map)) => Ok(Record { file: &self.file, place, map }),
@@ -97,6 +107,46 @@ impl Source {
         let entries: Entries = serde_json::from_str(&self.text)
             .map_err(|e| self.fail(format!("line {}, column {}: {e}; expected one JSON object", e.line(), e.column())))?;
         Ok(entries.0)
+    }
+}
+
+/// The content of a file, whatever it is compressed with.
+fn unpack(raw: Vec<u8>) -> Result<(Vec<u8>, Option<Compression>), String> {
+    let size = raw.len() as u64;
+    let unpacked = Decoded::new(raw.as_slice(), Some(size)).and_then(|decoded| {
+        let (compression, mut content) = (decoded.compression(), Vec::new());
+        decoded.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+        Ok((content, compression))
+    });
+    let (content, compression) =
+        unpacked.map_err(|e| Damaged::of(&e).map_or_else(|| format!("cannot be unpacked: {e}"), ToString::to_string))?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("unpacks to more than {MAX_FILE_BYTES} bytes; split it or give a smaller file"));
+    }
+    if let Some(encoding) = osler_input::wide(&content) {
+        return Err(format!("the file is {encoding}; convert it to UTF-8"));
+    }
+    if let Some(what) = osler_input::foreign(&content) {
+        return Err(format!("the file is {what}"));
+    }
+    Ok((content, compression))
+}
+
+/// Gives sources of one stem labels that differ, by as many folders of their paths as that takes. The same file twice stays the same.
+pub(crate) fn tell_apart(sources: &mut [Source]) {
+    let longest = sources.iter().map(|source| Path::new(&source.file).components().count()).max().unwrap_or_default();
+    for depth in 1..longest {
+        let labels: Vec<String> = sources.iter().map(|source| source.label.clone()).collect();
+        let mut repeated = sources.iter_mut().filter(|source| labels.iter().filter(|label| **label == source.label).count() > 1).peekable();
+        if repeated.peek().is_none() {
+            return;
+        }
+        for source in repeated {
+            let folders: Vec<_> = Path::new(&source.file).parent().into_iter().flat_map(Path::components).collect();
+            let kept = folders.get(folders.len().saturating_sub(depth)..).unwrap_or_default();
+            let folder: std::path::PathBuf = kept.iter().collect();
+            source.label = folder.join(&source.stem).display().to_string();
+        }
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! What the tokenizer itself puts before a text (LLaMA's BOS, nothing for GPT-2) stands before every prompt, never twice. What it puts
 //! behind a text (an EOS) is left out: it would stand between a prompt and its answer.
+//!
+//! A special token that an exam's text spells is that token, as in lm-evaluation-harness, whose numbers ours equal. (Training texts are read
+//! otherwise: there it is spelled out.)
 
 use std::path::Path;
+use std::sync::Arc;
 
+use osler_input::Splitter;
 use osler_model::{ModelError, Specials, TOKENIZER};
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -15,6 +20,7 @@ use crate::source::Source;
 #[derive(Debug, Clone)]
 pub struct ExamTokenizer {
     tokenizer: Tokenizer,
+    splitter: Arc<Splitter>,
     bos: Option<u32>,
     eos: Option<u32>,
     /// What stands before every text.
@@ -41,7 +47,7 @@ impl ExamTokenizer {
             return Err(ExamError::Tokenizer { file: file.to_owned(), message });
         }
         let front = bos.filter(|_| add_bos).into_iter().collect();
-        Self { tokenizer, bos, eos, front, digest: None, file: file.to_owned() }.checked()
+        Self::checked(tokenizer, [bos, eos], front, None, file.to_owned())
     }
 
     /// From a Hugging Face folder, by the rules of [`Specials`]. `tokenizer.json` is needed.
@@ -55,21 +61,27 @@ impl ExamTokenizer {
             other => ExamError::Tokenizer { file: source.file.clone(), message: other.to_string() },
         })?;
         let (bos, eos, front) = (specials.bos, specials.eos, specials.front);
-        Self { tokenizer, bos, eos, front, digest: Some(source.sha256), file: source.file }.checked()
+        Self::checked(tokenizer, [bos, eos], front, Some(source.sha256), source.file)
     }
 
-    fn checked(mut self) -> Result<Self, ExamError> {
-        let fail = |message: String| ExamError::Tokenizer { file: self.file.clone(), message };
-        for (name, id) in [("BOS", self.bos), ("EOS", self.eos)] {
-            if let Some(id) = id.filter(|id| self.tokenizer.id_to_token(*id).is_none()) {
+    fn checked(
+        mut tokenizer: Tokenizer,
+        [bos, eos]: [Option<u32>; 2],
+        front: Vec<u32>,
+        digest: Option<String>,
+        file: String,
+    ) -> Result<Self, ExamError> {
+        let fail = |message: String| ExamError::Tokenizer { file: file.clone(), message };
+        for (name, id) in [("BOS", bos), ("EOS", eos)] {
+            if let Some(id) = id.filter(|id| tokenizer.id_to_token(*id).is_none()) {
                 return Err(fail(format!("{name} is token {id}, which the vocabulary lacks")));
             }
         }
         // A folder may carry the settings of somebody's training script; an exam truncates by its own rule.
-        let unset = self.tokenizer.with_truncation(None).map(|_| ());
-        unset.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })?;
-        self.tokenizer.with_padding(None);
-        Ok(self)
+        tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        tokenizer.with_padding(None);
+        let splitter = Arc::new(Splitter::new(&tokenizer).map_err(|e| fail(e.to_string()))?);
+        Ok(Self { tokenizer, splitter, bos, eos, front, digest, file })
     }
 
     pub fn digest(&self) -> Option<&str> {
@@ -100,9 +112,8 @@ impl ExamTokenizer {
 
     /// The text's tokens and nothing else.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, ExamError> {
-        let encoding = self.tokenizer.encode_fast(text, false);
-        let encoding = encoding.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = self.splitter.ids(&self.tokenizer, text);
+        ids.map_err(|e| ExamError::Tokenizer { file: self.file.clone(), message: e.to_string() })
     }
 
     /// The token that stands before a text without context: BOS, else EOS.
@@ -122,5 +133,5 @@ impl ExamTokenizer {
 }
 
 fn parse(json: &str, file: &str) -> Result<Tokenizer, ExamError> {
-    Tokenizer::from_bytes(json.as_bytes()).map_err(|e| ExamError::Tokenizer { file: file.to_owned(), message: e.to_string() })
+    osler_input::load_tokenizer(json.as_bytes()).map_err(|e| ExamError::Tokenizer { file: file.to_owned(), message: e.to_string() })
 }

@@ -22,6 +22,7 @@ pub fn render(report: &Report) -> String {
         quantized(report),
         checkpoints(report),
         corpora(report),
+        losses(report),
         failures(report),
         audit(report),
     ];
@@ -249,6 +250,21 @@ fn corpora(report: &Report) -> String {
     section(&grid)
 }
 
+/// What did not come through whole: lines that could not be read, and characters that the tokenizer does not know.
+fn losses(report: &Report) -> String {
+    let mut lines = String::new();
+    for (name, corpus) in &report.corpora {
+        for line in &corpus.bad_lines {
+            lines.push_str(&format!("bad line of {name}, left out: {}\n", show::clean(line)));
+        }
+        // Every length is packed from the same text.
+        if let Some(packed) = corpus.packed.values().find(|packed| !packed.unknown.is_nothing()) {
+            lines.push_str(&format!("corpus {name}: {}\n", packed.unknown));
+        }
+    }
+    lines
+}
+
 fn failures(report: &Report) -> String {
     let shown = 20;
     let mut grid = Grid::new(&["failures", ">generation", "at", "what"]);
@@ -306,6 +322,23 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{line:?} is missing from\n{shown}");
         }
+    }
+
+    #[test]
+    fn what_was_lost_of_a_corpus_is_said() {
+        let (record, manifests) = fixture::finished();
+        let mut report = build(&record, &manifests);
+        assert!(!render(&report).contains("unknown"));
+        for corpus in report.corpora.values_mut() {
+            corpus.bad_lines = vec!["a.jsonl: line 7: not JSON".into()];
+            for packed in corpus.packed.values_mut() {
+                packed.unknown = osler_core::job::Unknown { tokens: 2, characters: 5, of_characters: 20, documents: 1 };
+            }
+        }
+        let shown = render(&report);
+        assert!(shown.contains("bad line of general, left out: a.jsonl: line 7: not JSON\n"), "{shown}");
+        let unknown = "corpus general: 5 of 20 characters (25.00 %) are unknown to the tokenizer, in 1 documents; 2 unknown tokens";
+        assert!(shown.contains(unknown), "{shown}");
     }
 
     #[test]

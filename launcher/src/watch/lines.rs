@@ -34,8 +34,8 @@ pub fn worth_saying(event: &Event) -> bool {
     let job = event.job.as_ref().map(|job| job.as_str()).unwrap_or_default();
     match event.kind {
         EventKind::Started => job.starts_with("train/"),
-        // An exam's success is said with its marks.
-        EventKind::Succeeded => !job.starts_with("clean/") && !job.starts_with("exam/"),
+        // An exam's success is said with its marks, a file's only if it had bad lines.
+        EventKind::Succeeded => !(job.starts_with("clean/") && !event.message.contains("bad lines")) && !job.starts_with("exam/"),
         _ => true,
     }
 }

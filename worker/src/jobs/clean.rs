@@ -19,6 +19,7 @@ pub fn run(job: &Job, corpus: &CorpusName, source: u32) -> Result<JobResult, Fai
         source_digest: output.source,
         documents: output.documents.records,
         removed: output.removed_by_rule.iter().map(|(rule, n)| (rule.to_string(), *n)).collect(),
+        bad_lines: output.bad_lines,
     };
     Ok(JobResult { outputs, summary })
 }

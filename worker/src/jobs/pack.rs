@@ -1,12 +1,12 @@
 //! Training documents to packed token shards.
 
-use super::{corpus_failure, publish_all, tokenizer, train_files};
+use super::{corpus_failure, corpus_spec, publish_all, tokenizer, train_files};
 use crate::harness::{Failure, Job, user};
 use anyhow::{Context as _, anyhow};
 use osler_core::ids::CorpusName;
 use osler_core::job::{JobResult, Summary};
 use osler_core::order::Component;
-use osler_corpus::{Frame, Tokenizer};
+use osler_corpus::{Frame, Packed, Tokenizer};
 
 /// The dataset's manifest among the outputs; it names the shards beside it.
 pub const MANIFEST: &str = "dataset.json";
@@ -15,7 +15,13 @@ pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobRe
     let tokenizer = tokenizer::load(job)?;
     let files = train_files(job, corpus)?;
     let frame = if job.assignment.spec.model.family.causal() { None } else { Some(frame(&tokenizer)?) };
-    let dataset = osler_corpus::pack(&files, &tokenizer, sequence_length, frame, &job.scratch).map_err(corpus_failure)?;
+    let Packed { dataset, unknown } =
+        osler_corpus::pack(&files, &tokenizer, sequence_length, frame, &job.scratch).map_err(corpus_failure)?;
+    let most = corpus_spec(job, corpus)?.max_unknown;
+    if unknown.share() > most {
+        let way_out = "use a tokenizer that knows this text, or raise max_unknown";
+        return Err(user(anyhow!("corpus {corpus}: {unknown}; more than {} % of a text is too much: {way_out}", 100.0 * most)));
+    }
     let manifest = serde_json::to_vec_pretty(&dataset).context("write dataset manifest")?;
     std::fs::write(job.scratch.join(MANIFEST), manifest).context("write dataset manifest")?;
     let shards = dataset.shards.iter().flat_map(|s| [s.bin.name.as_str(), s.idx.name.as_str()]);
@@ -27,6 +33,7 @@ pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobRe
         documents: dataset.documents,
         dropped_tokens: dataset.dropped_tokens,
         vocab_size: dataset.vocab_size,
+        unknown,
     };
     Ok(JobResult { outputs, summary })
 }

@@ -7,6 +7,7 @@ mod model;
 mod parse;
 mod queue;
 mod reader;
+mod reading;
 mod retry;
 mod schedule;
 mod tokenizer;
@@ -17,6 +18,7 @@ pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, names_context, parse, parse_tier};
 pub use queue::{Affinity, QueueSpec};
 pub use reader::{Problem, Problems};
+pub use reading::{BadLines, TextFields};
 pub use retry::{RetryRule, RetrySpec};
 pub use schedule::{DecayShape, ScheduleSpec};
 pub use tokenizer::{ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
@@ -92,13 +94,50 @@ pub struct CorpusSpec {
     pub format: CorpusFormat,
     /// Paths or globs, relative to the run file until submission makes them absolute.
     pub files: Vec<String>,
-    /// Jsonl only: the field that holds the text.
-    pub text_field: String,
+    /// Jsonl only: the fields that hold the text. A dot leads into an object.
+    pub text_field: TextFields,
+    /// Jsonl only: the field that holds the document's id; without one it is `id`, and may be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_field: Option<String>,
+    #[serde(default, skip_serializing_if = "BadLines::fails")]
+    pub bad_lines: BadLines,
     /// Text only: a line equal to this ends a document.
     pub separator: Option<String>,
     pub rules: CleanRules,
     /// Share of documents kept out of training, chosen by a keyed hash of the document's id; 0 to 0.5.
     pub held_out: f64,
+    /// Packing fails when more than this share of the characters is unknown to the tokenizer; 0 to 1.
+    #[serde(default = "CorpusSpec::usual_unknown", skip_serializing_if = "CorpusSpec::is_usual_unknown")]
+    pub max_unknown: f64,
+}
+
+impl CorpusSpec {
+    /// A text with more unknown characters than this is in another script, or the tokenizer is for something else.
+    pub const MAX_UNKNOWN: f64 = 0.1;
+
+    /// A corpus of `files` with every default, nothing held out.
+    pub fn new(format: CorpusFormat, files: Vec<String>) -> Self {
+        Self {
+            format,
+            files,
+            text_field: if format == CorpusFormat::Jsonl { "text".into() } else { TextFields::default() },
+            id_field: None,
+            bad_lines: BadLines::default(),
+            separator: None,
+            rules: CleanRules::default(),
+            held_out: 0.0,
+            max_unknown: Self::MAX_UNKNOWN,
+        }
+    }
+
+    fn usual_unknown() -> f64 {
+        Self::MAX_UNKNOWN
+    }
+
+    /// Left out of the document then: run files that do not ask for it keep their digests.
+    fn is_usual_unknown(share: &f64) -> bool {
+        *share == Self::MAX_UNKNOWN
+    }
 }
 
 /// What is removed and why. Every removed document is logged with the rule's name.

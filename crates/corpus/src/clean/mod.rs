@@ -13,7 +13,7 @@ use crate::document::{Document, Kind};
 use crate::error::{Error, Result};
 use crate::output::{FileInfo, Output, digest_file};
 use osler_core::digest::Digest;
-use osler_core::spec::CorpusSpec;
+use osler_core::spec::{BadLines, CorpusSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,6 +72,8 @@ pub struct CleanOutput {
     pub deletions: u64,
     pub words: u64,
     pub removed_by_rule: BTreeMap<Rule, u64>,
+    /// The first lines that were left out because they could not be read, with what is wrong with them.
+    pub bad_lines: Vec<String>,
 }
 
 /// Parses `source`, applies the corpus's rules to each record and writes `documents.jsonl`, `removed.jsonl` and `tombstones.jsonl` into `out_dir`.
@@ -88,13 +90,22 @@ pub fn clean_source(source: &Path, source_index: u32, corpus: &CorpusSpec, out_d
         words: 0,
         deletions: 0,
         removed_by_rule: BTreeMap::new(),
+        bad_lines: vec![],
     };
-    let records = crate::inspect::open(source, corpus.format, &corpus.text_field, corpus.separator.as_deref())?;
+    let records = crate::inspect::open(source, corpus)?;
     let mut count = 0;
     for (ordinal, document) in records.enumerate() {
         let ordinal = u32::try_from(ordinal).map_err(|_| Error::file(source, "more than 4 billion records in one file; split it"))?;
-        writer.record(ordinal, document?, corpus)?;
+        match document {
+            Ok(document) => writer.record(ordinal, document, corpus)?,
+            Err(error) => writer.bad_line(source, error, corpus)?,
+        }
         count += 1;
+    }
+    if let (Some(first), Some(bad)) = (writer.bad_lines.first(), writer.removed_by_rule.get(&Rule::BadLine))
+        && *bad == count
+    {
+        return Err(Error::file(source, format!("none of its {count} lines can be read; the first: {first}")));
     }
     if count == 0 {
         return Err(Error::file(source, "the file holds no documents"));
@@ -108,6 +119,7 @@ pub fn clean_source(source: &Path, source_index: u32, corpus: &CorpusSpec, out_d
         deletions: writer.deletions,
         words: writer.words,
         removed_by_rule: writer.removed_by_rule,
+        bad_lines: writer.bad_lines,
         documents: writer.documents.finish()?,
         removed: writer.removed.finish()?,
         tombstones: writer.tombstones.finish()?,
@@ -122,9 +134,33 @@ struct Writer {
     words: u64,
     deletions: u64,
     removed_by_rule: BTreeMap<Rule, u64>,
+    bad_lines: Vec<String>,
 }
 
+/// So many bad lines are told whole; all of them are in the log of what was removed.
+const EXAMPLES: usize = 3;
+/// What is kept of a problem with a line.
+const PROBLEM: usize = 300;
+
 impl Writer {
+    /// Leaves out a line that is no document, if the corpus says so.
+    fn bad_line(&mut self, source: &Path, error: Error, corpus: &CorpusSpec) -> Result<()> {
+        let Error::Line { line, problem, .. } = &error else { return Err(error) };
+        let BadLines::Skip { at_most } = corpus.bad_lines else { return Err(error) };
+        let detail: String = problem.chars().take(PROBLEM).collect();
+        if self.bad_lines.len() < EXAMPLES {
+            self.bad_lines.push(format!("{} line {line}: {detail}", source.display()));
+        }
+        let bad = self.removed_by_rule.entry(Rule::BadLine).or_default();
+        *bad += 1;
+        if *bad > at_most {
+            let first = self.bad_lines.first().map(String::as_str).unwrap_or_default();
+            let way_out = "mend the file, or raise max_bad_lines";
+            return Err(Error::file(source, format!("more than {at_most} lines of it cannot be read, the first is {first}; {way_out}")));
+        }
+        self.removed.json_line(&Removed { id: self.place(&format!("line-{line}")), rule: Rule::BadLine, detail })
+    }
+
     fn record(&mut self, ordinal: u32, doc: Document, corpus: &CorpusSpec) -> Result<()> {
         let (id, version) = (self.id(&doc), doc.version);
         if doc.deleted {
@@ -148,8 +184,11 @@ impl Writer {
 
     /// PMIDs and given ids stand for themselves; an id made from a place in a file needs the file.
     fn id(&self, doc: &Document) -> String {
-        let made = doc.kind == Kind::Text && (doc.id.starts_with("line-") || doc.id.starts_with("document-"));
-        if made { format!("source-{}-{}", self.source_index, doc.id) } else { doc.id.clone() }
+        if doc.made_id { self.place(&doc.id) } else { doc.id.clone() }
+    }
+
+    fn place(&self, in_file: &str) -> String {
+        format!("source-{}-{in_file}", self.source_index)
     }
 
     fn tombstone(&mut self, id: String, version: u32, ordinal: u32, rule: Rule) -> Result<()> {

@@ -7,10 +7,14 @@ use osler_core::spec::CleanRules;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a document is not in the training text. The first nine act within a file, the last three between the records of a corpus.
+/// Why a document is not in the training text. The last three act between the records of a corpus, the others within a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
+    /// The line is no document, and the corpus says to go on.
+    BadLine,
+    /// A document that says that it has no text.
+    NoText,
     Retracted,
     Withdrawn,
     Republished,
@@ -28,6 +32,8 @@ pub enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::BadLine => "bad-line",
+            Self::NoText => "no-text",
             Self::Retracted => "retracted",
             Self::Withdrawn => "withdrawn",
             Self::Republished => "republished",
@@ -52,6 +58,7 @@ pub(super) fn apply(doc: &Document, rules: &CleanRules) -> Result<(String, u64),
     }
     let text = match &doc.text {
         Some(text) => text.clone(),
+        None if doc.kind == Kind::Text => return Err((Rule::NoText, String::new())),
         None => record::text(doc, rules)?,
     };
     let words = text.split_whitespace().count() as u64;
@@ -111,7 +118,7 @@ mod tests {
     #[test]
     fn each_rule_removes_what_it_names_and_says_what_it_saw() {
         type Change = fn(&mut Document, &mut CleanRules);
-        let cases: [(Change, Rule, &str); 12] = [
+        let cases: [(Change, Rule, &str); 13] = [
             (|d, _| d.retracted = true, Rule::Retracted, ""),
             (|d, _| d.withdrawn = true, Rule::Withdrawn, ""),
             (|d, _| d.republished = true, Rule::Republished, ""),
@@ -131,6 +138,7 @@ mod tests {
                 "",
             ),
             (|d, _| *d = Document { kind: Kind::Text, text: Some(" ".into()), ..Document::default() }, Rule::Empty, ""),
+            (|d, _| *d = Document { kind: Kind::Text, ..Document::default() }, Rule::NoText, ""),
         ];
         for (change, rule, detail) in cases {
             let (mut doc, mut rules) = (document(), CleanRules::default());

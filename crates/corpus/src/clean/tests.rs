@@ -5,7 +5,7 @@ use osler_core::spec::{CleanRules, CorpusFormat};
 
 fn corpus() -> CorpusSpec {
     let rules = CleanRules { languages: vec!["eng".into()], min_words: 3, ..CleanRules::default() };
-    CorpusSpec { format: CorpusFormat::PubmedXml, files: vec![], text_field: "text".into(), separator: None, rules, held_out: 0.0 }
+    CorpusSpec { rules, ..CorpusSpec::new(CorpusFormat::PubmedXml, vec![]) }
 }
 
 fn article(pmid: u32, language: &str, text: &str) -> String {
@@ -98,4 +98,34 @@ fn what_a_careful_reader_would_want_of_awkward_records() {
     ];
     assert_eq!(found.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), expected);
     assert_eq!(output.removed_by_rule, BTreeMap::from([(Rule::Withdrawn, 1), (Rule::Republished, 1), (Rule::NoAbstract, 1)]));
+}
+
+#[test]
+fn bad_lines_are_left_out_and_counted_up_to_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (folder.path().join("a.jsonl"), folder.path().join("out"));
+    std::fs::write(&source, "{\"id\":\"line-1\",\"text\":\"one\"}\nnonsense\n{\"id\":\"b\",\"text\":null}\n[]\n{\"text\":\"five\"}\n")
+        .unwrap();
+    let plain = CorpusSpec::new(CorpusFormat::Jsonl, vec![]);
+    let error = clean_source(&source, 4, &plain, &out).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl: line 2"), "the first bad line fails by default: {error}");
+
+    let skip = |at_most| CorpusSpec { bad_lines: BadLines::Skip { at_most }, ..plain.clone() };
+    let output = clean_source(&source, 4, &skip(2), &out).unwrap();
+    assert_eq!(output.removed_by_rule, BTreeMap::from([(Rule::BadLine, 2), (Rule::NoText, 1)]));
+    assert_eq!((output.records, output.documents.records), (5, 2));
+    assert!(output.bad_lines.len() == 2 && output.bad_lines[0].contains("a.jsonl line 2: not JSON"), "{:?}", output.bad_lines);
+    let lines = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let removed: Vec<Removed> = lines("removed.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<_> = removed.iter().map(|r| (r.id.as_str(), r.rule)).collect();
+    assert_eq!(found, [("source-4-line-2", Rule::BadLine), ("b", Rule::NoText), ("source-4-line-4", Rule::BadLine)]);
+    let documents: Vec<CleanDocument> = lines("documents.jsonl").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let ids: Vec<_> = documents.iter().map(|d| (d.id.as_str(), d.ordinal)).collect();
+    assert_eq!(ids, [("line-1", 0), ("source-4-line-5", 4)], "an id that was given stays as it is");
+
+    let error = clean_source(&source, 4, &skip(1), &out).unwrap_err().to_string();
+    assert!(error.contains("more than 1 lines") && error.contains("line 2: not JSON") && error.contains("raise max_bad_lines"), "{error}");
+    std::fs::write(&source, "a\nb\n").unwrap();
+    let error = clean_source(&source, 4, &skip(9), &out).unwrap_err().to_string();
+    assert!(error.contains("none of its 2 lines can be read; the first: "), "{error}");
 }

@@ -51,7 +51,7 @@ proptest! {
         let streams = streams(&chunks, &tokenizer);
         let stored: usize = streams.iter().map(Vec::len).sum();
         let manifest = match pack(&files, &tokenizer, length, None, folder.path()) {
-            Ok(manifest) => manifest,
+            Ok(packed) => packed.dataset,
             Err(e) => {
                 prop_assert!(streams.iter().all(|s| s.len() <= length as usize), "{e}");
                 return Ok(());
@@ -93,7 +93,7 @@ fn the_number_of_threads_changes_nothing() {
     let files = [write_chunk(folder.path(), 0, &texts(400)), write_chunk(folder.path(), 1, &texts(90))];
     let pack_with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| pack(&files, &tokenizer, 32, None, folder.path())).unwrap()
+        pool.install(|| pack(&files, &tokenizer, 32, None, folder.path())).unwrap().dataset
     };
     let one = pack_with(1);
     assert!(one.sequences > 100);
@@ -114,7 +114,7 @@ fn too_little_text_is_an_error_with_the_numbers() {
 
 fn packed(folder: &Path) -> DatasetManifest {
     let tokenizer = tokenizer(folder);
-    pack(&[write_chunk(folder, 0, &texts(40))], &tokenizer, 16, None, folder).unwrap()
+    pack(&[write_chunk(folder, 0, &texts(40))], &tokenizer, 16, None, folder).unwrap().dataset
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn framed_windows_cover_the_stream_without_overlap() {
     let pieces = tokenizer.pieces().unwrap();
     let frame = Frame { begin: pieces.begin, end: pieces.end };
     let texts = texts(40);
-    let manifest = pack(&[write_chunk(folder.path(), 0, &texts)], &tokenizer, 16, Some(frame), folder.path()).unwrap();
+    let manifest = pack(&[write_chunk(folder.path(), 0, &texts)], &tokenizer, 16, Some(frame), folder.path()).unwrap().dataset;
     let mut stream = vec![];
     for text in &texts {
         stream.extend(tokenizer.encode(text).unwrap());

@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::clean::clean_source;
-use osler_core::spec::{CleanRules, CorpusFormat};
+use osler_core::spec::CorpusFormat;
 use std::collections::BTreeMap;
 
 fn corpus(format: CorpusFormat) -> CorpusSpec {
-    let rules = CleanRules::default();
-    CorpusSpec { format, files: vec![], text_field: "text".into(), separator: None, rules, held_out: 0.0 }
+    CorpusSpec::new(format, vec![])
 }
 
 fn name() -> CorpusName {

@@ -2,13 +2,16 @@
 //! token: `<|endoftext|>` inside a document is spelled out like any other text.
 
 mod bpe;
+mod guard;
 mod special;
 mod train;
 mod wordpiece;
 
+pub use guard::Encoded;
 pub use train::{MIN_VOCAB, TokenizerInfo, train_tokenizer, train_wordpiece};
 
 use crate::error::{Error, Result};
+use guard::Guard;
 use osler_core::digest::Digest;
 use osler_core::mlm::{Piece, Pieces};
 use std::path::Path;
@@ -21,6 +24,7 @@ const MAX_FILE: u64 = 256 << 20;
 /// A tokenizer with its end-of-text token.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    guard: Guard,
     eos: u32,
     front: Vec<u32>,
     vocab_size: u32,
@@ -32,11 +36,7 @@ impl Tokenizer {
     /// or else `<|endoftext|>`, or in a WordPiece vocabulary `[SEP]`.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = tokenizer_json(path)?;
-        let mut inner = parse(path, &bytes)?;
-        // Nothing may be cut or filled up behind the back of packing; and texts do not forge special tokens.
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| Error::file(path, e.to_string()))?;
-        inner.set_encode_special_tokens(true);
+        let mut inner = osler_input::load_tokenizer(&bytes).map_err(|e| Error::file(path, e.to_string()))?;
         let specials = special::read(path, &bytes)?;
         let bert = pieces_of(&inner).is_some();
         let name = if bert { wordpiece::SEP } else { END_OF_TEXT };
@@ -44,11 +44,12 @@ impl Tokenizer {
             let way_out = "put a tokenizer_config.json with a fitting \"eos_token\" beside it";
             Error::file(path, format!("the vocabulary has no end-of-text token {name:?}; {way_out}"))
         })?;
-        // What a bert puts around texts stands around windows, not documents.
-        let front = if bert { vec![] } else { specials.front };
         let highest = inner.get_vocab(true).values().copied().max().unwrap_or_default();
         let vocab_size = highest.checked_add(1).ok_or_else(|| Error::file(path, "a token id is too large"))?;
-        Ok(Self { inner, eos, front, vocab_size, digest: Digest::of(&bytes) })
+        let guard = Guard::new(&mut inner, &bytes, &specials, eos).map_err(|e| Error::file(path, e.to_string()))?;
+        // What a bert puts around texts stands around windows, not documents.
+        let front = if bert { vec![] } else { specials.front };
+        Ok(Self { inner, guard, eos, front, vocab_size, digest: Digest::of(&bytes) })
     }
 
     /// The id that ends every document.
@@ -81,11 +82,14 @@ impl Tokenizer {
         self.digest
     }
 
-    /// The ids of a text, without any special token before or after.
+    /// The ids of a text, without any special token before, after or in it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| Error::Unusable(format!("tokenizing a text of {} bytes: {e}", text.len())))?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.encode_counted(text)?.ids)
+    }
+
+    /// As [`Tokenizer::encode`], with what of the text the tokenizer did not know.
+    pub fn encode_counted(&self, text: &str) -> Result<Encoded> {
+        self.guard.encode(&self.inner, text).map_err(|e| Error::Unusable(e.to_string()))
     }
 
     /// The text of ids; special tokens are shown.
@@ -128,22 +132,31 @@ fn pieces_of(inner: &tokenizers::Tokenizer) -> Option<BertPieces> {
     Some(BertPieces { pieces: Pieces::new(kinds, mask)?, begin, end, pad })
 }
 
-/// Some files that are no tokenizers make the library panic; here that is an error like its others.
-fn parse(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    let unusable = |why: &dyn std::fmt::Display| Error::file(path, format!("not a usable tokenizer.json: {why}"));
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| unusable(&e))?;
-    let parsed = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
-    parsed.map_err(|_| unusable(&"the tokenizers library gives up on it"))?.map_err(|e| unusable(&e))
-}
-
-/// The `tokenizer.json` of a tokenizer in either form.
+/// The `tokenizer.json` of a tokenizer in either form. BPE's dropout is null in it, so that whoever reads an export gives a text the tokens
+/// that the model was trained on.
 pub fn tokenizer_json(path: &Path) -> Result<Vec<u8>> {
     let bytes = read_bounded(path)?;
     if path.extension().is_none_or(|ending| ending != "txt") {
-        return Ok(bytes);
+        return Ok(without_dropout(&bytes).unwrap_or(bytes));
     }
     let text = String::from_utf8(bytes).map_err(|e| Error::file(path, format!("not UTF-8: {e}")))?;
     wordpiece::from_vocab(path, &text).map(String::into_bytes)
+}
+
+/// The file without its dropout; none if it has none, or is no tokenizer.
+fn without_dropout(bytes: &[u8]) -> Option<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(serde::Deserialize)]
+    struct Model {
+        dropout: Option<f64>,
+    }
+    serde_json::from_slice::<File>(bytes).ok()?.model.dropout?;
+    let mut file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    *file.pointer_mut("/model/dropout")? = serde_json::Value::Null;
+    serde_json::to_vec(&file).ok()
 }
 
 /// The same as [`Tokenizer::load`].

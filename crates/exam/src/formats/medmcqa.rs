@@ -45,7 +45,7 @@ fn base(source: &Source, cops: &[i64], declared: Option<u8>) -> Result<i64, Exam
 fn item(source: &Source, index: usize, record: Record, gold: i64) -> Result<Item, ExamError> {
     let options = OPTIONS.iter().map(|field| record.string(field)).collect::<Result<Vec<_>, _>>()?;
     Ok(Item {
-        id: record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.stem)),
+        id: record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.label)),
         doc_id: index,
         subject: None,
         passage: None,

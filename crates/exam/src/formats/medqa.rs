@@ -15,7 +15,7 @@ pub(super) fn read(source: &Source) -> Result<Vec<Item>, ExamError> {
             let record = record?;
             let (question, options, gold) = if record.map.contains_key("sent1") { hugging_face(&record)? } else { official(&record)? };
             // Official records have no id; their position is their name.
-            let id = record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.stem));
+            let id = record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.label));
             let doc = Value::Object(record.map);
             Ok(Item { id, doc_id: index, subject: None, passage: None, question, options, gold, doc })
         })

@@ -1,7 +1,7 @@
 //! MMLU: one headerless CSV a subject, `{subject}_{split}.csv`: question, four options, the gold letter. Quoted fields hold
 //! newlines, so rows are counted by the CSV reader, never by lines.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -11,17 +11,22 @@ use crate::source::{Record, Source, shorten};
 
 const FIELDS: [&str; 6] = ["question", "A", "B", "C", "D", "answer"];
 
+/// The questions of a subject stand together, in the order of the sources. A subject may come in several files of one name.
 pub(super) fn read(sources: &[Source]) -> Result<Vec<Item>, ExamError> {
-    let mut items = Vec::new();
-    let mut subjects = BTreeSet::new();
+    let mut order: Vec<&str> = Vec::new();
+    let mut subjects: BTreeMap<&str, (&Source, Vec<Item>)> = BTreeMap::new();
     for source in sources {
         let subject = subject(source);
-        if !subjects.insert(subject) {
-            return Err(source.fail(format!("a second file of subject {subject:?}; give each subject once")));
+        let (first, items) = subjects.entry(subject).or_insert_with(|| {
+            order.push(subject);
+            (source, Vec::new())
+        });
+        if first.stem != source.stem || first.file == source.file && !items.is_empty() {
+            return Err(source.fail(format!("a second file of subject {subject:?}; give each subject once, or files of one name")));
         }
-        read_subject(source, subject, &mut items)?;
+        read_subject(source, subject, items)?;
     }
-    Ok(items)
+    Ok(order.into_iter().filter_map(|subject| subjects.remove(subject)).flat_map(|(_, items)| items).collect())
 }
 
 /// `college_biology_test.csv` is of subject `college_biology`.
@@ -51,8 +56,8 @@ fn read_subject(source: &Source, subject: &str, items: &mut Vec<Item>) -> Result
         })?;
         let choices = [a, b, c, d];
         items.push(Item {
-            id: format!("{subject}/{index}"),
-            doc_id: index,
+            id: format!("{subject}/{}", items.len()),
+            doc_id: items.len(),
             subject: Some(subject.to_owned()),
             passage: None,
             question: question.to_owned(),

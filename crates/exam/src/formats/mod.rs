@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::error::ExamError;
-use crate::source::{FileDigest, FileRole, Source};
+use crate::source::{FileDigest, FileRole, Source, tell_apart};
 use crate::spec::{ExamFormat, ExamSpec};
 
 /// A question as its file states it.
@@ -46,6 +46,7 @@ pub(crate) fn read(spec: &ExamSpec, files: &[PathBuf], role: FileRole) -> Result
     for path in files {
         sources.push(Source::read(path)?);
     }
+    tell_apart(&mut sources);
     let mut digests: Vec<_> = sources.iter().map(|s| s.digest(role)).collect();
     let mut items = match spec.format {
         ExamFormat::MedMcqa => each(&sources, |s| medmcqa::read(s, spec.cop_base))?,
@@ -59,10 +60,20 @@ pub(crate) fn read(spec: &ExamSpec, files: &[PathBuf], role: FileRole) -> Result
     Ok(Loaded { items, digests })
 }
 
+/// The questions of each source. An id that another source gives to another question is told apart by its own source's label.
 fn each(sources: &[Source], read: impl Fn(&Source) -> Result<Vec<Item>, ExamError>) -> Result<Vec<Item>, ExamError> {
-    let mut items = Vec::new();
+    let mut items: Vec<Item> = Vec::new();
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for source in sources {
-        items.extend(read(source)?);
+        let before = items.len();
+        for mut item in read(source)? {
+            let other = known.get(&item.id).filter(|at| **at < before).and_then(|at| items.get(*at));
+            if other.is_some_and(|other| (&other.question, &other.options) != (&item.question, &item.options)) {
+                item.id = format!("{}/{}", source.label, item.id);
+            }
+            known.insert(item.id.clone(), items.len());
+            items.push(item);
+        }
     }
     Ok(items)
 }

@@ -73,7 +73,7 @@ fn keyed_item(source: &Source, pmid: String, value: Value) -> Result<Item, ExamE
 fn line_item(source: &Source, index: usize, record: Record) -> Result<Item, ExamError> {
     let id = match record.id("pubid")? {
         Some(id) => id,
-        None => record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.stem)),
+        None => record.id("id")?.unwrap_or_else(|| format!("{}/{index}", source.label)),
     };
     item(record, id)
 }

@@ -173,9 +173,64 @@ fn text_files_are_documents() {
         ("a.jsonl", "", "no document"),
         ("a.jsonl", "{\"txt\":\"x\"}", "line 1, field `text`: missing"),
         ("a.jsonl", "{\"text\":\" \"}", "line 1, field `text`: empty"),
-        ("a.jsonl", "{\"text\":\"x\",\"id\":1}\n{\"text\":\"y\",\"id\":\"1\"}", "occurs twice"),
     ] {
         let error = load_text(ExamFormat::Perplexity, name, text).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn documents_of_one_id_are_told_apart() {
+    let folder = Folder::new();
+    let lines = "{\"text\":\"x\",\"id\":1}\n{\"text\":\"y\",\"id\":\"1\"}\n{\"text\":\"z\",\"id\":\"1#2\"}\n{\"text\":\"x\",\"id\":1}\n";
+    let exam = load(&spec(ExamFormat::Perplexity, vec![folder.file("a.jsonl", lines)])).unwrap();
+    let osler_exam::Content::Documents(documents) = &exam.content else { panic!() };
+    assert_eq!(documents.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["1", "1#3", "1#2", "1#4"]);
+}
+
+#[test]
+fn files_of_one_name_are_one_exam_with_ids_that_differ() {
+    let folder = Folder::new();
+    let ids = |format, files: &[(&str, &str)]| {
+        let files = files.iter().map(|(name, text)| folder.file(name, text)).collect();
+        load(&spec(format, files)).map(|exam| questions(&exam).iter().map(|q| q.id.clone()).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    };
+    let (one, two) = (MEDQA, MEDQA.replace("question\": \"", "question\": \"Also: "));
+    let found = ids(ExamFormat::MedQa, &[("north/a/test.jsonl", one), ("south/a/test.jsonl", &two), ("dev.jsonl", one)]).unwrap();
+    let (first, last) = (found.first().unwrap(), found.last().unwrap());
+    assert!(first.ends_with("north/a/test/0") && last.starts_with("dev/"), "{found:?}");
+    assert!(found.iter().any(|id| id.ends_with("south/a/test/0")), "{found:?}");
+    assert_eq!(found.iter().collect::<std::collections::BTreeSet<_>>().len(), found.len());
+
+    // Ids that two files give to different questions; and the same question, which may be asked only once.
+    let numbered = |text: &str| text.replacen("{\"question\"", "{\"id\": 0, \"question\"", 1);
+    let found = ids(ExamFormat::MedQa, &[("n/x.jsonl", &numbered(one)), ("s/x.jsonl", &numbered(&two))]).unwrap();
+    assert!(found[0] == "0" && found.iter().any(|id| id.ends_with("s/x/0")), "{found:?}");
+    let error = ids(ExamFormat::MedQa, &[("n/x.jsonl", &numbered(one)), ("s/x.jsonl", &numbered(one))]).unwrap_err();
+    assert!(error.contains("occurs twice"), "{error}");
+
+    let rows = "q0,a,b,c,d,A\nq1,a,b,c,d,B\n";
+    let found = ids(ExamFormat::Mmlu, &[("n/anatomy_test.csv", rows), ("n/law_test.csv", rows), ("s/anatomy_test.csv", rows)]).unwrap();
+    assert_eq!(found, ["anatomy/0", "anatomy/1", "anatomy/2", "anatomy/3", "law/0", "law/1"]);
+}
+
+#[test]
+fn exam_files_may_be_compressed() {
+    use std::io::Write as _;
+    let folder = Folder::new();
+    let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    gz.write_all(MEDQA.as_bytes()).unwrap();
+    let packed = gz.finish().unwrap();
+    let path = folder.file("test.jsonl.gz", "");
+    std::fs::write(&path, [&packed[..], &[0; 512]].concat()).unwrap();
+    let exam = load(&spec(ExamFormat::MedQa, vec![path.clone()])).unwrap();
+    let plain = load(&spec(ExamFormat::MedQa, vec![folder.file("test.jsonl", MEDQA)])).unwrap();
+    assert_eq!(questions(&exam), questions(&plain));
+    assert_ne!(exam.digests[0].sha256, plain.digests[0].sha256, "the digest is the file's, as sha256sum shows it");
+    for (bytes, words) in [(&packed[..30], "the gzip stream is cut off"), (b"PK\x03\x04rest", "a ZIP archive"), (b"\xff\xfe{\0", "UTF-16")]
+    {
+        std::fs::write(&path, bytes).unwrap();
+        let error = load(&spec(ExamFormat::MedQa, vec![path.clone()])).unwrap_err().to_string();
+        assert!(error.contains("test.jsonl.gz") && error.contains(words), "{error}");
     }
 }

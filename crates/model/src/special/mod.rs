@@ -36,6 +36,8 @@ pub struct Specials {
     pub pad: Option<u32>,
     pub cls: Option<u32>,
     pub mask: Option<u32>,
+    /// Special tokens without one of these roles (`additional_special_tokens`, `extra_special_tokens`).
+    pub others: Vec<u32>,
     /// What the tokenizer puts before every text: usually nothing or BOS.
     pub front: Vec<u32>,
     /// What it puts behind every text.
@@ -83,6 +85,7 @@ impl Specials {
             pad: found.lenient("pad_token", class.pad)?.or(numbered.pad().filter(|id| found.vocab.has(*id) && found.silent("pad_token"))),
             cls: found.lenient("cls_token", class.cls)?,
             mask: found.lenient("mask_token", class.mask)?,
+            others: found.others(),
             front,
             back,
             templates: templates::read(folder, &found.settings)?,
@@ -169,6 +172,22 @@ impl Folder<'_> {
             (None, Some((file, id))) if !self.vocab.has(*id) => lacks(file, &format!("{role}_id"), format!("token {id}")),
             (None, numbered) => Ok(numbered.map(|(_, id)| id)),
         }
+    }
+
+    /// Tokens that are special without a role of ours: a list, or in newer folders an object from a role to its token.
+    fn others(&self) -> Vec<u32> {
+        let files = [&self.settings, &self.map];
+        let said = files.iter().flat_map(|file| ["additional_special_tokens", "extra_special_tokens"].map(|key| file.get(key)));
+        let tokens = said.flatten().flat_map(|value| match value {
+            Value::Array(list) => list.iter().collect::<Vec<_>>(),
+            Value::Object(roles) => roles.values().collect(),
+            _ => vec![],
+        });
+        let spelled = tokens.filter_map(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+        let mut found: Vec<u32> = spelled.filter_map(|text| self.vocab.id(text)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// A role that no text of ours depends on: without such a token nobody has the role.

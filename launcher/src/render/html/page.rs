@@ -296,6 +296,10 @@ fn corpora(report: &Report) -> Html {
                 Html::of(format_args!("<code title=\"{}\">{}</code>", escape(&s.digest), escape(digest))),
             ]);
         }
+        let unknown = corpus.packed.values().map(|packed| packed.unknown).find(|unknown| !unknown.is_nothing());
+        for loss in corpus.bad_lines.iter().map(|line| format!("bad line, left out: {line}")).chain(unknown.map(|u| u.to_string())) {
+            details.push(format_args!("<p>{}: {}</p>\n", escape(name), escape(loss)));
+        }
         let n = show::plural(corpus.sources.len() as u64, "source file");
         details.push(format_args!(
             "<details><summary>{}: {n}</summary>\n{}</details>\n",

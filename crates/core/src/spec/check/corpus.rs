@@ -2,11 +2,14 @@
 
 use super::Rules;
 use crate::spec::reader::{join, quoted};
-use crate::spec::{CorpusFormat, CorpusSpec, Family, Init, TokenizerSpec};
+use crate::spec::{BadLines, CorpusFormat, CorpusSpec, Family, Init, TokenizerSpec};
 use std::collections::BTreeSet;
 
 /// A document longer than this is not one document.
 const MAX_WORDS: u32 = 1_000_000_000;
+/// More lines than any file has.
+const MAX_LINES: u64 = 1_000_000_000_000;
+const MAX_FIELDS: usize = 64;
 /// 256 bytes and the end-of-document token.
 const MIN_VOCAB: u32 = 257;
 /// Special tokens and letters; whether it suffices is seen when the texts are read.
@@ -24,8 +27,12 @@ fn check_corpus(rules: &Rules<'_>, label: &str, corpus: &CorpusSpec) {
     let report = rules.report;
     rules.files(&join(label, "files"), &corpus.files);
     rules.number(&join(label, "held_out"), corpus.held_out, 0.0, false, 0.5);
-    if corpus.format == CorpusFormat::Jsonl && corpus.text_field.is_empty() {
-        report.problem(&join(label, "text_field"), "empty: name the field that holds the text");
+    rules.number(&join(label, "max_unknown"), corpus.max_unknown, 0.0, false, 1.0);
+    if corpus.format == CorpusFormat::Jsonl {
+        check_fields(rules, label, corpus);
+    }
+    if let BadLines::Skip { at_most } = corpus.bad_lines {
+        rules.between(&join(label, "max_bad_lines"), at_most, 1, MAX_LINES);
     }
     if corpus.separator.as_ref().is_some_and(|line| line.is_empty() || line.contains(['\n', '\r'])) {
         report.problem(&join(label, "separator"), "a separator is one whole line, and not an empty one: write it without line breaks");
@@ -50,6 +57,24 @@ fn check_corpus(rules: &Rules<'_>, label: &str, corpus: &CorpusSpec) {
             let place = join(&field("exclude_types"), &i.to_string());
             report.problem(&place, "empty: write a publication type such as \"Retracted Publication\"");
         }
+    }
+}
+
+/// Names of fields: some, none empty, none twice.
+fn check_fields(rules: &Rules<'_>, label: &str, corpus: &CorpusSpec) {
+    let (report, field, fields) = (rules.report, join(label, "text_field"), &corpus.text_field.0);
+    if !report.sound(&field) {
+        return;
+    }
+    if fields.is_empty() || fields.len() > MAX_FIELDS {
+        report.problem(&field, format!("found {} fields, expected 1 to {MAX_FIELDS}: name those that hold the text", fields.len()));
+    } else if fields.iter().any(|name| name.is_empty()) {
+        report.problem(&field, "empty: name the field that holds the text");
+    } else if let Some(twice) = fields.iter().enumerate().find_map(|(at, name)| fields.get(..at)?.contains(name).then_some(name)) {
+        report.problem(&field, format!("{} is listed twice: remove one", quoted(twice)));
+    }
+    if corpus.id_field.as_ref().is_some_and(String::is_empty) {
+        report.problem(&join(label, "id_field"), "empty: name the field that holds the id, or leave the key out");
     }
 }
 

@@ -87,6 +87,27 @@ fn corpora_and_tokenizer() {
         (&["corpus.domain.files=[\"a\",\"\"]"], "corpus.domain.files.1: empty: write a path"),
         (&["corpus.domain.files=[\"a\",\"a\"]"], "corpus.domain.files.1: \"a\" is listed twice: remove one"),
         (&["corpus.domain.files=\"a\\u0000\""], "corpus.domain.files.0: a control character in a path: write it without"),
+        (&["corpus.domain.max_unknown=1.5"], "corpus.domain.max_unknown: found 1.5, expected at least 0.0 and at most 1.0"),
+        (
+            &["corpus.lines={format=\"jsonl\",files=\"x\",text_field=[]}"],
+            "corpus.lines.text_field: found 0 fields, expected 1 to 64: name those that hold the text",
+        ),
+        (
+            &["corpus.lines={format=\"jsonl\",files=\"x\",text_field=[\"a\",\"\"]}"],
+            "corpus.lines.text_field: empty: name the field that holds the text",
+        ),
+        (
+            &["corpus.lines={format=\"jsonl\",files=\"x\",text_field=[\"a\",\"a\"]}"],
+            "corpus.lines.text_field: \"a\" is listed twice: remove one",
+        ),
+        (
+            &["corpus.lines={format=\"jsonl\",files=\"x\",id_field=\"\"}"],
+            "corpus.lines.id_field: empty: name the field that holds the id, or leave the key out",
+        ),
+        (
+            &["corpus.lines={format=\"jsonl\",files=\"x\",on_bad_line=\"skip\",max_bad_lines=0}"],
+            "corpus.lines.max_bad_lines: found 0, expected 1 to 1000000000000",
+        ),
         (
             &["corpus.general.separator=\"\""],
             "corpus.general.separator: a separator is one whole line, and not an empty one: write it without line breaks",

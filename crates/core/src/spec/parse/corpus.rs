@@ -3,7 +3,7 @@
 use super::named_entries;
 use crate::ids::CorpusName;
 use crate::spec::reader::{OneOrMany, Report, Section, Word};
-use crate::spec::{CleanRules, CorpusFormat, CorpusSpec, ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
+use crate::spec::{BadLines, CleanRules, CorpusFormat, CorpusSpec, ExtendRule, ExtendSpec, TextFields, TokenizerSpec, WordpieceSpec};
 use std::collections::BTreeMap;
 
 /// What `held_out` is when the file does not say.
@@ -19,15 +19,18 @@ pub(super) fn read_corpora(root: &mut Section<'_>, report: &Report) -> BTreeMap<
 }
 
 fn read_corpus(mut section: Section<'_>) -> CorpusSpec {
-    let format = section.require("format", "format = \"pubmed-xml\"");
+    let format: Option<CorpusFormat> = section.require("format", "format = \"pubmed-xml\"");
     let files = section.need("files", OneOrMany(vec![]), "files = [\"pubmed/*.xml.gz\"]").0;
-    let text_field = match format {
-        Some(CorpusFormat::Jsonl) | None => section.or("text_field", "text".to_owned()),
-        Some(_) => {
-            section.refuse("text_field", "only format = \"jsonl\" has fields");
-            String::new()
-        }
-    };
+    let lines = matches!(format, Some(CorpusFormat::Jsonl) | None);
+    if !lines {
+        section.refuse("text_field", "only format = \"jsonl\" has fields");
+        section.refuse("id_field", "only format = \"jsonl\" has fields");
+        section.refuse("on_bad_line", "only format = \"jsonl\" is read line by line");
+        section.refuse("max_bad_lines", "only format = \"jsonl\" is read line by line");
+    }
+    let text_field = if lines { section.or("text_field", OneOrMany(vec!["text".to_owned()])).0 } else { vec![] };
+    let id_field = section.take("id_field");
+    let bad_lines = read_bad_lines(&mut section);
     let separator = match format {
         Some(CorpusFormat::Text) | None => section.take("separator"),
         Some(_) => {
@@ -36,9 +39,31 @@ fn read_corpus(mut section: Section<'_>) -> CorpusSpec {
         }
     };
     let held_out = section.or("held_out", HELD_OUT);
+    let max_unknown = section.or("max_unknown", CorpusSpec::MAX_UNKNOWN);
     let rules = read_rules(section.section_or_default("clean"), format);
     section.finish();
-    CorpusSpec { format: format.unwrap_or(CorpusFormat::Text), files, text_field, separator, rules, held_out }
+    let format = format.unwrap_or(CorpusFormat::Text);
+    CorpusSpec { format, files, text_field: TextFields(text_field), id_field, bad_lines, separator, rules, held_out, max_unknown }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum OnBadLine {
+    Fail,
+    Skip,
+}
+
+impl Word for OnBadLine {
+    const ALL: &'static [(&'static str, Self)] = &[("fail", Self::Fail), ("skip", Self::Skip)];
+}
+
+fn read_bad_lines(section: &mut Section<'_>) -> BadLines {
+    match section.or("on_bad_line", OnBadLine::Fail) {
+        OnBadLine::Skip => BadLines::Skip { at_most: section.or("max_bad_lines", BadLines::AT_MOST) },
+        OnBadLine::Fail => {
+            section.refuse("max_bad_lines", "without on_bad_line = \"skip\" the first bad line fails the run");
+            BadLines::Fail
+        }
+    }
 }
 
 /// Rules about bibliographic facts default to on for PubMed and are refused elsewhere, where nothing states those facts.

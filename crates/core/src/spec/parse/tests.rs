@@ -114,7 +114,7 @@ fn a_full_file_is_read_with_its_defaults() {
     let spec = read(FULL, &[]);
     assert_eq!((spec.name.as_str(), spec.seed), ("t", 7));
     let general = &spec.corpora[&corpus("general")];
-    assert_eq!((general.format, general.text_field.as_str(), general.held_out), (CorpusFormat::Jsonl, "body", 0.01));
+    assert_eq!((general.format, &general.text_field, general.held_out), (CorpusFormat::Jsonl, &"body".into(), 0.01));
     assert_eq!(general.files, ["g/*.jsonl"]);
     assert!(!general.rules.require_abstract && !general.rules.drop_retracted && general.rules.dedup);
     let domain = &spec.corpora[&corpus("domain")];
@@ -242,7 +242,7 @@ fn kinds_are_checked_and_shown() {
     );
     check(
         &[("\"body\"", "2026-01-01")],
-        &["run.toml:6: corpus.general.text_field: found the date 2026-01-01, expected a string in quotes"],
+        &["run.toml:6: corpus.general.text_field: found the date 2026-01-01, expected a string or a list of strings"],
     );
     check(&[("lr = 3e-4", "lr = \"3e-4\"")], &["run.toml:25: stage.general.optimizer.lr: found the string \"3e-4\", expected a number"]);
     check(
@@ -323,7 +323,43 @@ fn unknown_keys_name_the_nearest_known_one() {
 }
 
 #[test]
+fn how_lines_are_read_is_said_by_the_corpus() {
+    let read_general = |line: &str| {
+        let spec = read(&changed(&[("text_field = \"body\"", line)]), &[]);
+        spec.corpora[&corpus("general")].clone()
+    };
+    let plain = read_general("");
+    assert_eq!((&plain.text_field, &plain.id_field, plain.bad_lines, plain.max_unknown), (&"text".into(), &None, BadLines::Fail, 0.1));
+    let json = serde_json::to_string(&plain).unwrap();
+    assert!(json.contains(r#""text_field":"text""#), "{json}");
+    assert!(
+        !json.contains("bad_lines") && !json.contains("id_field") && !json.contains("max_unknown"),
+        "old specs keep their digests: {json}"
+    );
+    assert_eq!(serde_json::from_str::<CorpusSpec>(&json).unwrap(), plain);
+
+    let full = read_general("text_field = [\"title\", \"meta.text\"]\nid_field = \"pmid\"\non_bad_line = \"skip\"\nmax_unknown = 0.5");
+    assert_eq!(full.text_field.0, ["title", "meta.text"]);
+    assert_eq!((full.id_field.as_deref(), full.bad_lines, full.max_unknown), (Some("pmid"), BadLines::Skip { at_most: 1000 }, 0.5));
+    let json = serde_json::to_string(&full).unwrap();
+    assert_eq!(serde_json::from_str::<CorpusSpec>(&json).unwrap(), full);
+    assert_eq!(read_general("on_bad_line = \"skip\"\nmax_bad_lines = 3").bad_lines, BadLines::Skip { at_most: 3 });
+}
+
+#[test]
 fn keys_without_meaning_are_refused() {
+    check(
+        &[("text_field = \"body\"", "max_bad_lines = 5")],
+        &["run.toml:6: corpus.general.max_bad_lines: without on_bad_line = \"skip\" the first bad line fails the run: remove it"],
+    );
+    check(
+        &[("held_out = 0.02", "on_bad_line = \"skip\"")],
+        &["run.toml:10: corpus.domain.on_bad_line: only format = \"jsonl\" is read line by line: remove it"],
+    );
+    check(
+        &[("text_field = \"body\"", "on_bad_line = \"drop\"")],
+        &["run.toml:6: corpus.general.on_bad_line: found the string \"drop\"; known here: fail, skip"],
+    );
     check(
         &[("text_field = \"body\"", "separator = \"-\"")],
         &["run.toml:6: corpus.general.separator: only format = \"text\" has separators: remove it"],
