@@ -1,6 +1,7 @@
 //! A run file from disk with its overrides: the arguments that several commands take, and the reading.
 
 use crate::failure::{Outcome, usage};
+use crate::preflight;
 use crate::resolve::{Resolved, resolve};
 use clap::Args;
 use osler_core::spec::{Override, RunSpec, parse_tier};
@@ -42,9 +43,11 @@ impl RunFile {
         }
     }
 
-    /// With globs expanded, paths made absolute and every file looked at. Problems are in the result.
+    /// With globs expanded, paths made absolute and every file looked at as far as its job will first look. Problems are in the result.
     pub fn resolve(&self) -> Outcome<Resolved> {
-        Ok(resolve(self.read()?, &self.path))
+        let mut resolved = resolve(self.read()?, &self.path);
+        preflight::look(&mut resolved, &self.path);
+        Ok(resolved)
     }
 
     /// As [`Self::resolve`], for those who need a spec that can be submitted.
