@@ -13,6 +13,7 @@ pub mod failure;
 pub mod machine;
 pub mod manifests;
 pub mod planning;
+mod preflight;
 pub mod render;
 pub mod resolve;
 pub mod run_file;

@@ -96,7 +96,7 @@ pub fn planned(resolved: &Resolved, earlier: Option<&RunRecord>, machine: Machin
         exams: exams(spec),
         machine,
         would_fail: resolved.problems.clone(),
-        warnings: estimate.warnings.clone(),
+        warnings: estimate.warnings.iter().chain(&resolved.warnings).cloned().collect(),
         estimate,
     };
     judge(&mut plan);
@@ -199,7 +199,7 @@ mod tests {
             (CorpusName::new("general").unwrap(), vec![("/data/general.jsonl".into(), 44_000)]),
             (CorpusName::new("domain").unwrap(), vec![("/data/1.xml.gz".into(), 6_500), ("/data/2.xml.gz".into(), 6_500)]),
         ]);
-        Resolved { spec: fixture::spec(), problems: vec![], corpora, vocab: None }
+        Resolved { spec: fixture::spec(), problems: vec![], warnings: vec![], corpora, vocab: None }
     }
 
     fn machine() -> Machine {

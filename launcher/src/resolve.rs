@@ -20,6 +20,8 @@ pub struct Resolved {
     pub spec: RunSpec,
     /// `run.toml: corpus.domain.files: ...`, one a line.
     pub problems: Vec<String>,
+    /// What is unwise about the files, one sentence each.
+    pub warnings: Vec<String>,
     /// Source files and bytes of each corpus.
     pub corpora: BTreeMap<CorpusName, Vec<(PathBuf, u64)>>,
     /// The vocabulary of a tokenizer that was given as a file.
@@ -56,7 +58,7 @@ pub fn resolve(mut spec: RunSpec, run_file: &Path) -> Resolved {
             *files = finder.names(&found);
         }
     }
-    Resolved { spec, problems: finder.problems, corpora, vocab }
+    Resolved { spec, problems: finder.problems, warnings: vec![], corpora, vocab }
 }
 
 /// Gives a model that is continued the context of its folder. A folder that cannot be read, or whose context is shorter than the sequences,

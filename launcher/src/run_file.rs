@@ -1,6 +1,7 @@
 //! A run file from disk with its overrides: the arguments that several commands take, and the reading.
 
 use crate::failure::{Outcome, usage};
+use crate::preflight;
 use crate::resolve::{Resolved, keep_context, resolve};
 use clap::Args;
 use osler_core::spec::{Override, RunSpec, names_context, parse_tier};
@@ -47,13 +48,14 @@ impl RunFile {
         }
     }
 
-    /// With globs expanded, paths made absolute and every file looked at. Problems are in the result.
+    /// With globs expanded, paths made absolute and every file looked at as far as its job will first look. Problems are in the result.
     pub fn resolve(&self) -> Outcome<Resolved> {
         let (spec, names_context) = self.read_and_see()?;
         let mut resolved = resolve(spec, &self.path);
         if !names_context {
             keep_context(&mut resolved.spec);
         }
+        preflight::look(&mut resolved, &self.path);
         Ok(resolved)
     }
 

@@ -17,7 +17,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("osler-torch-dist", &[]),
     ("osler-engine", &["osler-core", "osler-model", "osler-torch-dist"]),
     ("osler-coordinator", &["osler-core", "osler-runtime", "osler-proto", "osler-corpus"]),
-    ("osler-launcher", &["osler-core", "osler-runtime", "osler-proto", "osler-corpus", "osler-model", "osler-demo"]),
+    (
+        "osler-launcher",
+        &["osler-core", "osler-runtime", "osler-proto", "osler-corpus", "osler-model", "osler-exam", "osler-compress", "osler-demo"],
+    ),
     ("osler-worker", &["osler-core", "osler-runtime", "osler-proto", "osler-corpus", "osler-model", "osler-compress"]),
     (
         "osler-rank",

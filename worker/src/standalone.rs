@@ -1,7 +1,7 @@
 //! `osler-worker quantize`: compresses any model that Osler can read, without a run. The `osler` command passes its arguments on.
 
 use clap::ValueEnum;
-use osler_compress::{CompressError, Method};
+use osler_compress::Method;
 use osler_core::process::exit;
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> i32 {
         Ok(report) => report,
         Err(error) => {
             eprintln!("osler quantize: {error}");
-            return if matches!(error, CompressError::Io { .. }) { exit::FAILED } else { exit::USAGE };
+            return if error.is_io() { exit::FAILED } else { exit::USAGE };
         }
     };
     match args.output {

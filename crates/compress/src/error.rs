@@ -1,11 +1,16 @@
 //! Everything that can go wrong here, each with the file, the place in it and the way out.
 
+use osler_model::ModelError;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CompressError {
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+
+    /// What is wrong with the model that is to be compressed, or with a compressed one's config and weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 
     #[error("{} exists already: choose another target, or remove it first", .0.display())]
     TargetExists(PathBuf),
@@ -47,6 +52,15 @@ pub enum CompressError {
 }
 
 impl CompressError {
+    /// Trouble with files, which may pass; everything else is what they say.
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Model(error) => error.is_io(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }

@@ -1,7 +1,8 @@
 //! Small model folders for tests, written with the reference safetensors writer rather than our own.
 
-use crate::hf::config::arch_from_config;
 use half::{bf16, f16};
+use osler_model::ModelConfig;
+use osler_model::parameters::parameters;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ pub fn llama_config(tied: bool) -> Value {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32, "intermediate_size": 44,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 40, "max_position_embeddings": 16,
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": tied,
-        "bos_token_id": 1, "eos_token_id": 2, "attention_bias": !tied, "torch_dtype": "float32",
+        "bos_token_id": 1, "eos_token_id": 2, "attention_bias": false, "torch_dtype": "float32",
     })
 }
 
@@ -50,13 +51,14 @@ pub fn gpt2_config() -> Value {
 
 /// Values in -0.5..0.5 that f16 and bf16 hold too (7 significant bits), different for each tensor.
 pub fn tensors(config: &Value) -> Tensors {
-    let arch = arch_from_config(Path::new("config.json"), config).unwrap();
+    let config = ModelConfig::read(Path::new("config.json"), config).unwrap();
     let mut state = 12345u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         ((state >> 25) as f32 - 64.0) / 128.0
     };
-    arch.specs().into_iter().map(|s| (s.hf.clone(), (s.shape.clone(), (0..s.elements()).map(|_| next()).collect()))).collect()
+    let all = parameters(&config.spec, config.vocab).unwrap();
+    all.into_iter().map(|p| (p.name.clone(), (p.shape.clone(), (0..p.len()).map(|_| next()).collect()))).collect()
 }
 
 fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {

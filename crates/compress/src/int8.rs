@@ -1,9 +1,9 @@
 //! Symmetric int8 with one scale per output channel, packed four to an int32 as compressed-tensors' `pack-quantized` says:
 //! scale = absmax / 127.5, q = round-half-even(w / scale) in -128..=127, stored as q + 128, element i at byte i of its row.
 
-use crate::hf::safetensors::Dtype;
 use crate::report::ErrorSum;
 use half::{bf16, f16};
+use osler_model::safetensors::Dtype;
 use rayon::prelude::*;
 
 /// One matrix, rows are output channels.

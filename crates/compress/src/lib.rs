@@ -7,6 +7,7 @@
 
 mod arch;
 mod error;
+mod foresee;
 pub mod gguf;
 mod hf;
 mod int8;
@@ -18,6 +19,7 @@ mod quantize;
 mod report;
 
 pub use error::CompressError;
+pub use foresee::foresee;
 pub use method::Method;
 pub use open::{QuantizedModel, open_quantized};
 pub use quantize::quantize;

@@ -2,13 +2,14 @@
 //! tensors under Hugging Face names, the names and row orders of the format undone.
 
 use crate::CompressError;
-use crate::arch::{Arch, Role, TensorSpec};
+use crate::arch::{Arch, ROPE_FACTORS, Role, TensorSpec, rope_factors};
 use crate::gguf::{self, GgufFile};
-use crate::hf::config::arch_from_config;
-use crate::hf::read_json;
-use crate::hf::safetensors::{Dtype, WeightSource};
 use crate::int8;
 use crate::quantize::int8_names;
+use osler_model::config::{CONFIG, ModelConfig};
+use osler_model::json::read_object;
+use osler_model::safetensors::{Dtype, Entry};
+use osler_model::{ModelError, Weights};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub struct QuantizedModel {
 
 #[derive(Debug)]
 enum Store {
-    Folder(WeightSource),
+    Folder(Weights),
     Gguf(GgufFile),
 }
 
@@ -33,7 +34,7 @@ pub fn open_quantized(path: &Path) -> Result<QuantizedModel, CompressError> {
     let info = std::fs::metadata(path).map_err(CompressError::io("open", path))?;
     let (config, arch, store) = if info.is_dir() { open_folder(path)? } else { open_gguf(path)? };
     let specs = arch.specs();
-    check_complete(&specs, &store)?;
+    check_complete(&arch, &specs, &store)?;
     let specs = specs.into_iter().map(|s| (s.hf.clone(), s)).collect();
     Ok(QuantizedModel { path: path.to_owned(), config, specs, store })
 }
@@ -52,17 +53,25 @@ fn open_gguf(path: &Path) -> Result<(Value, Arch, Store), CompressError> {
 }
 
 fn open_folder(path: &Path) -> Result<(Value, Arch, Store), CompressError> {
-    let config_path = path.join("config.json");
-    let mut config = read_json(&config_path)?;
+    const MOST_BYTES: u64 = 16 << 20;
+    let config_path = path.join(CONFIG);
+    let mut config = read_object(&config_path, MOST_BYTES)?;
     let quantization = config.as_object_mut().and_then(|c| c.remove("quantization_config"));
     check_supported(&config_path, &quantization.unwrap_or(Value::Null))?;
-    let source = WeightSource::open(path)?;
-    let arch = arch_from_config(&config_path, &config)?.check(&config_path, source.names().count())?;
-    Ok((config, arch, Store::Folder(source)))
+    let ModelConfig { spec, vocab, .. } = ModelConfig::read(&config_path, &config)?;
+    let arch = Arch::new(&config_path, spec, vocab)?;
+    Ok((config, arch, Store::Folder(Weights::open(path)?)))
 }
 
 /// Only what this crate decodes: one group of symmetric int8 weights, a scale per channel, activations left alone.
 fn check_supported(path: &Path, quantization: &Value) -> Result<(), CompressError> {
+    let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
+    if method != "compressed-tensors" {
+        let reason = format!(
+            "the weights are quantized already ({method}), and of such folders only compressed-tensors in int8 are read: start from the model that they were made from"
+        );
+        return Err(CompressError::field(path, "quantization_config", reason));
+    }
     let groups = quantization.pointer("/config_groups").and_then(Value::as_object);
     let group = match groups.map(|g| g.values().collect::<Vec<_>>()).as_deref() {
         Some([group]) => (*group).clone(),
@@ -71,8 +80,7 @@ fn check_supported(path: &Path, quantization: &Value) -> Result<(), CompressErro
         }
     };
     for (place, pointer, expected) in [
-        (quantization, "/quant_method", Value::from("compressed-tensors")),
-        (quantization, "/format", "pack-quantized".into()),
+        (quantization, "/format", Value::from("pack-quantized")),
         (&group, "/weights/num_bits", 8.into()),
         (&group, "/weights/type", "int".into()),
         (&group, "/weights/symmetric", true.into()),
@@ -93,8 +101,11 @@ fn check_supported(path: &Path, quantization: &Value) -> Result<(), CompressErro
 }
 
 /// Every tensor of the model is there with its shape; nothing else is.
-fn check_complete(specs: &[TensorSpec], store: &Store) -> Result<(), CompressError> {
+fn check_complete(arch: &Arch, specs: &[TensorSpec], store: &Store) -> Result<(), CompressError> {
     let mut wanted = BTreeSet::new();
+    if let Store::Gguf(file) = store {
+        wanted.extend(check_rope(arch, file)?);
+    }
     for spec in specs {
         match store {
             Store::Gguf(file) => {
@@ -111,7 +122,7 @@ fn check_complete(specs: &[TensorSpec], store: &Store) -> Result<(), CompressErr
     }
     let (path, unexpected) = match store {
         Store::Gguf(file) => (file.path(), file.tensors().keys().find(|n| !wanted.contains(*n))),
-        Store::Folder(source) => (source.path.as_path(), source.names().find(|n| !wanted.contains(*n))),
+        Store::Folder(source) => (source.path(), source.names().find(|n| !wanted.contains(*n))),
     };
     match unexpected {
         None => Ok(()),
@@ -119,25 +130,52 @@ fn check_complete(specs: &[TensorSpec], store: &Store) -> Result<(), CompressErr
     }
 }
 
+/// The divisors that the file holds are the ones that its four numbers give; the name of their tensor, if there is one.
+fn check_rope(arch: &Arch, file: &GgufFile) -> Result<Option<String>, CompressError> {
+    let expected = rope_factors(&arch.spec);
+    let found = file.tensors().contains_key(ROPE_FACTORS).then(|| file.values(ROPE_FACTORS)).transpose()?;
+    if expected == found {
+        return Ok(found.map(|_| ROPE_FACTORS.to_owned()));
+    }
+    let reason = "these divisors of rotary frequencies are not the ones of the file's llama3 scaling, which only Osler writes beside them";
+    Err(CompressError::field(file.path(), ROPE_FACTORS, reason))
+}
+
+/// The entry, checked to be there with this shape.
+fn shaped<'w>(weights: &'w Weights, name: &str, shape: &[usize]) -> Result<&'w Entry, CompressError> {
+    let missing = || CompressError::MissingTensor { path: weights.path().to_owned(), tensor: name.to_owned() };
+    let (file, entry) = weights.find(name).ok_or_else(missing)?;
+    if entry.shape != shape {
+        let (path, expected, found) = (file.path().to_owned(), shape.to_vec(), entry.shape.clone());
+        return Err(CompressError::Shape { path, tensor: name.to_owned(), expected, found });
+    }
+    Ok(entry)
+}
+
+fn floats(weights: &Weights, name: &str) -> Result<Vec<f32>, ModelError> {
+    let count = weights.find(name).map_or(0, |(_, entry)| entry.shape.iter().product());
+    weights.read_f32(name, 0, count)
+}
+
 /// Names under which a folder stores the tensor: three parts if it is quantized, else one.
-fn check_in_folder(spec: &TensorSpec, source: &WeightSource) -> Result<Vec<String>, CompressError> {
+fn check_in_folder(spec: &TensorSpec, source: &Weights) -> Result<Vec<String>, CompressError> {
     let [packed, scale, shape] = int8_names(spec);
-    let (Role::Linear, &[rows, cols], Some(_)) = (spec.role, spec.rows_shape().as_slice(), source.get(&packed)) else {
-        source.shaped(&spec.hf, &spec.shape)?;
+    let (Role::Linear, &[rows, cols], Some(_)) = (spec.role, spec.rows_shape().as_slice(), source.find(&packed)) else {
+        shaped(source, &spec.hf, &spec.shape)?;
         return Ok(vec![spec.hf.clone()]);
     };
-    source.shaped(&scale, &[rows, 1])?;
+    shaped(source, &scale, &[rows, 1])?;
     for (name, dims, dtype) in [(&packed, [rows, int8::packed_row(cols) / 4].as_slice(), Dtype::I32), (&shape, &[2], Dtype::I64)] {
-        let entry = source.shaped(name, dims)?;
+        let entry = shaped(source, name, dims)?;
         if entry.dtype != dtype {
-            let (path, found) = (source.file_of(entry), entry.dtype.name().to_owned());
+            let (path, found) = (source.path().to_owned(), entry.dtype.name().to_owned());
             return Err(CompressError::Dtype { path, tensor: name.clone(), found, expected: dtype.name() });
         }
     }
     let stored: Vec<u64> = source.raw(&shape)?.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
     if stored != [rows as u64, cols as u64] {
         let found = stored.iter().map(|d| usize::try_from(*d).unwrap_or(usize::MAX)).collect();
-        return Err(CompressError::Shape { path: source.path.clone(), tensor: shape, expected: vec![rows, cols], found });
+        return Err(CompressError::Shape { path: source.path().to_owned(), tensor: shape, expected: vec![rows, cols], found });
     }
     Ok(vec![packed, scale, shape])
 }
@@ -165,11 +203,11 @@ impl QuantizedModel {
             Store::Gguf(file) => spec.gguf_to_hf(file.values(&spec.gguf)?),
             Store::Folder(source) => {
                 let [packed, scale, _] = int8_names(spec);
-                match source.get(&packed) {
-                    None => source.floats(hf_name)?.1,
+                match source.find(&packed) {
+                    None => floats(source, hf_name)?,
                     Some(_) => {
                         let cols = spec.rows_shape().last().copied().unwrap_or(1);
-                        let (_, scales) = source.floats(&scale)?;
+                        let scales = floats(source, &scale)?;
                         spec.rows_to_hf(int8::dequantize(&source.raw(&packed)?, &scales, cols))
                     }
                 }

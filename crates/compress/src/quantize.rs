@@ -1,15 +1,17 @@
 //! Model folder in, compressed model out: one tensor in memory at a time, everything checked before the first byte is written,
 //! and nothing visible until all of it is on disk.
 
-use crate::arch::{Family, Role, TensorSpec};
+use crate::arch::{ROPE_FACTORS, Role, TensorSpec, rope_factors, unsayable_in_gguf};
 use crate::gguf::{self, GgmlType, padding};
 use crate::hf::model::Model;
-use crate::hf::safetensors::Dtype;
-use crate::hf::{config, write};
+use crate::hf::write;
 use crate::int8;
 use crate::output::{StagedDir, StagedFile, check_absent};
 use crate::report::{ErrorSum, Outcome};
 use crate::{CompressError, Method, QuantReport};
+use osler_core::spec::Family;
+use osler_model::config::CONFIG;
+use osler_model::safetensors::Dtype;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,8 +25,11 @@ pub fn quantize(model_dir: &Path, method: Method, out: &Path) -> Result<QuantRep
     check_absent(out)?;
     let model = Model::open(model_dir)?;
     let mut report = QuantReport::empty(method);
-    report.dropped = model.dropped.clone();
-    report.bytes_before = model.source.bytes;
+    report.dropped = model.dropped().to_vec();
+    report.bytes_before = model.bytes();
+    if !model.unknown().is_empty() {
+        report.notes.push(format!("config.json has keys that are not known here and were passed over: {}", model.unknown().join(", ")));
+    }
     let data_bytes = match method.gguf_type() {
         None => write_int8(&model, out, &mut report)?,
         Some(ty) => write_gguf(&model, ty, out, &mut report)?,
@@ -48,30 +53,40 @@ fn gguf_plan(spec: &TensorSpec, wanted: GgmlType) -> (GgmlType, Outcome) {
     }
 }
 
+/// Whether a method has a tensor stored in its own type.
+pub(crate) fn is_quantized(spec: &TensorSpec, method: Method) -> bool {
+    match method.gguf_type() {
+        None => spec.role == Role::Linear,
+        Some(ty) => matches!(gguf_plan(spec, ty).1, Outcome::Quantized),
+    }
+}
+
 fn write_gguf(model: &Model, wanted: GgmlType, out: &Path, report: &mut QuantReport) -> Result<u64, CompressError> {
-    config::check_sayable_in_gguf(&model.config_path, &model.config, model.arch.family)?;
-    if !model.specs.iter().any(|s| matches!(gguf_plan(s, wanted).1, Outcome::Quantized)) {
+    if let Some(what) = unsayable_in_gguf(&model.arch.spec) {
+        return Err(CompressError::field(&model.dir.join(CONFIG), "rope_scaling", what));
+    }
+    if !model.specs.iter().any(|spec| is_quantized(spec, report.method)) {
         return Err(nothing(model, report.method));
     }
     let tokenizer = gguf::tokenizer::read(&model.dir, model.arch.vocab)?;
-    report.notes = tokenizer.notes;
-    let mut metadata = gguf::metadata::from_arch(&model.config_path, &model.arch, wanted)?;
+    report.notes.extend(tokenizer.notes);
+    let mut metadata = gguf::metadata::from_arch(&model.dir.join(CONFIG), &model.arch, wanted)?;
     metadata.extend(tokenizer.values);
-    let plan: Vec<gguf::Planned> = model
+    let mut plan: Vec<gguf::Planned> = model
         .specs
         .iter()
         .map(|spec| gguf::Planned { name: spec.gguf.clone(), shape: spec.rows_shape(), ty: gguf_plan(spec, wanted).0 })
         .collect();
+    let factors = rope_factors(&model.arch.spec);
+    plan.extend(factors.iter().map(|f| gguf::Planned { name: ROPE_FACTORS.to_owned(), shape: vec![f.len()], ty: GgmlType::F32 }));
 
     let mut staged = StagedFile::create(out)?;
     staged.file.write(&gguf::header(&metadata, &plan))?;
     let mut data_bytes = 0;
     for spec in &model.specs {
         let (ty, outcome) = gguf_plan(spec, wanted);
-        let (raw, values) = model.floats(spec)?;
-        drop(raw);
-        let (bytes, error) = gguf::encode_tensor(ty, &spec.hf_to_gguf(values)).map_err(|value| CompressError::OutOfRange {
-            path: model.source.path.clone(),
+        let (bytes, error) = gguf::encode_tensor(ty, &spec.hf_to_gguf(model.floats(spec)?)).map_err(|value| CompressError::OutOfRange {
+            path: model.dir.clone(),
             tensor: spec.hf.clone(),
             value,
             target: ty.name(),
@@ -80,6 +95,11 @@ fn write_gguf(model: &Model, wanted: GgmlType, out: &Path, report: &mut QuantRep
         staged.file.write(&padding(bytes.len() as u64))?;
         data_bytes += bytes.len() as u64;
         report.record(&spec.hf, &spec.shape, ty.name(), outcome, error);
+    }
+    if let Some(factors) = factors {
+        let bytes: Vec<u8> = factors.iter().flat_map(|f| f.to_le_bytes()).collect();
+        staged.file.write(&bytes)?;
+        staged.file.write(&padding(bytes.len() as u64))?;
     }
     let output = staged.publish()?;
     report.bytes_after = output.bytes;
@@ -123,7 +143,7 @@ fn write_int8(model: &Model, out: &Path, report: &mut QuantReport) -> Result<u64
     if !plan.iter().any(|p| matches!(p.item, Item::Packed(_))) {
         return Err(nothing(model, report.method));
     }
-    if model.arch.family == Family::Gpt2 {
+    if model.arch.spec.family == Family::Gpt2 {
         let note = "transformers does not load this form of a GPT-2 model (its Conv1D is not Linear): give its users a GGUF file";
         report.notes.push(note.to_owned());
     }
@@ -135,15 +155,12 @@ fn write_int8(model: &Model, out: &Path, report: &mut QuantReport) -> Result<u64
     for planned in &plan {
         match planned.item {
             Item::Kept(spec) => {
-                let (raw, _) = model.floats(spec)?;
-                file.write(&raw)?;
+                file.write(&model.raw(spec)?)?;
                 report.record(&spec.hf, &spec.shape, planned.dtype.name(), Outcome::Kept, ErrorSum::default());
             }
             Item::Packed(spec) => {
                 let cols = spec.rows_shape().last().copied().unwrap_or(1);
-                let (raw, values) = model.floats(spec)?;
-                drop(raw);
-                let matrix = int8::quantize(&spec.hf_to_rows(values), cols, model.dtype(spec)?);
+                let matrix = int8::quantize(&spec.hf_to_rows(model.floats(spec)?), cols, model.dtype(spec)?);
                 file.write(&matrix.packed)?;
                 report.record(&spec.hf, &spec.shape, "int8", Outcome::Quantized, matrix.error);
                 scales.insert(&spec.hf, matrix.scales);
@@ -182,7 +199,7 @@ fn in_model_order(report: &mut QuantReport, model: &Model) {
 }
 
 fn int8_config(model: &Model) -> String {
-    let mut config = model.config.clone();
+    let mut config = model.config().clone();
     if let Value::Object(map) = &mut config {
         map.insert("quantization_config".to_owned(), int8_quantization_config());
     }

@@ -1,6 +1,7 @@
 //! What can go wrong in the engine. Messages name the file or field and what would make it right.
 
 use osler_core::guard::Skipped;
+use osler_model::ModelError;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -11,8 +12,9 @@ pub enum EngineError {
     File { path: PathBuf, problem: String },
     #[error("{action} {}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
-    #[error("{}: the model does not fit ({} problems): {}", path.display(), problems.len(), problems.join("; "))]
-    Import { path: PathBuf, problems: Vec<String> },
+    /// A folder whose model is not computed here, or that contradicts itself.
+    #[error(transparent)]
+    Import(ModelError),
     #[error("tensor {name}: {problem}")]
     Tensor { name: String, problem: String },
     #[error("checkpoint: {0}")]
@@ -32,6 +34,16 @@ pub enum EngineError {
     Torch(#[from] tch::TchError),
     #[error(transparent)]
     Distributed(#[from] osler_torch_dist::DistError),
+}
+
+impl From<ModelError> for EngineError {
+    /// Trouble with reading may pass; what a folder says does not.
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Io { action, path, source } => Self::Io { path, action, source },
+            other => Self::Import(other),
+        }
+    }
 }
 
 impl EngineError {

@@ -1,96 +1,61 @@
 //! Safetensors files, read by range and written by stream: neither side holds a whole file in memory.
 //!
-//! A reader believes nothing: the header's size is bounded, the library checks that offsets are gapless and fit their shapes, and the
-//! file's length must agree. A writer makes the file under another name, forces it to disk and renames it, so that a name
+//! The reader is osler-model's, which believes nothing. A writer makes the file under another name, forces it to disk and renames it, so that a name
 //! always stands for whole bytes.
 
 use crate::EngineError;
 use half::{bf16, f16};
 use osler_core::digest::Digest;
 use osler_core::spec::FloatType;
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use osler_model::ModelError;
+use osler_model::safetensors::SafeTensors;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Headers of real models stay below 1 MiB.
-const MAX_HEADER: u64 = 16 << 20;
-
+/// A file of slices that was opened for reading. The reader is the one of model folders.
 #[derive(Debug)]
-pub struct SafeFile {
-    path: PathBuf,
-    file: File,
-    data_start: u64,
-    header: Metadata,
-}
+pub struct SafeFile(SafeTensors);
 
 impl SafeFile {
+    /// Errors: damage is [`EngineError::File`], since another copy may be whole.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
-        let mut file = File::open(path).map_err(EngineError::io(path, "open"))?;
-        let length = file.metadata().map_err(EngineError::io(path, "inspect"))?.len();
-        let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(|_| EngineError::file(path, format!("{length} bytes, too short for safetensors")))?;
-        let size = u64::from_le_bytes(prefix);
-        if size > MAX_HEADER || size + 8 > length {
-            return Err(EngineError::file(
-                path,
-                format!("byte 0: header of {size} bytes in a file of {length}; not safetensors, or cut off"),
-            ));
-        }
-        let mut bytes = vec![0; size as usize];
-        file.read_exact(&mut bytes).map_err(EngineError::io(path, "read the header of"))?;
-        let header: Metadata =
-            serde_json::from_slice(&bytes).map_err(|e| EngineError::file(path, format!("safetensors header at byte 8: {e}")))?;
-        let data_start = 8 + size;
-        if data_start.checked_add(header.data_len() as u64) != Some(length) {
-            let problem = format!("the header describes {} bytes of data, the file has {}", header.data_len(), length - data_start);
-            return Err(EngineError::file(path, problem));
-        }
-        Ok(Self { path: path.to_path_buf(), file, data_start, header })
+        SafeTensors::open(path).map(Self).map_err(damaged)
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Names in the order of their data.
     pub fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
+        self.0.names_by_place()
     }
 
-    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.header.info(name)
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.0.get(name)?.shape)
     }
 
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+        self.0.metadata(key)
     }
 
     /// Values `from..from + count` of a tensor, as f32 whatever float type it is stored in.
     pub fn read_f32(&self, name: &str, from: usize, count: usize) -> Result<Vec<f32>, EngineError> {
-        let bad = |problem: String| EngineError::file(&self.path, format!("tensor {name}: {problem}"));
-        let info = self.info(name).ok_or_else(|| bad("missing".into()))?;
-        let width = match info.dtype {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
-            other => return Err(bad(format!("stored as {other:?}; F32, F16 and BF16 can be read"))),
-        };
-        let held = (info.data_offsets.1 - info.data_offsets.0) / width;
-        if from.checked_add(count).is_none_or(|end| end > held) {
-            return Err(bad(format!("{held} values, {count} wanted from value {from}")));
+        self.0.read_f32(name, from, count).map_err(damaged)
+    }
+}
+
+fn damaged(error: ModelError) -> EngineError {
+    match error {
+        ModelError::File { path, reason } => EngineError::File { path, problem: reason },
+        ModelError::Malformed { path, offset, field, reason } => {
+            EngineError::File { path, problem: format!("byte {offset}: {field}: {reason}") }
         }
-        let mut bytes = vec![0; count * width];
-        let start = self.data_start + (info.data_offsets.0 + from * width) as u64;
-        self.file.read_exact_at(&mut bytes, start).map_err(EngineError::io(&self.path, "read"))?;
-        Ok(match info.dtype {
-            Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-            _ => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        })
+        other => other.into(),
     }
 }
 
@@ -257,32 +222,5 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         write(&path, &BTreeMap::new(), &[("a".to_owned(), vec![3])], |_| Ok(vec![0; 8])).unwrap_err();
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn hostile_headers_are_errors() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bad.safetensors");
-        let with = |header: &str, data: usize| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; data]].concat();
-        let cases: &[(&str, Vec<u8>)] = &[
-            ("empty", vec![]),
-            ("short", vec![1, 2, 3]),
-            ("huge header", [u64::MAX.to_le_bytes().to_vec(), vec![b'{'; 64]].concat()),
-            ("header past the end", [100u64.to_le_bytes().to_vec(), b"{}".to_vec()].concat()),
-            ("not JSON", with("{\"a\":", 0)),
-            ("a list", with("[]", 0)),
-            ("past the end", with(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 8)),
-            ("trailing bytes", with(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 8)),
-            ("gap", with(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8)),
-            ("shape and offsets differ", with(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8)),
-            ("overflow", with(r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,8]}}"#, 8)),
-            ("negative", with(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4)),
-            ("backwards", with(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 8)),
-            ("unknown dtype", with(r#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, 4)),
-        ];
-        for (name, bytes) in cases {
-            std::fs::write(&path, bytes).unwrap();
-            assert!(SafeFile::open(&path).is_err(), "{name}");
-        }
     }
 }

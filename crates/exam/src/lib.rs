@@ -13,6 +13,7 @@ pub mod fake;
 mod formats;
 mod golden;
 pub mod lm_eval;
+mod of_run;
 mod prompt;
 mod python_random;
 mod python_text;

@@ -57,6 +57,10 @@ impl<'a> Fields<'a> {
         self.parse(key, "a string", Value::as_str)
     }
 
+    pub fn bool_or(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+        Ok(self.boolean(key)?.unwrap_or(default))
+    }
+
     /// An error about one of the object's keys.
     pub fn refuse(&self, key: &str, reason: impl Into<String>) -> ModelError {
         ModelError::field(self.path, key, reason)

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct Args {
     #[command(flatten)]
     file: RunFile,
-    /// Also expand globs and check that every file is there and readable.
+    /// Also expand globs and look into every file: whether it is there, what it holds, and whether it fits the run file.
     #[arg(long)]
     files: bool,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -30,9 +30,10 @@ struct Valid {
 
 pub fn run(args: &Args) -> Outcome {
     let (spec, jobs) = if args.files {
-        let spec = args.file.resolve_all()?.spec;
-        let jobs = plan(&spec).len();
-        (spec, Some(jobs))
+        let resolved = args.file.resolve_all()?;
+        resolved.warnings.iter().for_each(|warning| show::note(warning));
+        let jobs = plan(&resolved.spec).len();
+        (resolved.spec, Some(jobs))
     } else {
         (args.file.read()?, None)
     };

@@ -11,7 +11,7 @@ use osler_core::spec::{ExamFormat, ExamSpec, Method, Protocol, Variant};
 use osler_engine::models::Model;
 use osler_engine::score::LogLikelihoods;
 use osler_engine::{Device, score};
-use osler_exam::{Exam, ExamError, ExamReport, ExamTokenizer, LimitMode, Request, RunOptions, Score, Scorer, ScorerError};
+use osler_exam::{Exam, ExamError, ExamReport, ExamTokenizer, Request, RunOptions, Score, Scorer, ScorerError};
 use osler_worker::harness::{Failure, Job, user};
 use osler_worker::jobs::{COMPRESSED_FOLDER, COMPRESSED_GGUF};
 use std::collections::BTreeMap;
@@ -71,13 +71,6 @@ fn compressed(job: &Job, stage: &StageName, method: Method) -> anyhow::Result<Pa
 
 /// The exam crate's own description of the run file's exam.
 fn task(job: &Job, spec: &ExamSpec) -> Result<osler_exam::ExamSpec, Failure> {
-    let format = match spec.format {
-        ExamFormat::Medmcqa => osler_exam::ExamFormat::MedMcqa,
-        ExamFormat::Medqa => osler_exam::ExamFormat::MedQa,
-        ExamFormat::Pubmedqa => osler_exam::ExamFormat::PubMedQa,
-        ExamFormat::Mmlu => osler_exam::ExamFormat::Mmlu,
-        ExamFormat::HeldOut => osler_exam::ExamFormat::Perplexity,
-    };
     let files = match (&spec.format, &spec.corpus) {
         (ExamFormat::HeldOut, Some(corpus)) => {
             let merged = job.input(&JobKind::Merge { corpus: corpus.clone() })?;
@@ -88,18 +81,7 @@ fn task(job: &Job, spec: &ExamSpec) -> Result<osler_exam::ExamSpec, Failure> {
         }
         _ => spec.files.iter().map(PathBuf::from).collect(),
     };
-    let mut task = osler_exam::ExamSpec::new(spec.name.as_str(), format, files);
-    if spec.format != ExamFormat::HeldOut {
-        task.protocol = match spec.protocol {
-            Protocol::Letter => osler_exam::Protocol::Letter,
-            Protocol::Cloze => osler_exam::Protocol::Cloze,
-        };
-    }
-    task.shots = spec.shots as usize;
-    task.shots_files = spec.shots_files.iter().map(PathBuf::from).collect();
-    task.limit = spec.limit.map(|n| n as usize);
-    task.limit_mode = LimitMode::Stride;
-    Ok(task)
+    Ok(osler_exam::ExamSpec::of_run(spec, files))
 }
 
 fn full_report(job: &Job, stage: &StageName, exam: &ExamName) -> anyhow::Result<ExamReport> {

@@ -121,7 +121,7 @@ fn tokenizer(asked: Option<&Path>, model: &Path) -> Result<ExamTokenizer, Failur
 fn load(path: &Path) -> Result<Model, Failure> {
     let config = path.join("config.json");
     let compressed = match std::fs::read_to_string(&config) {
-        Ok(text) => text.contains("\"quantization_config\""),
+        Ok(text) => serde_json::from_str(&text).is_ok_and(|config: serde_json::Value| !config["quantization_config"].is_null()),
         Err(_) if path.is_dir() => return Err(user(anyhow!("{} is not there: not a Hugging Face folder", config.display()))),
         Err(_) => true,
     };

@@ -6,7 +6,7 @@
 use crate::gang;
 use crate::heart::Heart;
 use crate::meter::{self, Meter};
-use crate::model::{failure, stage_spec, vocabulary};
+use crate::model::{failure, rows, stage_spec, vocabulary};
 use crate::writer::{Order, Writer};
 use anyhow::{Context as _, anyhow};
 use osler_core::accounting::{Dtype, Flops};
@@ -24,6 +24,7 @@ use osler_corpus::{Dataset, DatasetManifest, Verify};
 use osler_engine::checkpoint::SliceSet;
 use osler_engine::step::{Batch, StepStats, Trainer, TrainerOptions};
 use osler_engine::{Device, EngineError, hf};
+use osler_model::Rows;
 use osler_runtime::store::BlockingStore;
 use osler_worker::harness::{Ended, Failure, Job, out_of_memory, user};
 use osler_worker::jobs::{DATASET, corpus_failure, load_tokenizer};
@@ -122,14 +123,19 @@ fn begin(job: &Job, stage: &StageSpec, trainer: &mut Trainer) -> Result<(), Fail
             Ok(())
         }
         Init::HuggingFace(folder) => {
-            let mut weights = hf::import(Path::new(folder)).map_err(failure)?;
+            let path = Path::new(folder);
+            let mut weights = hf::import(path).map_err(failure)?;
             let spec = &job.assignment.spec;
-            let (rows, wanted) = (weights.config().vocab, trainer.options().vocab);
-            let Some(extend) = spec.tokenizer.extend().filter(|_| rows < wanted) else {
+            let Summary::Tokenizer { vocab_size, .. } = job.input(&JobKind::Tokenizer)?.summary else {
+                return Err(anyhow!("the tokenizer job has another job's result").into());
+            };
+            let rows = rows(job, path, &weights, vocab_size as usize)?;
+            let Some(extend) = spec.tokenizer.extend().filter(|_| !rows.made.is_empty()) else {
                 return trainer.load_weights_only(&mut weights).map_err(failure);
             };
-            tracing::info!(rows, wanted, rule = ?extend.rule, "the vocabulary is extended");
-            let mut extended = hf::Extended::new(&mut weights, &spec.model, rows, wanted, extend.rule, spec.seed);
+            let Rows { held, total, made, .. } = &rows;
+            tracing::info!(held, total, made = made.len(), from = made.start, rule = ?extend.rule, "rows of new tokens are made");
+            let mut extended = hf::Extended::new(&mut weights, &spec.model, rows, extend.rule, spec.seed);
             trainer.load_weights_only(&mut extended).map_err(failure)
         }
     }

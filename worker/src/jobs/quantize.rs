@@ -17,10 +17,8 @@ const REPORT: &str = "quantization.json";
 pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Failure> {
     let exported = job.input(&JobKind::Export { stage: stage.clone() })?;
     let folder = job.fetch_folder(exported, "")?;
-    let (made_by, out) = match method {
-        Method::Int8 => (osler_compress::Method::Int8, job.scratch.join("model")),
-        Method::GgufQ8_0 => (osler_compress::Method::GgufQ8_0, job.scratch.join(GGUF)),
-    };
+    let made_by = osler_compress::Method::from(method);
+    let out = job.scratch.join(if made_by.writes_file() { GGUF } else { "model" });
     let report = osler_compress::quantize(&folder, made_by, &out).map_err(failure)?;
     let mut outputs = BTreeMap::new();
     if out.is_dir() {
@@ -47,5 +45,5 @@ pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Fa
 
 /// The model is what it is: only trouble with files may pass.
 fn failure(error: CompressError) -> Failure {
-    if matches!(error, CompressError::Io { .. }) { error.into() } else { user(error) }
+    if error.is_io() { error.into() } else { user(error) }
 }

@@ -1,59 +1,31 @@
-//! The model families: what their config means and which tensors follow from it, under both names and in which layout.
-//! Everything else in this crate walks this list, so a tensor that it does not name is neither written nor believed.
+//! What compression needs to know of a model beyond its parameters: the names, orders and layouts of GGUF. Everything else in this crate
+//! walks the list of [`Arch::specs`], so a tensor that it does not name is neither written nor believed.
 
-mod specs;
+mod names;
+mod rope;
+#[cfg(test)]
+mod tests;
 
 use crate::CompressError;
 use crate::layout;
+use osler_core::spec::{Family, ModelSpec};
+use osler_model::ModelConfig;
+use osler_model::parameters::{Param, parameters};
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(crate) const SUPPORTED: &str = "LlamaForCausalLM, Qwen2ForCausalLM, GemmaForCausalLM, GPT2LMHeadModel";
+pub(crate) use osler_model::parameters::Role;
+pub(crate) use rope::{ROPE_FACTORS, rope_factors, unsayable_in_gguf};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    Llama,
-    /// As llama, with biases on queries, keys and values.
-    Qwen2,
-    /// As llama, with gains of 1 + w and GELU gates.
-    Gemma,
-    Gpt2,
-}
+pub(crate) const SUPPORTED: &str = "llama, qwen2, gemma, gpt2";
 
-impl Family {
-    /// Reads positions into queries and keys.
-    pub fn rotary(self) -> bool {
-        self != Self::Gpt2
-    }
-}
-
-/// Sizes and constants of one model. All sizes are checked to be at least 1 and to multiply without overflow.
+/// A model that can be compressed. Its sizes were checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Arch {
-    pub family: Family,
-    pub layers: usize,
-    pub hidden: usize,
-    pub inner: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
+    pub spec: ModelSpec,
+    /// Rows of the token embedding.
     pub vocab: usize,
-    pub context: usize,
-    pub eps: f64,
-    pub rope_theta: f64,
-    pub tied: bool,
-    pub attention_bias: bool,
-    pub mlp_bias: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Token embedding or output head: quantized in GGUF, kept in int8 folders.
-    Vocabulary,
-    /// A projection inside a block: what every method quantizes.
-    Linear,
-    /// Norms, biases and learned positions: never quantized.
-    Small,
+    params: Vec<Param>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -72,8 +44,22 @@ pub(crate) struct TensorSpec {
 }
 
 impl TensorSpec {
-    fn new(hf: impl Into<String>, gguf: impl Into<String>, shape: &[usize], role: Role) -> Self {
-        Self { hf: hf.into(), gguf: gguf.into(), shape: shape.to_vec(), role, rotary: None, conv1d: false, gain: false }
+    fn new(param: &Param, spec: &ModelSpec) -> Self {
+        // Llama's readers turn neighbours, its relatives' turn halves.
+        let heads = match param.name.rsplit('.').nth(1) {
+            Some("q_proj") => Some(spec.heads),
+            Some("k_proj") => Some(spec.kv_heads),
+            _ => None,
+        };
+        Self {
+            hf: param.name.clone(),
+            gguf: names::gguf_name(&param.name),
+            shape: param.shape.clone(),
+            role: param.role(),
+            rotary: heads.filter(|_| spec.family == Family::Llama).map(|heads| (heads as usize, spec.head_dim() as usize)),
+            conv1d: param.transposed(spec.family),
+            gain: spec.family == Family::Gemma && param.name.ends_with("norm.weight"),
+        }
     }
 
     /// The shape with output channels first: that of GGUF tensors and int8 matrices.
@@ -124,82 +110,28 @@ impl TensorSpec {
 }
 
 impl Arch {
-    /// Refuses sizes that contradict each other. `tensors` is how many tensors the weights have: a config that asks for more
-    /// layers than that is refused before a list of them is built. `path` is the file to blame.
-    pub fn check(self, path: &Path, tensors: usize) -> Result<Self, CompressError> {
-        let fail = |field: &str, reason: String| Err(CompressError::field(path, field, reason));
-        if self.layers > tensors {
-            return fail("layers", format!("{} layers, but the weights hold {tensors} tensors", self.layers));
+    /// `path` is the file to blame.
+    ///
+    /// # Errors
+    /// The model is a bert, or its sizes are not believable.
+    pub fn new(path: &Path, spec: ModelSpec, vocab: usize) -> Result<Self, CompressError> {
+        if spec.family == Family::Bert {
+            let found = spec.family.to_string();
+            return Err(CompressError::UnknownArchitecture { path: path.to_owned(), found, supported: SUPPORTED });
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return fail("kv heads", format!("{} heads cannot share {} key/value heads", self.heads, self.kv_heads));
-        }
-        match self.family {
-            family if family.rotary() && !self.head_dim.is_multiple_of(2) => {
-                return fail("head_dim", format!("{} is odd; rotary embeddings need pairs", self.head_dim));
-            }
-            Family::Gpt2 if self.heads.checked_mul(self.head_dim) != Some(self.hidden) || self.kv_heads != self.heads => {
-                return fail("n_head", format!("{} heads do not divide n_embd {}", self.heads, self.hidden));
-            }
-            _ => {}
-        }
-        // Each matrix is at most the product of two of these; f32 bytes of it must be countable too.
-        let widths = [self.hidden, self.inner, self.vocab, self.context, self.heads.saturating_mul(self.head_dim)];
-        let widest = widths.into_iter().max().unwrap_or(0);
-        if widest > (1 << 28) {
-            return fail("sizes", format!("a dimension of {widest} is not believable"));
-        }
-        if !(self.eps.is_finite() && self.eps > 0.0 && self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return fail("constants", format!("epsilon {} and rope_theta {} must be positive", self.eps, self.rope_theta));
-        }
-        Ok(self)
+        let params = parameters(&spec, vocab).map_err(|problems| CompressError::field(path, "model", problems.join("; ")))?;
+        Ok(Self { spec, vocab, params })
+    }
+
+    /// Every tensor of the model, in its order. A tied head is not a tensor.
+    pub fn specs(&self) -> Vec<TensorSpec> {
+        self.params.iter().map(|param| TensorSpec::new(param, &self.spec)).collect()
     }
 
     /// The config.json from which a Hugging Face reader builds the same model.
     pub fn to_hf(&self) -> Value {
-        match self.family {
-            Family::Llama | Family::Qwen2 | Family::Gemma => {
-                let (architecture, model_type, act) = match self.family {
-                    Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2", "silu"),
-                    Family::Gemma => ("GemmaForCausalLM", "gemma", "gelu_pytorch_tanh"),
-                    _ => ("LlamaForCausalLM", "llama", "silu"),
-                };
-                json!({
-                "architectures": [architecture],
-                "model_type": model_type,
-                "hidden_size": self.hidden,
-                "intermediate_size": self.inner,
-                "num_hidden_layers": self.layers,
-                "num_attention_heads": self.heads,
-                "num_key_value_heads": self.kv_heads,
-                "head_dim": self.head_dim,
-                "vocab_size": self.vocab,
-                "max_position_embeddings": self.context,
-                "rms_norm_eps": self.eps,
-                "rope_theta": self.rope_theta,
-                "hidden_act": act,
-                "tie_word_embeddings": self.tied,
-                // Qwen2's biases go without saying.
-                "attention_bias": self.attention_bias && self.family != Family::Qwen2,
-                "mlp_bias": self.mlp_bias,
-                "torch_dtype": "float32",
-                })
-            }
-            Family::Gpt2 => json!({
-                "architectures": ["GPT2LMHeadModel"],
-                "model_type": "gpt2",
-                "n_embd": self.hidden,
-                "n_inner": self.inner,
-                "n_layer": self.layers,
-                "n_head": self.heads,
-                "n_positions": self.context,
-                "n_ctx": self.context,
-                "vocab_size": self.vocab,
-                "layer_norm_epsilon": self.eps,
-                "activation_function": "gelu_new",
-                "tie_word_embeddings": self.tied,
-                "torch_dtype": "float32",
-            }),
-        }
+        let mut value = ModelConfig { spec: self.spec.clone(), vocab: self.vocab, unknown: vec![] }.to_json();
+        value["torch_dtype"] = json!("float32");
+        value
     }
 }

@@ -4,8 +4,8 @@
 use super::pretokenizer::{mentions, pre_tokenizer_name, prepends_by_metaspace};
 use super::{Array, Value, specials, whole};
 use crate::CompressError;
-use crate::hf::config::Fields;
 use crate::hf::read_json_if_there;
+use osler_model::json::Fields;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -73,6 +73,12 @@ pub(crate) fn read(dir: &Path, vocab: usize) -> Result<TokenizerMetadata, Compre
     out.put("ggml.tokens", Value::Array(Array::Strings(tokenizer.tokens)));
     out.values.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
+}
+
+/// Whether a tokenizer can be written at all; `json` holds its `tokenizer.json`, `path` is the file to blame.
+pub(crate) fn check(path: &Path, json: &[u8], vocab: usize) -> Result<(), CompressError> {
+    let json: Json = serde_json::from_slice(json).map_err(|e| CompressError::field(path, "file", e.to_string()))?;
+    Tokenizer::parse(path, &json, vocab).map(drop)
 }
 
 /// The parts of a BPE tokenizer.json that matter here.

@@ -1,6 +1,6 @@
 //! Writes one safetensors file as a stream: the header follows from names, types and shapes alone, then the data in that order.
 
-use super::safetensors::Dtype;
+use osler_model::safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 /// One tensor to be written. `I` says where its bytes will come from.

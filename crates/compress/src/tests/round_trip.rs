@@ -5,7 +5,7 @@ use crate::fixtures::{self, Tensors};
 use crate::gguf::{GgmlType, GgufFile, Value as Meta};
 use crate::{CompressError, Method, QuantReport, open_quantized, quantize};
 use safetensors::Dtype;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
 
@@ -171,7 +171,7 @@ fn the_int8_folder_is_one_that_other_readers_accept() {
     let written: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(written["quantization_config"]["format"], "pack-quantized");
     assert_eq!(open_quantized(&out).unwrap().config(), &config, "opening gives the original config");
-    assert!(matches!(quantize(&out, Method::GgufF16, &dir.path().join("again")), Err(CompressError::Field { .. })), "never twice");
+    assert!(matches!(quantize(&out, Method::GgufF16, &dir.path().join("again")), Err(CompressError::Model(_))), "never twice");
 }
 
 #[test]
@@ -198,4 +198,28 @@ fn methods_are_named_as_in_run_files() {
     }
     let error = "int4".parse::<Method>().unwrap_err().to_string();
     assert!(error.contains("int4") && error.contains("gguf-q8_0"), "{error}");
+}
+
+#[test]
+fn scaled_rotary_positions_come_back_from_gguf() {
+    let llama3 = json!({
+        "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    });
+    let linear = json!({"rope_type": "linear", "rope_theta": 777.0, "factor": 4.0});
+    for (scaling, tensors) in [(llama3, 1), (linear, 0)] {
+        let mut config = fixtures::llama_config(true);
+        config.as_object_mut().unwrap().remove("rope_theta");
+        config["rope_parameters"] = scaling.clone();
+        let (dir, model) = folder(&config, &fixtures::tensors(&config));
+        let out = dir.path().join("out.gguf");
+        quantize(&model, Method::GgufF16, &out).unwrap();
+        let file = GgufFile::open(&out).unwrap();
+        assert_eq!(file.tensors().keys().filter(|name| *name == "rope_freqs.weight").count(), tensors);
+        assert_eq!(open_quantized(&out).unwrap().config()["rope_parameters"], scaling);
+        if tensors == 0 {
+            assert_eq!(file.metadata().get("llama.rope.scaling.type"), Some(&Meta::String("linear".to_owned())));
+            assert_eq!(file.metadata().get("llama.rope.scaling.factor"), Some(&Meta::F32(4.0)));
+        }
+    }
 }

@@ -7,6 +7,8 @@ mod corpus;
 mod model;
 mod stage;
 
+pub use model::check_shape;
+
 use super::RunSpec;
 use super::reader::{Problems, Report, join, suggest};
 use std::collections::BTreeSet;
@@ -178,20 +180,12 @@ impl Rules<'_> {
 
     /// Whether the value lies between two bounds, both included; a problem if not.
     fn between<T: PartialOrd + Display>(&self, field: &str, value: T, low: T, high: T) -> bool {
-        let inside = value >= low && value <= high;
-        if !inside && self.report.sound(field) {
-            self.report.problem(field, format!("found {value}, expected {low} to {high}"));
-        }
-        inside
+        between(self.report, field, value, low, high)
     }
 
     /// As `between` for numbers that may not be whole; not a number is outside, and `low` is excluded if `above`.
     fn number(&self, field: &str, value: f64, low: f64, above: bool, high: f64) {
-        let inside = value.is_finite() && value >= low && value <= high && !(above && value == low);
-        if !inside && self.report.sound(field) {
-            let from = if above { format!("more than {low:?} and") } else { format!("at least {low:?} and") };
-            self.report.problem(field, format!("found {value:?}, expected {from} at most {high:?}"));
-        }
+        number(self.report, field, value, low, above, high);
     }
 
     /// A list of paths or globs: not empty, none of them empty, none twice.
@@ -256,6 +250,22 @@ impl Rules<'_> {
                 self.report.problem(&field, format!("{name:?} is the name of an earlier one too: choose another"));
             }
         }
+    }
+}
+
+fn between<T: PartialOrd + Display>(report: &Report, field: &str, value: T, low: T, high: T) -> bool {
+    let inside = value >= low && value <= high;
+    if !inside && report.sound(field) {
+        report.problem(field, format!("found {value}, expected {low} to {high}"));
+    }
+    inside
+}
+
+fn number(report: &Report, field: &str, value: f64, low: f64, above: bool, high: f64) {
+    let inside = value.is_finite() && value >= low && value <= high && !(above && value == low);
+    if !inside && report.sound(field) {
+        let from = if above { format!("more than {low:?} and") } else { format!("at least {low:?} and") };
+        report.problem(field, format!("found {value:?}, expected {from} at most {high:?}"));
     }
 }
 

@@ -12,7 +12,7 @@ mod retry;
 mod schedule;
 mod tokenizer;
 
-pub use check::check;
+pub use check::{check, check_shape};
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, names_context, parse, parse_tier};
@@ -354,6 +354,16 @@ impl Method {
         match self {
             Self::Int8 => "int8",
             Self::GgufQ8_0 => "gguf-q8_0",
+        }
+    }
+}
+
+impl Method {
+    /// Values of a row that are stored together: a matrix whose rows are no multiple of it is not quantized.
+    pub fn block(self) -> u32 {
+        match self {
+            Self::Int8 => 1,
+            Self::GgufQ8_0 => 32,
         }
     }
 }

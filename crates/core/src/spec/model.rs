@@ -41,6 +41,20 @@ impl Family {
         self != Self::Bert
     }
 
+    /// `norm_eps` where `[model]` does not name it: what the family's first models have.
+    pub fn default_norm_eps(self) -> f64 {
+        match self {
+            Self::Llama | Self::Gpt2 => 1e-5,
+            Self::Qwen2 | Self::Gemma => 1e-6,
+            Self::Bert => 1e-12,
+        }
+    }
+
+    /// `rope_theta` where `[model]` does not name it.
+    pub fn default_rope_theta(self) -> f64 {
+        if self == Self::Qwen2 { 1_000_000.0 } else { 10_000.0 }
+    }
+
     /// The output head is always the embedding.
     pub fn always_tied(self) -> bool {
         matches!(self, Self::Gpt2 | Self::Gemma | Self::Bert)

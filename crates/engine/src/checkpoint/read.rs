@@ -51,7 +51,7 @@ impl SliceSet {
             }
             common = Some(this);
             let range = number("start")?..number("end")?;
-            let fits = |name: &&str| file.info(name).is_some_and(|info| info.shape == [range.len()]);
+            let fits = |name: &&str| file.shape(name).is_some_and(|shape| *shape == [range.len()]);
             if range.start > range.end || range.end > layout.len() || !TENSORS.iter().all(fits) {
                 return Err(EngineError::file(path, format!("its tensors do not have the {range:?} values of its metadata")));
             }

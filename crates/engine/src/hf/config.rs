@@ -1,17 +1,12 @@
-//! `config.json`, read and written. What the engine cannot compute is refused by name, never ignored.
+//! `config.json`: the shape as [`osler_model`] reads and writes it, and the special tokens that go with it.
 
-mod bert;
-mod gpt2;
-mod llama;
-mod rope;
 #[cfg(test)]
 mod tests;
 
-use crate::EngineError;
-use crate::models::params::parameters;
-use osler_core::spec::{Family, ModelSpec};
-use serde::de::DeserializeOwned;
+use osler_core::spec::ModelSpec;
+use osler_model::{ModelConfig, ModelError};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Ids that generation needs; absent ones are left out of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,44 +25,30 @@ pub struct Config {
 
 impl Config {
     /// Errors: all problems at once.
-    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let value: Value = serde_json::from_str(text).map_err(|e| vec![format!("config.json: {e}")])?;
-        let mut problems = Refusals(vec![]);
-        let special = special(&value, &mut problems.0);
-        let found = value.get("model_type").and_then(Value::as_str);
-        let (spec, vocab) = match Family::ALL.into_iter().find(|family| Some(family.as_str()) == found) {
-            Some(family @ (Family::Llama | Family::Qwen2 | Family::Gemma)) => llama::read(family, fields(value)?, &mut problems),
-            Some(Family::Gpt2) => gpt2::read(fields(value)?, &mut problems),
-            Some(Family::Bert) => bert::read(fields(value)?, &mut problems),
-            None => {
-                let known = Family::ALL.map(Family::as_str).join(", ");
-                return Err(vec![format!("config.json: model_type {found:?} is not supported; {known} are")]);
-            }
-        };
-        let mut problems = problems.0;
-        if let Err(EngineError::Model(more)) = parameters(&spec, vocab) {
-            problems.extend(more);
+    pub fn parse(text: &str) -> Result<Self, ModelError> {
+        let path = Path::new("config.json");
+        let value: Value = serde_json::from_str(text).map_err(|e| ModelError::file(path, e.to_string()))?;
+        Self::of(path, &ModelConfig::read(path, &value)?, &value)
+    }
+
+    /// `value` is the whole file, `path` the one to blame.
+    pub(super) fn of(path: &Path, config: &ModelConfig, value: &Value) -> Result<Self, ModelError> {
+        let mut problems = vec![];
+        let special = special(value, &mut problems);
+        if problems.is_empty() {
+            Ok(Self { spec: config.spec.clone(), vocab: config.vocab, special })
+        } else {
+            Err(ModelError::Refused { path: path.to_owned(), problems })
         }
-        if problems.is_empty() { Ok(Self { spec, vocab, special }) } else { Err(problems) }
     }
 
     /// The text of `config.json`, for transformers 4 and 5. `dtype` is that of the weights beside it, in torch's words.
     pub fn to_json(&self, dtype: &str) -> String {
-        let Self { spec, vocab, special } = self;
-        let mut value = match spec.family {
-            Family::Llama | Family::Qwen2 | Family::Gemma => llama::write(spec),
-            Family::Gpt2 => gpt2::write(spec),
-            Family::Bert => bert::write(spec),
-        };
-        value["model_type"] = json!(spec.family.as_str());
-        value["vocab_size"] = json!(vocab);
-        value["initializer_range"] = json!(spec.init_std);
-        value["tie_word_embeddings"] = json!(spec.tied);
+        let mut value = ModelConfig { spec: self.spec.clone(), vocab: self.vocab, unknown: vec![] }.to_json();
         // The older and the newer name.
         value["torch_dtype"] = json!(dtype);
         value["dtype"] = json!(dtype);
-        value["use_cache"] = json!(true);
-        for (key, id) in special.fields() {
+        for (key, id) in self.special.fields() {
             // Written even when absent: the library's own defaults would name other tokens.
             value[key] = json!(id);
         }
@@ -81,26 +62,6 @@ impl SpecialTokens {
     }
 }
 
-/// What was found in a config that we do not compute.
-struct Refusals(Vec<String>);
-
-impl Refusals {
-    fn when(&mut self, bad: bool, what: &str) {
-        if bad {
-            self.0.push(format!("config.json: {what} is not supported"));
-        }
-    }
-}
-
-fn fields<T: DeserializeOwned>(value: Value) -> Result<T, Vec<String>> {
-    serde_json::from_value(value).map_err(|e| vec![format!("config.json: {e}")])
-}
-
-/// The names of GELU's tanh approximation.
-fn is_tanh_gelu(name: &str) -> bool {
-    matches!(name, "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast")
-}
-
 fn special(value: &Value, problems: &mut Vec<String>) -> SpecialTokens {
     let mut id = |key: &str| match value.get(key) {
         None | Some(Value::Null) => None,
@@ -111,7 +72,7 @@ fn special(value: &Value, problems: &mut Vec<String>) -> SpecialTokens {
         Some(other) => {
             let id = other.as_u64().and_then(|id| id.try_into().ok());
             if id.is_none() {
-                problems.push(format!("config.json: {key} is {other}, must be a token id"));
+                problems.push(format!("field `{key}`: is {other}, must be a token id"));
             }
             id
         }

@@ -6,30 +6,30 @@ use crate::source::TensorSource;
 use osler_core::digest::Digest;
 use osler_core::spec::{ExtendRule, ModelSpec};
 use osler_core::splitmix::SplitMix64;
+use osler_model::Rows;
 
 /// The noise on a mean, in parts of the model's `init_std`: enough that no two new tokens stay the same, little beside what is learned.
 const NOISE: f64 = 0.01;
 
-/// A source whose vocabulary is larger than that of the one it reads.
+/// A source in which rows of the vocabulary are made: those behind the ones that it has, or padding's among them.
 pub struct Extended<'a> {
     source: &'a mut dyn TensorSource,
     names: Vec<&'static str>,
-    from: usize,
-    to: usize,
+    rows: Rows,
     rule: ExtendRule,
     init_std: f64,
     seed: u64,
 }
 
 impl<'a> Extended<'a> {
-    /// Rows `from..to` of `spec`'s vocabulary are made, the others come from `source`.
-    pub fn new(source: &'a mut dyn TensorSource, spec: &ModelSpec, from: usize, to: usize, rule: ExtendRule, seed: u64) -> Self {
-        Self { source, names: vocabulary_tensors(spec), from, to, rule, init_std: spec.init_std, seed }
+    /// `source` holds the first `rows.held` rows of `spec`'s vocabulary; `rows.made` of `rows.total` are made.
+    pub fn new(source: &'a mut dyn TensorSource, spec: &ModelSpec, rows: Rows, rule: ExtendRule, seed: u64) -> Self {
+        Self { source, names: vocabulary_tensors(spec), rows, rule, init_std: spec.init_std, seed }
     }
 
-    /// The new rows of a tensor, given the old ones. A bias has rows of one value, and no noise: it is a token's frequency, not its meaning.
+    /// The new rows of a tensor, given the trained ones. A bias has rows of one value, and no noise: it is a token's frequency, not its meaning.
     fn made(&self, name: &str, old: &[f32], width: usize) -> Vec<f32> {
-        let count = (self.to - self.from) * width;
+        let count = self.rows.made.len() * width;
         let bias = name.ends_with(".bias");
         match self.rule {
             ExtendRule::Zero => vec![0.0; count],
@@ -46,18 +46,19 @@ impl<'a> Extended<'a> {
 
 impl TensorSource for Extended<'_> {
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let grown = shape.first() == Some(&self.to) && self.names.contains(&name) && self.from < self.to;
-        if !grown {
+        let Rows { held, total, made, .. } = &self.rows;
+        if shape.first() != Some(total) || !self.names.contains(&name) || made.is_empty() {
             return self.source.read(name, shape);
         }
         let mut before = shape.to_vec();
         if let Some(rows) = before.first_mut() {
-            *rows = self.from;
+            *rows = *held;
         }
         let width = shape.iter().skip(1).product::<usize>().max(1);
-        let mut values = self.source.read(name, &before)?;
-        values.extend(self.made(name, &values, width));
-        Ok(values)
+        let old = self.source.read(name, &before)?;
+        let trained = old.get(..made.start * width).unwrap_or(&old);
+        let kept = old.get(made.end * width..).unwrap_or_default();
+        Ok([trained, &self.made(name, trained, width), kept].concat())
     }
 }
 

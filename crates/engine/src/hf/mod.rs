@@ -35,7 +35,7 @@ impl Model {
     /// A model whose weights come from elsewhere, for example from a quantized file: `lookup` gives shape and values by Hugging Face
     /// name.
     pub fn from_named(config_json: &str, lookup: &mut dyn FnMut(&str) -> Looked) -> Result<Self, EngineError> {
-        let config = Config::parse(config_json).map_err(|problems| EngineError::Import { path: "config.json".into(), problems })?;
+        let config = Config::parse(config_json)?;
         Self::from_source(&config.spec, config.vocab, &mut Lookup(lookup), Device::Cpu)
     }
 }

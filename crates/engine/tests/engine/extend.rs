@@ -5,12 +5,17 @@ use osler_core::spec::{ExtendRule, ModelSpec};
 use osler_engine::hf::Extended;
 use osler_engine::models::params::{parameters, vocabulary_tensors};
 use osler_engine::source::TensorSource;
+use osler_model::Rows;
 
 const NEW: usize = VOCAB + 6;
 
+fn grown() -> Rows {
+    Rows { held: VOCAB, total: NEW, made: VOCAB..NEW, untrained: 0 }
+}
+
 fn read_all(spec: &ModelSpec, rule: ExtendRule, seed: u64) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let mut random = Keyed;
-    let mut extended = Extended::new(&mut random, spec, VOCAB, NEW, rule, seed);
+    let mut extended = Extended::new(&mut random, spec, grown(), rule, seed);
     let read = |p: osler_engine::models::params::Param| {
         let values = extended.read(&p.name, &p.shape).unwrap();
         (p.name, p.shape, values)
@@ -75,11 +80,41 @@ fn new_rows_follow_the_rule() {
 fn a_trainer_goes_on_with_the_larger_vocabulary() {
     let spec = qwen2();
     let mut random = Random(5);
-    let mut extended = Extended::new(&mut random, &spec, VOCAB, NEW, ExtendRule::Mean, 3);
+    let mut extended = Extended::new(&mut random, &spec, grown(), ExtendRule::Mean, 3);
     let mut options = options(spec, 2, 2, 1e-3);
     options.vocab = NEW;
     let mut trainer = trainer(options);
     trainer.load_weights_only(&mut extended).unwrap();
     let row: Vec<u32> = (0..65).map(|i| (VOCAB as u32 + i % 6).min(NEW as u32 - 1)).collect();
     assert!(trainer.step(&[&row, &row], 0).unwrap().loss.is_finite());
+}
+
+#[test]
+fn new_tokens_in_padding_rows_are_made_from_the_trained_rows_alone() {
+    let spec = llama(2, false);
+    let (tokens, needed) = (VOCAB - 10, VOCAB - 4);
+    for (total, made) in [(VOCAB, tokens..needed), (NEW, tokens..NEW)] {
+        let mut random = Keyed;
+        let rows = Rows { held: VOCAB, total, made: made.clone(), untrained: 0 };
+        let mut extended = Extended::new(&mut random, &spec, rows, ExtendRule::Mean, 3);
+        for param in parameters(&spec, total).unwrap().iter().filter(|p| vocabulary_tensors(&spec).contains(&p.name.as_str())) {
+            let width = param.shape[1];
+            let values = extended.read(&param.name, &param.shape).unwrap();
+            let old = Keyed.read(&param.name, &[VOCAB, width]).unwrap();
+            assert_eq!(values.len(), total * width);
+            assert_eq!(values[..tokens * width], old[..tokens * width]);
+            assert_eq!(
+                values.get(made.end * width..).unwrap_or_default(),
+                old.get(made.end * width..).unwrap_or_default(),
+                "padding stays"
+            );
+            for column in 0..width {
+                let mean = old[..tokens * width].iter().skip(column).step_by(width).map(|v| f64::from(*v)).sum::<f64>() / tokens as f64;
+                for row in made.clone() {
+                    let value = f64::from(values[row * width + column]);
+                    assert!((value - mean).abs() < 6.0 * 0.01 * spec.init_std, "row {row}: {value} {mean}");
+                }
+            }
+        }
+    }
 }

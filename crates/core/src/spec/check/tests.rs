@@ -156,7 +156,7 @@ fn the_model() {
         (&["model.max_positions=2000000"], "model.max_positions: found 2000000, expected 1 to 1048576"),
         (&["model.norm_eps=0"], "model.norm_eps: found 0.0, expected more than 0.0 and at most 0.1"),
         (&["model.init_std=inf"], "model.init_std: found inf, expected more than 0.0 and at most 1.0"),
-        (&["model.rope_theta=1"], "model.rope_theta: found 1.0, expected more than 1.0 and at most 1000000000.0"),
+        (&["model.rope_theta=1"], "model.rope_theta: found 1.0, expected more than 1.0 and at most 1000000000000.0"),
         (&["model.family=gpt2", "model.tied=false"], "model.tied: gpt2 ties its head to its embeddings: remove this or set it to true"),
         (&["model.family=gemma", "model.tied=false"], "model.tied: gemma ties its head to its embeddings: remove this or set it to true"),
         (&["model.head_dim=15"], "model.head_dim: 15 is odd, and rotary positions turn pairs: use 16"),

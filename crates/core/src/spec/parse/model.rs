@@ -17,15 +17,6 @@ fn default_ffn(family: Family, dim: u32) -> u32 {
     }
 }
 
-/// What the family's first models have.
-fn default_eps(family: Family) -> f64 {
-    match family {
-        Family::Llama | Family::Gpt2 => 1e-5,
-        Family::Qwen2 | Family::Gemma => 1e-6,
-        Family::Bert => 1e-12,
-    }
-}
-
 pub(super) fn read_model(root: &mut Section<'_>, longest_sequence: Option<u32>) -> ModelSpec {
     let mut section = root.need_section("model", "[model] with family, dim, layers and heads");
     let family = section.need("family", Family::Llama, "family = \"llama\"");
@@ -49,8 +40,8 @@ pub(super) fn read_model(root: &mut Section<'_>, longest_sequence: Option<u32>) 
         ffn: section.or("ffn", default_ffn(family, dim)),
         max_positions: section.or("max_positions", longest_sequence.unwrap_or(0)),
         tied: section.or("tied", family.always_tied()),
-        norm_eps: section.or("norm_eps", default_eps(family)),
-        rope_theta: section.or("rope_theta", if family == Family::Qwen2 { 1_000_000.0 } else { 10_000.0 }),
+        norm_eps: section.or("norm_eps", family.default_norm_eps()),
+        rope_theta: section.or("rope_theta", family.default_rope_theta()),
         rope_scaling: section.section("rope_scaling").and_then(read_scaling),
         init_std: section.or("init_std", 0.02),
     };
