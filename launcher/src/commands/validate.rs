@@ -1,8 +1,10 @@
 //! `osler validate`: the run file alone, or with the files that it names.
 
+use super::Context;
 use crate::failure::Outcome;
 use crate::run_file::RunFile;
-use crate::show::{self, Format};
+use crate::show;
+use crate::terminal::Page;
 use osler_core::plan::plan;
 use serde::Serialize;
 
@@ -13,22 +15,20 @@ pub struct Args {
     /// Also expand globs and check that every file is there and readable.
     #[arg(long)]
     files: bool,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 #[derive(Serialize)]
-struct Valid {
-    run: String,
-    digest: String,
-    stages: usize,
-    steps: u64,
-    exams: usize,
+pub(super) struct Valid {
+    pub run: String,
+    pub digest: String,
+    pub stages: usize,
+    pub steps: u64,
+    pub exams: usize,
     /// With --files only: before globs are expanded, jobs cannot be counted.
-    jobs: Option<usize>,
+    pub jobs: Option<usize>,
 }
 
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args, cx: &Context) -> Outcome {
     let (spec, jobs) = if args.files {
         let spec = args.file.resolve_all()?.spec;
         let jobs = plan(&spec).len();
@@ -44,13 +44,10 @@ pub fn run(args: &Args) -> Outcome {
         exams: spec.exams.len(),
         jobs,
     };
-    match args.output {
-        Format::Json => show::json(&valid),
-        Format::Table => {
-            let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
-            let [stages, steps, exams] = [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")]
-                .map(|(n, what)| show::plural(n, what));
-            show::out(&format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}\n", args.file.path.display(), valid.run))
-        }
-    }
+    cx.terminal().answer("validation", &valid, || {
+        let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
+        let [stages, steps, exams] =
+            [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")].map(|(n, what)| show::plural(n, what));
+        Page::from(format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}", args.file.path.display(), valid.run))
+    })
 }
