@@ -35,16 +35,16 @@ const ANSWER: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Args)]
 pub struct Access {
     /// The runs' store, a folder or s3://BUCKET/PREFIX; its coordinator is found through it.
-    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
+    #[arg(long, global = true, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE", help_heading = "Everywhere")]
     pub store: String,
     /// A coordinator's address, HOST:PORT, if not found through the store.
-    #[arg(long, env = "OSLER_COORDINATOR", value_name = "ADDR")]
+    #[arg(long, global = true, env = "OSLER_COORDINATOR", value_name = "ADDR", help_heading = "Everywhere")]
     pub coordinator: Option<String>,
     /// Your token's file, with --coordinator [default: DIR/token with --tls DIR].
-    #[arg(long, env = "OSLER_TOKEN_FILE", value_name = "PATH")]
+    #[arg(long, global = true, env = "OSLER_TOKEN_FILE", value_name = "PATH", help_heading = "Everywhere")]
     pub token_file: Option<PathBuf>,
     /// Encrypt, with a folder that holds the cluster's ca.pem (and your token).
-    #[arg(long, env = "OSLER_TLS", value_name = "DIR")]
+    #[arg(long, global = true, env = "OSLER_TLS", value_name = "DIR", help_heading = "Everywhere")]
     pub tls: Option<PathBuf>,
 }
 
@@ -82,10 +82,8 @@ impl Access {
         if !self.store.contains("://") || self.store.starts_with("file://") {
             let folder = self.folder()?;
             if !folder.is_dir() {
-                return Err(usage(format!(
-                    "no store at {}: give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`",
-                    folder.display()
-                )));
+                let hint = "give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`";
+                return Err(usage(format!("no store at {}", folder.display())).hint(hint));
             }
         }
         Ok(Store::open(&self.store)?)
@@ -103,10 +101,12 @@ impl Access {
         let tls = self.tls.as_deref().map(ClientTls::open).transpose().map_err(|e| usage(e.to_string()))?;
         if let Some(address) = &self.coordinator {
             let token = self.own_token()?;
-            let token = token.ok_or_else(|| usage("whose call is it? give --token-file PATH, or --tls DIR with a token in it"))?;
+            let token = token.ok_or_else(|| usage("whose call is it?").hint("give --token-file PATH, or --tls DIR with a token in it"))?;
             return match Coordinator::connect(address, &token, tls.as_ref()).await {
                 Ok(found) => Ok(Some(found)),
-                Err(e) => Err(failed(format!("no coordinator answers at {address}: {e}; check --coordinator, --tls and whether it runs"))),
+                Err(e) => {
+                    Err(failed(format!("no coordinator answers at {address}: {e}")).hint("check --coordinator, --tls and whether it runs"))
+                }
             };
         }
         if let Some(endpoint) = Endpoint::read(&self.folder()?) {
@@ -138,8 +138,8 @@ impl Access {
     pub async fn need_coordinator(&self) -> Outcome<Coordinator> {
         match self.coordinator().await? {
             Some(found) => Ok(found),
-            None => Err(failed(format!(
-                "no coordinator is running on {}: start one with `osler up RUN.toml --store {0}` or osler-coordinator, or name one with --coordinator (and --tls, if it is encrypted)",
+            None => Err(failed(format!("no coordinator is running on {}", self.store)).hint(format!(
+                "start one with `osler up RUN.toml --store {}` or osler-coordinator, or name one with --coordinator (and --tls, if it is encrypted)",
                 self.store
             ))),
         }

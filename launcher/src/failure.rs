@@ -1,51 +1,120 @@
-//! How a command ends when it does not succeed: the message and the exit code belong together.
+//! How a command ends when it does not succeed: the kind, which is the exit code, the message, and what to do about it.
 
+use crate::terminal::{Line, Page, Style};
 use osler_core::process::exit;
 use std::fmt;
 
 pub type Outcome<T = ()> = Result<T, Failure>;
 
-#[derive(Debug)]
-pub enum Failure {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
     /// A bad file or bad usage: the same call fails again.
-    Usage(String),
-    Failed(anyhow::Error),
+    Usage,
+    Failed,
     /// The run can be resumed, here or elsewhere: it was stopped, or machines failed it. What was published is kept.
-    Stopped(String),
+    Stopped,
     /// The run failed in a way that going on as it is would repeat.
-    Hopeless(String),
+    Hopeless,
+}
+
+impl Kind {
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Usage => exit::USAGE,
+            Self::Failed => exit::FAILED,
+            Self::Stopped => exit::STOPPED,
+            Self::Hopeless => exit::NO_REQUEUE,
+        }
+    }
+
+    /// As programs read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Hopeless => "failed-for-good",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
 }
 
 impl Failure {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// What to do about it, in one sentence.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn code(&self) -> i32 {
-        match self {
-            Self::Usage(_) => exit::USAGE,
-            Self::Failed(_) => exit::FAILED,
-            Self::Stopped(_) => exit::STOPPED,
-            Self::Hopeless(_) => exit::NO_REQUEUE,
+        self.kind.code()
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// For people.
+    pub fn page(&self) -> Page {
+        let mut page = Page::new();
+        // A list of problems stays as editors read it: FILE:LINE: ...
+        if self.message.contains('\n') {
+            page.text(self.message.trim_end());
+        } else {
+            let style = if self.kind == Kind::Stopped { Style::Careful } else { Style::Bad };
+            page.line(Line::default().styled("error: ", style).then(self.message.clone()).hang(2));
         }
+        if let Some(hint) = &self.hint {
+            page.line(Line::default().styled("hint: ", Style::Strong).then(hint.clone()).hang(2));
+        }
+        page
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(message) | Self::Stopped(message) | Self::Hopeless(message) => f.write_str(message),
-            Self::Failed(error) => write!(f, "{error:#}"),
+        match &self.hint {
+            Some(hint) => write!(f, "{}: {hint}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        Self::new(Kind::Failed, format!("{:#}", error.into()))
     }
 }
 
 pub fn usage(message: impl Into<String>) -> Failure {
-    Failure::Usage(message.into())
+    Failure::new(Kind::Usage, message)
 }
 
 pub fn failed(message: impl Into<String>) -> Failure {
-    Failure::Failed(anyhow::Error::msg(message.into()))
+    Failure::new(Kind::Failed, message)
+}
+
+pub fn stopped(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::Stopped, message)
+}
+
+pub fn hopeless(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::Hopeless, message)
 }

@@ -21,6 +21,7 @@ pub mod show;
 pub mod source;
 pub mod status;
 pub mod stored;
+pub mod terminal;
 pub mod watch;
 
 #[cfg(test)]

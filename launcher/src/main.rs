@@ -1,25 +1,29 @@
 //! `osler`: parse, run one command, say what went wrong, exit with its code.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
 use osler_core::process::exit;
-use osler_launcher::commands::Cli;
-use osler_launcher::show;
+use osler_launcher::commands::{Cli, wrong_usage};
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(e) => {
+        // Help and version.
+        Err(e) if !e.use_stderr() => {
             let _closed_terminal = e.print();
-            return if e.use_stderr() { code(exit::USAGE) } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            wrong_usage(&e, std::env::args_os());
+            return code(exit::USAGE);
         }
     };
-    match cli.command.run().await {
+    let terminal = cli.context.terminal();
+    match cli.command.run(&cli.context).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            show::note(&failure.to_string());
+            terminal.fail(&failure);
             code(failure.code())
         }
     }

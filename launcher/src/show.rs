@@ -1,109 +1,6 @@
-//! How things look on a terminal: tables without frames, numbers that can be read, times in UTC.
+//! How numbers and times look: such as can be read, times in UTC; and which word was meant.
 
-use crate::failure::Outcome;
-use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, Table, presets};
 use osler_core::ids::Millis;
-use serde::Serialize;
-use std::io::{self, Write};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-}
-
-/// How a command answers, with the short word for programs.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Output {
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
-    /// The same as -o json.
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
-}
-
-impl Output {
-    pub fn is_json(&self) -> bool {
-        self.json || self.output == Format::Json
-    }
-}
-
-/// Writes to standard output. A reader that went away (`| head`) has seen enough: that is no failure.
-pub fn out(text: &str) -> Outcome {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    match written {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => Ok(other?),
-    }
-}
-
-/// Writes a line to standard error, where everything goes that is not the answer itself.
-pub fn note(text: &str) {
-    let _closed_terminal = writeln!(io::stderr().lock(), "{text}");
-}
-
-pub fn json(value: &impl Serialize) -> Outcome {
-    out(&(serde_json::to_string_pretty(value)? + "\n"))
-}
-
-/// One document a line.
-pub fn json_line(value: &impl Serialize) -> Outcome {
-    out(&(serde_json::to_string(value)? + "\n"))
-}
-
-/// Rows under a header; a column whose header starts with `>` is aligned to the right.
-pub struct Grid {
-    table: Table,
-}
-
-impl Grid {
-    pub fn new(header: &[&str]) -> Self {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).force_no_tty();
-        table.set_header(header.iter().map(|h| Cell::new(h.trim_start_matches('>').to_uppercase())));
-        for (i, title) in header.iter().enumerate() {
-            if let Some(column) = table.column_mut(i) {
-                // Columns stand two spaces apart and the first one at the margin.
-                column.set_padding((0, 2));
-                if title.starts_with('>') {
-                    column.set_cell_alignment(CellAlignment::Right);
-                }
-            }
-        }
-        Self { table }
-    }
-
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) -> &mut Self {
-        self.table.add_row(cells.map(|text| Cell::new(clean(&text))));
-        self
-    }
-
-    /// A row of a table whose columns are known only when it is made.
-    pub fn cells(&mut self, cells: impl IntoIterator<Item = String>) -> &mut Self {
-        self.table.add_row(cells.into_iter().map(|text| Cell::new(clean(&text))));
-        self
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
-    /// The lines, each ending in a line feed.
-    pub fn text(&self) -> String {
-        self.table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-    }
-}
-
-/// What came from outside must not steer a terminal: control characters are shown, not sent.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
-}
-
-pub fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
-}
 
 /// 1234567 -> "1,234,567".
 pub fn count(n: u64) -> String {
@@ -172,17 +69,8 @@ pub fn duration(seconds: f64) -> String {
 
 /// "2026-11-23 05:07:39 UTC".
 pub fn time(at: Millis) -> String {
-    stamp(at, "%Y-%m-%d %H:%M:%S UTC")
-}
-
-/// "05:07:39", for lines of a day's log.
-pub fn clock(at: Millis) -> String {
-    stamp(at, "%H:%M:%S")
-}
-
-fn stamp(at: Millis, format: &str) -> String {
     let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    stamp.map_or_else(|| "?".to_owned(), |t| t.strftime(format).to_string())
+    stamp.map_or_else(|| "?".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 pub fn percent(share: f64) -> String {
@@ -253,18 +141,6 @@ mod tests {
     fn times_are_in_utc_and_never_panic() {
         assert_eq!(time(Millis(1_795_410_459_123)), "2026-11-23 05:07:39 UTC");
         assert_eq!(time(Millis(u64::MAX)), "?");
-    }
-
-    #[test]
-    fn a_grid_aligns_and_has_no_trailing_space() {
-        let mut grid = Grid::new(&["name", ">steps"]);
-        grid.row(["a".into(), "7".into()]).row(["longer".into(), "1,000".into()]);
-        assert_eq!(grid.text(), "NAME    STEPS\na           7\nlonger  1,000\n");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31mb"), "a\u{fffd}[31mb");
     }
 
     #[test]

@@ -50,15 +50,13 @@ impl Source {
 }
 
 fn unknown(run: &RunName, known: &[String]) -> Failure {
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let there = match known.as_slice() {
+    let near = show::nearest(run.as_str(), known.iter().map(String::as_str));
+    let meant = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    let hint = match known {
         [] => "there are no runs here yet: give another --store, or start one with `osler up RUN.toml`".to_owned(),
         known => format!("known here: {}", known.join(", ")),
     };
-    match show::nearest(run.as_str(), known.iter().copied()) {
-        Some(near) => usage(format!("no run is named {:?}; did you mean {near:?}? ({there})", run.as_str())),
-        None => usage(format!("no run is named {:?}; {there}", run.as_str())),
-    }
+    usage(format!("no run is named {:?}{meant}", run.as_str())).hint(hint)
 }
 
 /// When the record last changed, as far as it says.

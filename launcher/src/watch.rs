@@ -4,10 +4,10 @@ mod display;
 mod lines;
 
 pub use display::Display;
-pub use lines::{event_line, exam_line};
+pub use lines::{event_line, exam_line, kind};
 
 use crate::client::{Access, Seen};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Kind, Outcome};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -71,7 +71,7 @@ async fn views(access: &Access, run: &str, sender: &mpsc::Sender<News>) -> Outco
     let Ok(Some(mut coordinator)) = access.coordinator().await else { return Ok(Ended::NotFound) };
     let mut views = match coordinator.watch(run).await {
         Ok(views) => views,
-        Err(refused @ Failure::Usage(_)) => return Err(refused),
+        Err(refused) if refused.kind() == Kind::Usage => return Err(refused),
         Err(_) => return Ok(Ended::NotFound),
     };
     let mut saw = Ended::NotFound;

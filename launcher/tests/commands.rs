@@ -12,6 +12,9 @@ fn osler(folder: &Path, arguments: &[&str]) -> Output {
     for name in ["OSLER_STORE", "OSLER_COORDINATOR", "OSLER_TOKEN_FILE", "OSLER_TLS", "OSLER_BIN_DIR"] {
         command.env_remove(name);
     }
+    for name in ["COLUMNS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
     command.current_dir(folder).args(arguments).output().unwrap()
 }
 
@@ -189,7 +192,10 @@ fn an_empty_store_has_no_runs() {
     fs::create_dir(folder.path().join("osler-store")).unwrap();
     let run = |arguments: &[&str]| osler(folder.path(), arguments);
     let list = run(&["ps", "-o", "json"]);
-    assert_eq!((code(&list), json(&list)), (0, serde_json::json!({ "coordinator": false, "runs": [], "workers": [] })));
+    assert_eq!(
+        (code(&list), json(&list)),
+        (0, serde_json::json!({ "schema": "osler/v1 runs", "coordinator": false, "runs": [], "workers": [] }))
+    );
     for command in [
         &["status", "r"][..],
         &["describe", "r"],
@@ -290,4 +296,93 @@ fn a_token_goes_nowhere_unencrypted_and_callers_are_told_what_they_lack() {
     let late =
         run(&["token", "create", "--role", "viewer", "--name", "a", "--out", "t", "--coordinator", "127.0.0.1:1", "--tls", "c/admin"]);
     assert_eq!((code(&late), folder.path().join("t").exists()), (1, false), "{}", stderr(&late));
+}
+
+#[test]
+fn an_error_is_a_document_on_standard_error_when_documents_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("osler-store")).unwrap();
+    fs::write(folder.path().join("bad.toml"), "name = 7\nlayerz = 2\n").unwrap();
+    for (arguments, exit_code, kind, word) in [
+        (&["report", "r", "-o", "json"][..], 64, "usage", "no run is named"),
+        (&["node", "list", "--json"], 1, "failed", "no coordinator is running"),
+        (&["validate", "bad.toml", "--json"], 64, "usage", "layerz"),
+        (&["no-such-command", "-o", "json"], 64, "usage", "no-such-command"),
+        (&["ps", "--output=json", "--nonsense"], 64, "usage", "--nonsense"),
+        (&["exam", "nowhere", "--task", "medqa=x", "--json"], 64, "usage", "nowhere"),
+        (&["quantize", ".", "--to", "int8", "out", "--json"], 64, "usage", "config.json"),
+        (&["up", "bad.toml", "--json"], 64, "usage", "layerz"),
+        (&["corpus", "inspect", "nowhere", "--json"], 64, "usage", "nowhere"),
+    ] {
+        let output = osler(folder.path(), arguments);
+        assert_eq!((code(&output), stdout(&output).as_str()), (exit_code, ""), "{arguments:?}");
+        let said = stderr(&output);
+        let document: serde_json::Value = serde_json::from_str(said.trim_end()).unwrap_or_else(|e| panic!("{e}: {said}"));
+        assert_eq!((said.lines().count(), document["schema"].as_str()), (1, Some("osler/v1 error")), "{said}");
+        assert_eq!((&document["error"]["kind"], &document["error"]["exit_code"]), (&kind.into(), &exit_code.into()), "{said}");
+        assert!(document["error"]["message"].as_str().unwrap().contains(word), "{said}");
+    }
+}
+
+#[test]
+fn programs_get_documents_of_what_has_no_daemon() {
+    let folder = quickstart();
+    for (arguments, schema) in [
+        (&["validate", "configs/quickstart.toml"][..], "validation"),
+        (&["plan", "configs/quickstart.toml"], "plan"),
+        (&["cluster", "init", "c", "--host", "h"], "certificates"),
+        (&["cluster", "certs", "c"], "certificates"),
+        (&["cluster", "rotate", "c"], "certificates"),
+        (&["corpus", "inspect", "osler-demo/general/everyday.jsonl"], "sources"),
+        (&["completion", "bash"], "completion"),
+        (&["man", "man1"], "manual"),
+    ] {
+        let output = osler(folder.path(), &[arguments, &["-o", "json"]].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", stderr(&output));
+        assert_eq!(json(&output)["schema"], format!("osler/v1 {schema}"), "{arguments:?}");
+    }
+    let lines = osler(folder.path(), &["corpus", "inspect", "osler-demo/general/everyday.jsonl", "-o", "jsonl"]);
+    assert!(stdout(&lines).lines().all(|line| line.starts_with(r#"{"schema":"osler/v1 document","id":"#)), "{}", stdout(&lines));
+}
+
+#[test]
+fn a_pipe_gets_whole_lines_without_colour_unless_it_is_asked_for() {
+    let folder = quickstart();
+    let run = |arguments: &[&str]| stdout(&osler(folder.path(), &[&["plan", "configs/quickstart.toml"], arguments].concat()));
+    let whole = run(&[]);
+    assert!(whole.lines().any(|line| line.chars().count() > 100) && !whole.contains('\u{1b}'), "{whole}");
+    assert!(run(&["--color", "always"]).contains("\u{1b}[1mSTAGE"));
+}
+
+/// `osler` on a terminal of 80 columns, as a person has it; None: there is no `script` here.
+fn on_a_terminal(folder: &Path, line: &str) -> Option<String> {
+    let line = format!("stty cols 80 rows 24; exec {} {line}", env!("CARGO_BIN_EXE_osler"));
+    let mut command = Command::new("script");
+    for name in ["COLUMNS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "OSLER_STORE"] {
+        command.env_remove(name);
+    }
+    let output =
+        command.current_dir(folder).env("TERM", "xterm").env("SHELL", "/bin/sh").args(["-qec", &line, "/dev/null"]).output().ok()?;
+    Some(stdout(&output).replace('\r', ""))
+}
+
+#[test]
+fn a_terminal_of_eighty_columns_gets_lines_that_fit_and_colour() {
+    let folder = quickstart();
+    let Some(shown) = on_a_terminal(folder.path(), "plan configs/quickstart.toml") else {
+        println!("SKIPPED: a_terminal_of_eighty_columns: no script");
+        return;
+    };
+    assert!(shown.contains("\u{1b}[1m") && shown.contains("parameters"), "{shown}");
+    let plain: String =
+        shown.split("\u{1b}[").enumerate().map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 }).collect();
+    for line in plain.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+    let without = on_a_terminal(folder.path(), "plan configs/quickstart.toml --color never").unwrap();
+    assert_eq!(without, plain);
+    let help = on_a_terminal(folder.path(), "up --help").unwrap();
+    let text: String =
+        help.split("\u{1b}[").enumerate().map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 }).collect();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }

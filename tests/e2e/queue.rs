@@ -86,7 +86,7 @@ fn a_drained_node_gives_its_rank_to_another_one_and_takes_work_again_when_it_is_
     assert!(matches!(&causes(&moved, &stage)[..], [Cause::Draining { worker }] if worker.as_str() == victim), "{}", events(&moved));
     let line = |cluster: &Cluster| -> Value {
         let lines: Value = serde_json::from_str(&cluster.osler(&["node", "list", "--json"])).unwrap();
-        lines.as_array().unwrap().iter().find(|line| line["worker"] == victim.as_str()).unwrap().clone()
+        lines["nodes"].as_array().unwrap().iter().find(|line| line["worker"] == victim.as_str()).unwrap().clone()
     };
     assert_eq!(line(&cluster)["state"], "drained");
     assert!(cluster.osler(&["node", "list"]).contains("new disks"));

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use osler_compress::Method;
+use osler_core::output::{document, error_document, harmless, printable};
 use osler_core::process::exit;
 use std::path::PathBuf;
 
@@ -28,19 +29,57 @@ pub fn run(args: &Args) -> i32 {
     let report = match osler_compress::quantize(&args.model, args.to, &args.out) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("osler quantize: {error}");
-            return if error.is_io() { exit::FAILED } else { exit::USAGE };
+            let (kind, code) = if error.is_io() { ("failed", exit::FAILED) } else { ("usage", exit::USAGE) };
+            let message = error.to_string();
+            match args.output {
+                Format::Json => {
+                    eprintln!("{}", harmless(&serde_json::to_string(&error_document(kind, &message, None, code)).unwrap_or_default()))
+                }
+                Format::Table => eprintln!("error: {}", printable(&message)),
+            }
+            return code;
         }
     };
     match args.output {
-        Format::Table => print!("{report}"),
-        Format::Json => match serde_json::to_string(&report) {
-            Ok(json) => println!("{json}"),
+        Format::Table => print!("{}", printable(&report.to_string())),
+        Format::Json => match serde_json::to_string(&document("quantization", &report)) {
+            Ok(json) => println!("{}", harmless(&json)),
             Err(error) => {
-                eprintln!("osler quantize: {error}");
+                eprintln!("error: {error}");
                 return exit::FAILED;
             }
         },
     }
     exit::OK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osler_compress::QuantReport;
+
+    #[test]
+    fn every_field_of_the_document_is_described() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/output.md");
+        let docs = std::fs::read_to_string(docs).unwrap();
+        let section = docs.split("### `quantization`").nth(1).and_then(|rest| rest.split("### ").next()).unwrap();
+        let report = QuantReport {
+            method: Method::Int8,
+            quantized: vec![],
+            kept: vec![],
+            fallback: vec![],
+            dropped: vec![],
+            tensors: vec![],
+            bytes_before: 0,
+            bytes_after: 0,
+            bits_per_weight: 0.0,
+            outputs: vec![],
+            notes: vec![],
+        };
+        let document = serde_json::to_value(document("quantization", report)).unwrap();
+        assert_eq!(document["schema"], "osler/v1 quantization");
+        for key in document.as_object().unwrap().keys().filter(|key| *key != "schema") {
+            assert!(section.contains(&format!("`{key}`")), "docs/output.md does not describe {key:?} of a quantization");
+        }
+    }
 }

@@ -225,7 +225,7 @@ pub(crate) fn int8_quantization_config() -> Value {
 
 /// Files of a model folder that go with the weights unchanged.
 fn companions(dir: &Path) -> Result<Vec<String>, CompressError> {
-    let mut names = osler_model::tokenizer_files(dir).map_err(gguf::from_model)?;
+    let mut names = osler_model::tokenizer_files(dir)?;
     names.extend([osler_model::TOKENIZER, "generation_config.json"].map(str::to_owned));
     Ok(names)
 }

@@ -19,6 +19,7 @@ pub mod mlm;
 pub mod mutate;
 mod number;
 pub mod order;
+pub mod output;
 pub mod paths;
 pub mod plan;
 pub mod process;

@@ -1,10 +1,11 @@
 //! `osler audit`: every published ledger against what the order predicts. Exit code 1 when anything was repeated, skipped or swapped.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
-use crate::show::{self, Format, Grid};
+use crate::show;
 use crate::source::Source;
+use crate::terminal::{Cell, Line, Page, Table, name, number, prose, state};
 use osler_core::audit::Audit;
 use osler_core::ids::RunName;
 use osler_core::record::RunRecord;
@@ -14,14 +15,10 @@ use serde::Serialize;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     run: RunName,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 #[derive(Serialize)]
-struct Audited {
+pub(super) struct Audited {
     run: RunName,
     state: String,
     clean: bool,
@@ -41,10 +38,10 @@ struct AuditedStage {
     audit: Audit,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let record = source.run(&args.run).await?.record;
-    let store = args.access.open_store()?;
+    let store = cx.access.open_store()?;
     let manifests = manifests::read_all(&store, &record).await?;
     let read = manifests.values().map(Vec::len).sum();
     if read == 0 {
@@ -55,14 +52,11 @@ pub async fn run(args: &Args) -> Outcome {
         record.order(stage).map_err(|e| failed(format!("stage {}: its order cannot be computed: {e}", stage.name)))?;
     }
     let audited = audited(&record, build(&record, &manifests), read);
-    match args.output {
-        Format::Json => show::json(&audited)?,
-        Format::Table => show::out(&text(&audited))?,
-    }
+    cx.terminal().answer("audit", &audited, || page(&audited))?;
     if audited.clean { Ok(()) } else { Err(failed(format!("the audit of run {} found differences", args.run))) }
 }
 
-fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
+pub(super) fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
     let stages =
         report.stages.into_iter().map(|stage| AuditedStage { name: stage.name.to_string(), steps: stage.steps, audit: stage.audit });
     Audited {
@@ -75,8 +69,16 @@ fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
     }
 }
 
-fn text(audited: &Audited) -> String {
-    let mut grid = Grid::new(&["stage", ">steps", ">expected", ">seen", ">repeated", ">skipped", "other samples at steps"]);
+pub(super) fn page(audited: &Audited) -> Page {
+    let mut table = Table::new([
+        name("stage", 0),
+        number("steps", 3),
+        number("expected", 1),
+        number("seen", 1),
+        number("repeated", 1),
+        number("skipped", 1),
+        prose("other samples at steps", 2),
+    ]);
     for AuditedStage { name, steps, audit } in &audited.stages {
         let shown = 10;
         let mut mismatched: Vec<String> = audit.mismatched_steps.iter().take(shown).map(ToString::to_string).collect();
@@ -84,25 +86,22 @@ fn text(audited: &Audited) -> String {
             mismatched.push(format!("and {} more", audit.mismatched_steps.len() - shown));
         }
         let [steps, expected, seen, repeated, skipped] =
-            [*steps, audit.expected, audit.seen, audit.repeated, audit.skipped].map(show::count);
-        grid.row([
-            name.clone(),
-            steps,
-            expected,
-            seen,
-            repeated,
-            skipped,
-            if mismatched.is_empty() { "none".into() } else { mismatched.join(" ") },
-        ]);
+            [*steps, audit.expected, audit.seen, audit.repeated, audit.skipped].map(|n| Cell::from(show::count(n)));
+        let mismatched = if mismatched.is_empty() { "none".into() } else { mismatched.join(" ") };
+        table.row([name.as_str().into(), steps, expected, seen, repeated, skipped, mismatched.into()]);
     }
     let verdict = if audited.clean { "clean: every sample of the published steps was consumed once, as predicted" } else { "NOT CLEAN" };
-    format!("{}\n{} manifests read and verified\n{verdict}\n", grid.text(), audited.manifests)
+    let mut page = Page::new();
+    page.table(table).blank().line(format!("{} manifests read and verified", audited.manifests));
+    page.line(Line::default().styled(verdict, state(verdict)));
+    page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::terminal::View;
 
     #[test]
     fn the_totals_stand_at_the_top_of_the_document() {
@@ -122,6 +121,6 @@ mod tests {
         manifests.values_mut().last().unwrap().remove(0);
         let audited = audited(&record, build(&record, &manifests), 2);
         assert!(!audited.clean && audited.total.skipped > 0);
-        assert!(text(&audited).contains("NOT CLEAN"));
+        assert!(page(&audited).render(View::columns(80)).contains("NOT CLEAN"));
     }
 }

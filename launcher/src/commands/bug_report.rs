@@ -1,10 +1,11 @@
 //! `osler bug-report`: one archive with what somebody else needs to find out why a run went wrong, and no secret.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, failed, usage};
 use crate::render::cause;
 use crate::show;
 use crate::source::Source;
+use crate::terminal::{Page, View, printable};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use osler_core::ids::{Millis, RunName};
@@ -12,6 +13,7 @@ use osler_core::paths;
 use osler_core::record::RunRecord;
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::Store;
+use serde::Serialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -39,22 +41,26 @@ pub struct Args {
     /// The archive to write; it must not be there [default: osler-bug-RUN-TIME.tar.gz].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    access: Access,
 }
 
-pub async fn run(args: &Args) -> Outcome {
+#[derive(Serialize)]
+pub(super) struct Written {
+    pub run: RunName,
+    pub file: PathBuf,
+}
+
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let now = SystemClock.now();
-    let mut source = Source::find(&args.access).await?;
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
-    let store = args.access.open_store()?;
+    let store = cx.access.open_store()?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("osler-bug-{}-{}.tar.gz", args.run, now.0 / 1000)));
     let mut archive = Archive::create(&out, now)?;
     let record = &seen.record;
     archive.add("README.txt", ABOUT)?;
     archive.add("about.txt", &about(now, &store, source.is_live()))?;
     archive.add("record.json", &serde_json::to_string_pretty(record)?)?;
-    archive.add("cause.txt", &cause::of_run(record).unwrap_or_else(|| "no attempt has failed\n".into()))?;
+    archive.add("cause.txt", &cause::of_run(record).unwrap_or_else(|| Page::from("no attempt has failed")).render(View::PLAIN))?;
     archive.add("events.txt", &events(record))?;
     archive.add("waiting.txt", &seen.waiting.iter().map(|(key, why)| format!("{key}: {why}\n")).collect::<String>())?;
     if let Source::Live(coordinator) = &mut source
@@ -67,14 +73,16 @@ pub async fn run(args: &Args) -> Outcome {
     for name in chosen_logs(&names, record) {
         archive.add(&format!("logs/{name}"), &end_of(&store, &name).await)?;
     }
-    let folder = args.access.folder()?.join("coordinator");
+    let folder = cx.access.folder()?.join("coordinator");
     for daemon in ["coordinator.log", "worker.log"] {
         if let Some(text) = end_of_file(&folder.join(daemon)) {
             archive.add(&format!("logs/{daemon}"), &text)?;
         }
     }
     archive.finish()?;
-    show::out(&format!("{}: look through it before you hand it on\n", out.display()))
+    let written = Written { run: args.run.clone(), file: out };
+    cx.terminal()
+        .answer("bug-report", &written, || Page::from(format!("{}: look through it before you hand it on", written.file.display())))
 }
 
 fn about(now: Millis, store: &Store, live: bool) -> String {
@@ -96,7 +104,7 @@ fn events(record: &RunRecord) -> String {
     let line = |e: &osler_core::record::Event| {
         let job = e.job.as_ref().map_or(String::new(), |job| format!(" {job}"));
         let generation = e.generation.map_or(String::new(), |generation| format!(" g{generation}"));
-        format!("{} {} {:?}{job}{generation}: {}\n", e.id, show::time(e.at), e.kind, show::clean(&e.message))
+        format!("{} {} {:?}{job}{generation}: {}\n", e.id, show::time(e.at), e.kind, printable(&e.message))
     };
     record.events.iter().map(line).collect()
 }
@@ -141,7 +149,7 @@ struct Archive {
 impl Archive {
     fn create(path: &Path, now: Millis) -> Outcome<Self> {
         let file = File::create_new(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => usage(format!("{} is there already: name another with --out", path.display())),
+            std::io::ErrorKind::AlreadyExists => usage(format!("{} is there already", path.display())).hint("name another with --out"),
             _ => failed(format!("write {}: {e}", path.display())),
         })?;
         Ok(Self { tar: tar::Builder::new(GzEncoder::new(file, Compression::default())), secrets: secrets(std::env::vars()), now })

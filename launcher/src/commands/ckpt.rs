@@ -1,11 +1,12 @@
 //! `osler ckpt list|verify|pin|unpin`: the published checkpoints of a run, why each is kept, and whether its bytes are still what was
 //! published.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
-use crate::show::{self, Format, Grid};
+use crate::show;
 use crate::source::Source;
+use crate::terminal::{Cell, Page, Table, name, number, prose};
 use osler_core::ids::{Millis, RunName, StageName};
 use osler_core::record::{Published, RunRecord};
 use osler_core::retention::Reason;
@@ -31,41 +32,53 @@ pub struct PinArgs {
     stage: StageName,
     #[arg(long)]
     step: u64,
-    #[command(flatten)]
-    access: Access,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     run: RunName,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(command: &Command) -> Outcome {
+pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
-        Command::List(args) => list(args, &record(args).await?),
-        Command::Verify(args) => verify(args, &record(args).await?, &args.access.open_store()?).await,
-        Command::Pin(args) => pin(args, true).await,
-        Command::Unpin(args) => pin(args, false).await,
+        Command::List(args) => {
+            let list = list(&record(args, cx).await?);
+            cx.terminal().answer("checkpoints", &list, || listed(&list))
+        }
+        Command::Verify(args) => verify(args, cx).await,
+        Command::Pin(args) => pin(args, cx, true).await,
+        Command::Unpin(args) => pin(args, cx, false).await,
     }
 }
 
-async fn record(args: &Args) -> Outcome<RunRecord> {
-    Ok(Source::find(&args.access).await?.run(&args.run).await?.record)
-}
-
-/// Only the coordinator changes a record.
-async fn pin(args: &PinArgs, pinned: bool) -> Outcome {
-    args.access.need_coordinator().await?.pin(args.run.as_str(), args.stage.as_str(), args.step, pinned).await?;
-    let verb = if pinned { "kept until it is unpinned" } else { "kept as the run file says" };
-    show::out(&format!("{}: step {} of stage {} is {verb}\n", args.run, args.step, args.stage))
+async fn record(args: &Args, cx: &Context) -> Outcome<RunRecord> {
+    Ok(Source::find(&cx.access).await?.run(&args.run).await?.record)
 }
 
 #[derive(Serialize)]
-struct Line {
+pub(super) struct Pinned {
+    pub run: RunName,
+    pub stage: StageName,
+    pub step: u64,
+    pub pinned: bool,
+}
+
+/// Only the coordinator changes a record.
+async fn pin(args: &PinArgs, cx: &Context, pinned: bool) -> Outcome {
+    cx.access.need_coordinator().await?.pin(args.run.as_str(), args.stage.as_str(), args.step, pinned).await?;
+    let done = Pinned { run: args.run.clone(), stage: args.stage.clone(), step: args.step, pinned };
+    let verb = if pinned { "kept until it is unpinned" } else { "kept as the run file says" };
+    cx.terminal().answer("pin", &done, || Page::from(format!("{}: step {} of stage {} is {verb}", args.run, args.step, args.stage)))
+}
+
+#[derive(Serialize)]
+pub(super) struct List {
+    run: RunName,
+    checkpoints: Vec<Checkpoint>,
+}
+
+#[derive(Serialize)]
+struct Checkpoint {
     stage: StageName,
     step: u64,
     generation: u64,
@@ -78,78 +91,98 @@ struct Line {
     digest: String,
 }
 
-fn list(args: &Args, record: &RunRecord) -> Outcome {
-    let lines: Vec<Line> = all(record)
-        .map(|(stage, c)| Line {
-            stage: stage.clone(),
-            step: c.step,
-            generation: c.generation.0,
-            published_at: c.at,
-            retired: c.retired,
-            reasons: record.kept(stage).remove(&c.step).filter(|_| !c.retired).unwrap_or_default().into_iter().collect(),
-            mean_loss: c.mean_loss,
-            manifest: c.manifest.path.clone(),
-            digest: c.manifest.digest.to_string(),
-        })
-        .collect();
-    if args.output == Format::Json {
-        return show::json(&lines);
+pub(super) fn list(record: &RunRecord) -> List {
+    let line = |(stage, c): (&StageName, &Published)| Checkpoint {
+        stage: stage.clone(),
+        step: c.step,
+        generation: c.generation.0,
+        published_at: c.at,
+        retired: c.retired,
+        reasons: record.kept(stage).remove(&c.step).filter(|_| !c.retired).unwrap_or_default().into_iter().collect(),
+        mean_loss: c.mean_loss,
+        manifest: c.manifest.path.clone(),
+        digest: c.manifest.digest.to_string(),
+    };
+    List { run: record.name().clone(), checkpoints: all(record).map(line).collect() }
+}
+
+pub(super) fn listed(list: &List) -> Page {
+    if list.checkpoints.is_empty() {
+        return Page::from("no checkpoint has been published yet");
     }
-    if lines.is_empty() {
-        return show::out("no checkpoint has been published yet\n");
-    }
-    let mut grid = Grid::new(&["stage", ">step", ">generation", "published", ">mean loss", "state", "manifest"]);
-    for line in lines {
+    let mut table = Table::new([
+        name("stage", 0),
+        number("step", 0),
+        number("generation", 4),
+        name("published", 1),
+        number("mean loss", 2),
+        prose("state", 1),
+        name("manifest", 5),
+    ]);
+    for line in &list.checkpoints {
         let reasons: Vec<&str> = line.reasons.iter().map(|r| r.as_str()).collect();
         let state = if line.retired { "retired".to_owned() } else { format!("kept: {}", reasons.join(", ")) };
-        grid.row([
-            line.stage.to_string(),
-            line.step.to_string(),
-            line.generation.to_string(),
-            show::time(line.published_at),
-            line.mean_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}")),
-            state,
-            line.manifest,
+        table.row([
+            line.stage.as_str().into(),
+            line.step.to_string().into(),
+            line.generation.to_string().into(),
+            show::time(line.published_at).into(),
+            show::maybe(line.mean_loss, 4).into(),
+            Cell::state(state),
+            line.manifest.as_str().into(),
         ]);
     }
-    show::out(&grid.text())
+    let mut page = Page::new();
+    page.table(table);
+    page
 }
 
 #[derive(Serialize)]
-struct Verified {
-    stage: StageName,
-    step: u64,
-    parts: usize,
-    bytes: u64,
-    ok: bool,
-    problems: Vec<String>,
+pub(super) struct Verification {
+    pub run: RunName,
+    pub ok: bool,
+    pub checkpoints: Vec<Verified>,
 }
 
-async fn verify(args: &Args, record: &RunRecord, store: &Store) -> Outcome {
+#[derive(Serialize)]
+pub(super) struct Verified {
+    pub stage: StageName,
+    pub step: u64,
+    pub parts: usize,
+    pub bytes: u64,
+    pub ok: bool,
+    pub problems: Vec<String>,
+}
+
+async fn verify(args: &Args, cx: &Context) -> Outcome {
+    let (record, store) = (record(args, cx).await?, cx.access.open_store()?);
     let mut found = vec![];
-    for (stage, checkpoint) in all(record).filter(|(_, c)| !c.retired) {
-        found.push(verify_one(store, record, stage, checkpoint).await);
+    for (stage, checkpoint) in all(&record).filter(|(_, c)| !c.retired) {
+        found.push(verify_one(&store, &record, stage, checkpoint).await);
     }
     if found.is_empty() {
         return Err(failed(format!("run {} has no checkpoint to verify", args.run)));
     }
-    match args.output {
-        Format::Json => show::json(&found)?,
-        Format::Table => {
-            let mut grid = Grid::new(&["stage", ">step", ">parts", ">size", "verdict"]);
-            for v in &found {
-                let verdict = if v.ok { "ok".to_owned() } else { v.problems.join("; ") };
-                grid.row([v.stage.to_string(), v.step.to_string(), v.parts.to_string(), show::bytes(v.bytes), verdict]);
-            }
-            show::out(&grid.text())?;
-        }
-    }
     let bad = found.iter().filter(|v| !v.ok).count();
+    let verification = Verification { run: args.run.clone(), ok: bad == 0, checkpoints: found };
+    cx.terminal().answer("verification", &verification, || verified(&verification))?;
     if bad == 0 {
-        Ok(())
-    } else {
-        Err(failed(format!("{} of {} cannot be used: restore the store from a copy", bad, show::plural(found.len() as u64, "checkpoint"))))
+        return Ok(());
     }
+    let all = show::plural(verification.checkpoints.len() as u64, "checkpoint");
+    Err(failed(format!("{bad} of {all} cannot be used")).hint("restore the store from a copy"))
+}
+
+fn verified(verification: &Verification) -> Page {
+    let mut table = Table::new([name("stage", 0), number("step", 0), number("parts", 2), number("size", 1), prose("verdict", 0)]);
+    for v in &verification.checkpoints {
+        let verdict = if v.ok { "ok".to_owned() } else { format!("failed: {}", v.problems.join("; ")) };
+        let [step, parts, size] = [v.step.to_string(), v.parts.to_string(), show::bytes(v.bytes)].map(Cell::from);
+        table.row([v.stage.as_str().into(), step, parts, size, Cell::state(verdict)]);
+    }
+    let mut page = Page::new();
+    page.table(table);
+    page
 }
 
 async fn verify_one(store: &Store, record: &RunRecord, stage: &StageName, checkpoint: &Published) -> Verified {

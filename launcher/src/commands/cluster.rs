@@ -1,12 +1,15 @@
 //! `osler cluster init|certs|rotate|log`: the certificates and first tokens of a cluster of several hosts, and who did what in it.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, usage};
-use crate::show::{self, Grid};
+use crate::show;
+use crate::terminal::{Cell, Page, Style, Table, name, number, prose};
+use osler_core::access::LogEntry;
 use osler_core::ids::Millis;
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::pki::{self, PkiError};
 use osler_runtime::tls;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// From then on a certificate's end is near.
@@ -44,91 +47,138 @@ pub struct LogArgs {
     /// So many entries, the newest.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     last: u32,
-    /// One JSON document a line.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    access: Access,
 }
 
-pub async fn run(command: &Command) -> Outcome {
+pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
-        Command::Init(args) => init(args),
-        Command::Certs(args) => certs(&args.folder),
-        Command::Rotate(args) => rotate(&args.folder),
-        Command::Log(args) => log(args).await,
+        Command::Init(args) => init(args, cx),
+        Command::Certs(args) => show_certificates(&args.folder, Page::new(), SystemClock.now(), cx),
+        Command::Rotate(args) => rotate(&args.folder, cx),
+        Command::Log(args) => log(args, cx).await,
     }
 }
 
-fn init(args: &InitArgs) -> Outcome {
+fn init(args: &InitArgs, cx: &Context) -> Outcome {
     let now = SystemClock.now();
     pki::init(&args.folder, &args.hosts, now).map_err(|e| match e {
         PkiError::Exists(_) | PkiError::BadHost(_) | PkiError::Hosts => usage(e.to_string()),
         other => other.into(),
     })?;
     let folder = args.folder.display();
-    show::out(&format!(
+    let page = Page::from(format!(
         "Copy, so that only the daemons' user can read them:\n\
          \n  {folder}/{coordinator}  to each coordinator's host:  osler-coordinator --tls DIR --listen 0.0.0.0:PORT --advertise HOST:PORT …\
          \n  {folder}/{agent}        to each host with an agent:  osler-worker --tls DIR --coordinator HOST:PORT …\
          \n  {folder}/{admin}        to who administers:          OSLER_TLS=DIR OSLER_COORDINATOR=HOST:PORT osler ps\n\
-         \nKeep {folder}/{key} on no host of the cluster: whoever has it can make certificates. The admin makes tokens for others with\n\
-         `osler token create`; they need ca.pem and their token.\n\n",
+         \nKeep {folder}/{key} on no host of the cluster: whoever has it can make certificates. The admin makes tokens for others with \
+         `osler token create`; they need ca.pem and their token.",
         coordinator = pki::COORDINATOR,
         agent = pki::AGENT,
         admin = pki::ADMIN,
         key = pki::CA_KEY,
-    ))?;
-    table(&args.folder, now)
+    ));
+    show_certificates(&args.folder, page, now, cx)
 }
 
-fn certs(folder: &Path) -> Outcome {
-    table(folder, SystemClock.now())
-}
-
-fn rotate(folder: &Path) -> Outcome {
+fn rotate(folder: &Path, cx: &Context) -> Outcome {
     let now = SystemClock.now();
     pki::rotate(folder, now)?;
-    show::out(&format!(
-        "new certificates: replace cert.pem and key.pem on the coordinators' hosts ({0}/{1}) and the agents' ({0}/{2}); nothing needs a restart\n\n",
+    let page = Page::from(format!(
+        "new certificates: replace cert.pem and key.pem on the coordinators' hosts ({0}/{1}) and the agents' ({0}/{2}); nothing needs a restart",
         folder.display(),
         pki::COORDINATOR,
         pki::AGENT,
-    ))?;
-    table(folder, now)
+    ));
+    show_certificates(folder, page, now, cx)
 }
 
-fn table(folder: &Path, now: Millis) -> Outcome {
-    let mut grid = Grid::new(&["file", "subject", "hosts", "expires", ">days left"]);
-    let mut near = vec![];
-    for name in [PathBuf::from(tls::CA), Path::new(pki::COORDINATOR).join(tls::CERTIFICATE), Path::new(pki::AGENT).join(tls::CERTIFICATE)] {
-        let seen = pki::inspect(&folder.join(&name))?;
-        let days = seen.days_left(now);
-        if days < NEAR {
-            near.push(format!(
-                "{} {}",
-                name.display(),
-                if days < 0 { "has expired".to_owned() } else { format!("expires in {days} days") }
-            ));
-        }
-        grid.row([name.display().to_string(), seen.subject, seen.hosts.join(" "), show::time(seen.expires), days.to_string()]);
-    }
-    show::out(&grid.text())?;
+#[derive(Serialize)]
+pub(super) struct Certificates {
+    pub folder: PathBuf,
+    pub certificates: Vec<Certificate>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Certificate {
+    pub file: PathBuf,
+    pub subject: String,
+    pub hosts: Vec<String>,
+    pub expires: Millis,
+    pub days_left: i64,
+}
+
+/// Below what is said first; those that end soon are warned of.
+fn show_certificates(folder: &Path, mut page: Page, now: Millis, cx: &Context) -> Outcome {
+    let made = certificates(folder, now)?;
+    cx.terminal().answer("certificates", &made, || {
+        page.section(table(&made));
+        page
+    })?;
+    let near = |c: &Certificate| {
+        let when = if c.days_left < 0 { "has expired".to_owned() } else { format!("expires in {} days", c.days_left) };
+        (c.days_left < NEAR).then(|| format!("{} {when}", c.file.display()))
+    };
+    let near: Vec<String> = made.certificates.iter().filter_map(near).collect();
     if !near.is_empty() {
-        show::note(&format!("warning: {}: `osler cluster rotate {}` makes new ones", near.join(", "), folder.display()));
+        cx.terminal().note(format!("warning: {}: `osler cluster rotate {}` makes new ones", near.join(", "), folder.display()));
     }
     Ok(())
 }
 
-async fn log(args: &LogArgs) -> Outcome {
-    let entries = args.access.need_coordinator().await?.calls(args.last).await?;
-    if args.json {
-        return entries.iter().try_for_each(show::json_line);
+fn certificates(folder: &Path, now: Millis) -> Outcome<Certificates> {
+    let mut made = Certificates { folder: folder.to_owned(), certificates: vec![] };
+    for name in [PathBuf::from(tls::CA), Path::new(pki::COORDINATOR).join(tls::CERTIFICATE), Path::new(pki::AGENT).join(tls::CERTIFICATE)] {
+        let seen = pki::inspect(&folder.join(&name))?;
+        let days_left = seen.days_left(now);
+        made.certificates.push(Certificate { file: name, subject: seen.subject, hosts: seen.hosts, expires: seen.expires, days_left });
     }
-    let mut grid = Grid::new(&["time", "who", "role", "from", "call", "arguments", "outcome", ">times"]);
+    Ok(made)
+}
+
+fn table(made: &Certificates) -> Table {
+    let mut table = Table::new([name("file", 0), name("subject", 3), prose("hosts", 2), name("expires", 1), number("days left", 0)]);
+    for c in &made.certificates {
+        let style = if c.days_left < NEAR { Style::Careful } else { Style::Plain };
+        table.row([
+            c.file.display().to_string().into(),
+            c.subject.as_str().into(),
+            c.hosts.join(" ").into(),
+            show::time(c.expires).into(),
+            Cell::new(c.days_left.to_string(), style),
+        ]);
+    }
+    table
+}
+
+async fn log(args: &LogArgs, cx: &Context) -> Outcome {
+    let entries = cx.access.need_coordinator().await?.calls(args.last).await?;
+    let terminal = cx.terminal();
+    if terminal.is_json() {
+        return entries.iter().try_for_each(|entry| terminal.json_line("call", entry));
+    }
+    terminal.page(&calls(entries))
+}
+
+pub(super) fn calls(entries: Vec<LogEntry>) -> Page {
+    if entries.is_empty() {
+        return Page::from("nothing was changed or refused yet");
+    }
+    let mut table = Table::new([
+        name("time", 0),
+        name("who", 1),
+        name("role", 5),
+        name("from", 6),
+        name("call", 1),
+        prose("arguments", 3),
+        prose("outcome", 2),
+        number("times", 4),
+    ]);
     for e in entries {
         let role = e.role.map(|role| role.to_string()).unwrap_or_default();
-        grid.row([show::time(e.at), e.who.unwrap_or_default(), role, e.peer, e.method, e.what, e.outcome, e.times.to_string()]);
+        let cells = [show::time(e.at), e.who.unwrap_or_default(), role, e.peer, e.method, e.what].map(Cell::from);
+        table.cells(cells.into_iter().chain([Cell::state(e.outcome), e.times.to_string().into()]));
     }
-    show::out(&if grid.is_empty() { "nothing was changed or refused yet\n".to_owned() } else { grid.text() })
+    let mut page = Page::new();
+    page.table(table);
+    page
 }

@@ -1,24 +1,18 @@
 //! `osler corpus inspect`: what Osler reads in source files, before any rule is applied.
 
+use super::Context;
 use crate::failure::{Failure, Outcome, usage};
-use crate::show::{self, Grid};
-use clap::ValueEnum;
+use crate::show;
+use crate::terminal::{Cell, Format, Page, Table, Terminal, name, number};
 use osler_core::spec::{BadLines, CorpusFormat, CorpusSpec, TextFields};
 use osler_corpus::{Document, Error};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Parse files and show their documents.
+    /// Parse files and count their documents; with -o jsonl: show every document, one a line.
     Inspect(Inspect),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// One document a line.
-    Jsonl,
-    /// A summary of each file.
-    Table,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,32 +29,61 @@ pub struct Inspect {
     /// Name the lines that are no documents on standard error and go on, instead of ending at the first.
     #[arg(long)]
     skip_bad_lines: bool,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub fn run(command: &Command) -> Outcome {
+#[derive(Debug, Serialize)]
+pub(super) struct Sources {
+    pub files: Vec<Source>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Source {
+    pub file: PathBuf,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+pub fn run(command: &Command, cx: &Context) -> Outcome {
     let Command::Inspect(args) = command;
-    let mut grid = Grid::new(&["file", ">documents", ">bad lines", ">with abstract", ">deleted", ">retracted", ">languages", ">text"]);
-    let mut empty = vec![];
+    let terminal = cx.terminal();
+    let mut sources = Sources { files: vec![] };
     for file in &args.files {
-        let counts = inspect(file, args).map_err(|e| failure(&e.to_string(), &e))??;
-        if counts.documents == 0 {
-            empty.push(format!("{}: no documents in it", file.display()));
-        }
-        let numbers =
-            [counts.documents, counts.bad_lines, counts.with_abstract, counts.deleted, counts.retracted, counts.languages.len() as u64];
-        let cells = [file.display().to_string()].into_iter().chain(numbers.map(show::count));
-        grid.cells(cells.chain([show::bytes(counts.text_bytes)]));
+        let counts = inspect(file, args, &terminal).map_err(|e| failure(&e.to_string(), &e))??;
+        sources.files.push(Source { file: file.clone(), counts });
     }
-    if args.output == Format::Table {
-        show::out(&grid.text())?;
+    if terminal.format != Format::Jsonl {
+        terminal.answer("sources", &sources, || page(&sources))?;
     }
+    let empty = sources.files.iter().filter(|source| source.counts.documents == 0);
+    let empty: Vec<String> = empty.map(|source| format!("{}: no documents in it", source.file.display())).collect();
     if empty.is_empty() { Ok(()) } else { Err(usage(empty.join("\n"))) }
 }
 
-#[derive(Default)]
-struct Counts {
+fn page(sources: &Sources) -> Page {
+    let mut table = Table::new([
+        name("file", 0),
+        number("documents", 0),
+        number("bad lines", 1),
+        number("with abstract", 1),
+        number("deleted", 2),
+        number("retracted", 2),
+        number("languages", 4),
+        number("text", 3),
+    ]);
+    for Source { file, counts } in &sources.files {
+        let [documents, bad_lines, with_abstract, deleted, retracted, languages] =
+            [counts.documents, counts.bad_lines, counts.with_abstract, counts.deleted, counts.retracted, counts.languages.len() as u64]
+                .map(|n| Cell::from(show::count(n)));
+        let text = show::bytes(counts.text_bytes).into();
+        table.row([file.display().to_string().into(), documents, bad_lines, with_abstract, deleted, retracted, languages, text]);
+    }
+    let mut page = Page::new();
+    page.table(table);
+    page
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Counts {
     documents: u64,
     bad_lines: u64,
     with_abstract: u64,
@@ -71,7 +94,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, document: &Document) {
+    pub(super) fn add(&mut self, document: &Document) {
         self.documents += 1;
         self.with_abstract += u64::from(!document.abstract_sections.is_empty());
         self.deleted += u64::from(document.deleted);
@@ -83,7 +106,7 @@ impl Counts {
 }
 
 /// The outer result: the file; the inner one: our own output.
-fn inspect(file: &Path, args: &Inspect) -> Result<Outcome<Counts>, Error> {
+fn inspect(file: &Path, args: &Inspect, terminal: &Terminal) -> Result<Outcome<Counts>, Error> {
     let mut counts = Counts::default();
     let corpus = CorpusSpec {
         text_field: TextFields(args.text_field.clone()),
@@ -95,14 +118,14 @@ fn inspect(file: &Path, args: &Inspect) -> Result<Outcome<Counts>, Error> {
         let document = match document {
             Err(error @ Error::Line { .. }) if args.skip_bad_lines && corpus.format == CorpusFormat::Jsonl => {
                 counts.bad_lines += 1;
-                show::note(&error.to_string());
+                terminal.note(error.to_string());
                 continue;
             }
             document => document?,
         };
         counts.add(&document);
-        if args.output == Format::Jsonl
-            && let Err(e) = show::json_line(&document)
+        if terminal.format == Format::Jsonl
+            && let Err(e) = terminal.json_line("document", &document)
         {
             return Ok(Err(e));
         }

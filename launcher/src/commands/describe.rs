@@ -1,77 +1,73 @@
 //! `osler describe`: a run with all its jobs, attempts, checkpoints and gates. With -o json: the record itself.
 
-use crate::client::{Access, Seen};
+use super::Context;
+use crate::client::Seen;
 use crate::failure::Outcome;
-use crate::render::cause;
-use crate::show::{self, Format, Grid};
+use crate::render::{cause, gates};
+use crate::show;
 use crate::source::{Source, state_text};
 use crate::status::reason;
+use crate::terminal::{Cell, Line, Page, Style, Table, name, number, prose, state};
 use osler_core::ids::RunName;
 use osler_core::record::{JobRecord, JobState, RunRecord};
+use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     run: RunName,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+#[derive(Serialize)]
+pub(super) struct Described<'a> {
+    pub coordinator: bool,
+    /// As it is stored; its own `format` says of which version.
+    pub record: &'a RunRecord,
+}
+
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
-    match args.output {
-        Format::Json => show::json(&serde_json::json!({ "coordinator": source.is_live(), "record": seen.record })),
-        Format::Table => show::out(&text(&seen, source.is_live())),
-    }
+    let live = source.is_live();
+    cx.terminal().answer("run", &Described { coordinator: live, record: &seen.record }, || page(&seen, live))
 }
 
-fn text(seen: &Seen, live: bool) -> String {
+pub(super) fn page(seen: &Seen, live: bool) -> Page {
     let record = &seen.record;
-    let mut text = format!("run          {}\n", record.name());
-    text.push_str(&format!("description  {}\n", show::clean(&record.spec.description)));
-    text.push_str(&format!("state        {}\n", state_text(record, live)));
+    let mut page = Page::new();
+    let mut fact = |what: &str, text: String, style: Style| {
+        page.line(Line::from(format!("{what:<13}")).styled(text, style).hang(13));
+    };
+    fact("run", record.name().to_string(), Style::Plain);
+    fact("description", record.spec.description.clone(), Style::Plain);
+    fact("state", state_text(record, live), state(record.state.as_str()));
     if let Some(reason) = reason(record) {
-        text.push_str(&format!("reason       {}\n", show::clean(&reason)));
+        fact("reason", reason, Style::Plain);
     }
-    text.push_str(&format!("submitted    {}\n", show::time(record.submitted_at)));
-    text.push_str(&format!("run file     sha256 {}\n", record.spec_digest));
-    text.push_str(&format!("record       version {}, written under epoch {}\n", record.version, record.epoch));
-    text.push_str(&format!("\n{}", jobs(seen)));
+    fact("submitted", show::time(record.submitted_at), Style::Plain);
+    fact("run file", format!("sha256 {}", record.spec_digest), Style::Plain);
+    fact("record", format!("version {}, written under epoch {}", record.version, record.epoch), Style::Plain);
+    page.section(jobs(seen));
     for cause in record.jobs.iter().filter_map(|(key, job)| cause::of_job(record, key, job)) {
-        text.push_str(&format!("\nfailed attempt: {cause}"));
+        page.blank().line(Line::default().styled("failed attempt:", Style::Bad)).extend(cause);
     }
-    let checkpoints = checkpoints(record);
-    if !checkpoints.is_empty() {
-        text.push_str(&format!("\n{}", checkpoints.text()));
-    }
-    if !record.gates.is_empty() {
-        let mut grid = Grid::new(&["gate", "stage", "variant", "outcome", "evidence"]);
-        for gate in &record.gates {
-            let outcome = if gate.passed { "passed" } else { "failed" };
-            grid.row([gate.exam.clone(), gate.stage.to_string(), gate.variant.to_string(), outcome.into(), gate.evidence.clone()]);
-        }
-        text.push_str(&format!("\n{}", grid.text()));
-    }
-    text
+    page.section(checkpoints(record)).section(gates::table(&record.gates));
+    page
 }
 
-fn jobs(seen: &Seen) -> String {
-    let mut grid = Grid::new(&["job", "state", ">ranks", ">attempts", "about"]);
+fn jobs(seen: &Seen) -> Table {
+    let mut table = Table::new([name("job", 0), name("state", 0), number("ranks", 3), number("attempts", 2), prose("about", 1)]);
     for (key, job) in &seen.record.jobs {
-        let waits = seen.waiting.iter().find(|(waiting, _)| waiting == key).map(|(_, reason)| reason.clone());
+        let waits = seen.waiting.iter().find(|(waiting, _)| waiting == key).map(|(_, reason)| reason.to_string());
         let current = usize::from(job.status.attempt().is_some());
-        let attempts = (job.past.len() + current).to_string();
-        grid.row([
-            key.to_string(),
-            job.status.as_str().into(),
-            job.planned.ranks.to_string(),
-            attempts,
-            waits.map(|reason| reason.to_string()).unwrap_or_else(|| about(job)),
+        table.row([
+            key.as_str().into(),
+            Cell::state(job.status.as_str()),
+            job.planned.ranks.to_string().into(),
+            (job.past.len() + current).to_string().into(),
+            waits.unwrap_or_else(|| about(job)).into(),
         ]);
     }
-    grid.text()
+    table
 }
 
 fn about(job: &JobRecord) -> String {
@@ -87,31 +83,35 @@ fn about(job: &JobRecord) -> String {
     }
 }
 
-fn checkpoints(record: &RunRecord) -> Grid {
-    let mut grid = Grid::new(&["checkpoint", ">step", ">generation", "published", "state"]);
+fn checkpoints(record: &RunRecord) -> Table {
+    let columns = [name("checkpoint", 0), number("step", 0), number("generation", 2), name("published", 1), name("state", 0)];
+    let mut table = Table::new(columns);
     for (stage, published) in &record.checkpoints {
         for c in published {
             let state = if c.retired { "retired" } else { "kept" };
-            grid.row([stage.to_string(), c.step.to_string(), c.generation.to_string(), show::time(c.at), state.into()]);
+            let [stage, step, generation, at] = [stage.to_string(), c.step.to_string(), c.generation.to_string(), show::time(c.at)];
+            table.row([stage.into(), step.into(), generation.into(), at.into(), Cell::state(state)]);
         }
     }
-    grid
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::terminal::View;
 
     #[test]
     fn every_job_and_its_failures_are_shown() {
         let (record, _) = fixture::finished();
-        let shown = text(&Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() }, true);
+        let seen = Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() };
+        let shown = page(&seen, true).render(View::PLAIN);
         for key in record.jobs.keys() {
             assert!(shown.contains(key.as_str()), "{key} is missing from\n{shown}");
         }
         assert!(shown.contains("last failure: infrastructure: killed by signal 9 <b> (first at local/1)"), "{shown}");
-        let block = "failed attempt: train/domain, generation 25 on local, failed 2026-11-23 05:00:15 UTC\n  \
+        let block = "failed attempt:\ntrain/domain, generation 25 on local, failed 2026-11-23 05:00:15 UTC\n  \
                      first    local/1: infrastructure: killed by signal 9 <b>\n           | step 6\n           | \u{fffd}[31mlast words\n  \
                      then     local/0: infrastructure: connection closed by peer\n  more     osler logs tiny --job train/domain\n";
         assert!(shown.contains(block), "{shown}");

@@ -1,9 +1,9 @@
 //! `osler events`: what happened to a run, oldest first. With -o json: one event a line.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::Outcome;
-use crate::show::{self, Format};
 use crate::source::Source;
+use crate::terminal::{Page, Terminal};
 use crate::watch::{News, event_line, follow};
 use osler_core::ids::RunName;
 use osler_core::record::RunRecord;
@@ -14,29 +14,26 @@ pub struct Args {
     /// Go on showing them until the run is over.
     #[arg(short, long)]
     follow: bool,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let terminal = cx.terminal();
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
-    let mut shown = say(&seen.record, 0, args.output)?;
+    let mut shown = say(&seen.record, 0, &terminal)?;
     if !args.follow || !seen.record.state.is_live() {
         return Ok(());
     }
     if !source.is_live() {
-        show::note("no coordinator is running: nothing more will happen until `osler resume`");
+        terminal.note("no coordinator is running: nothing more will happen until `osler resume`");
         return Ok(());
     }
-    let mut news = follow(args.access.clone(), args.run.to_string());
+    let mut news = follow(cx.access.clone(), args.run.to_string());
     while let Some(news) = news.recv().await {
         match news {
-            News::View(seen) => shown = say(&seen.record, shown, args.output)?,
+            News::View(seen) => shown = say(&seen.record, shown, &terminal)?,
             News::Away { again: true } => {}
-            News::Away { again: false } => show::note("the coordinator does not answer; looking for it"),
+            News::Away { again: false } => terminal.note("the coordinator does not answer; looking for it"),
             News::Refused(failure) => return Err(failure),
         }
     }
@@ -44,16 +41,13 @@ pub async fn run(args: &Args) -> Outcome {
 }
 
 /// Shows the events after `shown`, and gives back the newest one's id. A record keeps the newest events only.
-fn say(record: &RunRecord, shown: u64, format: Format) -> Outcome<u64> {
+fn say(record: &RunRecord, shown: u64, terminal: &Terminal) -> Outcome<u64> {
     let first = record.events.first().map_or(1, |event| event.id);
     if first > shown + 1 {
-        show::note(&format!("{} earlier events are no longer kept", first - shown - 1));
+        terminal.note(format!("{} earlier events are no longer kept", first - shown - 1));
     }
     for event in record.events.iter().filter(|event| event.id > shown) {
-        match format {
-            Format::Json => show::json_line(event)?,
-            Format::Table => show::out(&(event_line(event) + "\n"))?,
-        }
+        if terminal.is_json() { terminal.json_line("event", event)? } else { terminal.page(&Page::from(event_line(event)))? }
     }
     Ok(record.events.last().map_or(shown, |event| event.id.max(shown)))
 }

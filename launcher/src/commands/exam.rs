@@ -1,8 +1,8 @@
 //! `osler exam`: examines any model that Osler can read. The work is `osler-rank`'s, which this process becomes.
 
+use super::Context;
 use crate::binaries;
 use crate::failure::{Outcome, usage};
-use crate::show::Format;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -39,8 +39,6 @@ pub struct Args {
     samples: Option<PathBuf>,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 fn task(text: &str) -> Result<String, String> {
@@ -54,7 +52,7 @@ fn task(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args, cx: &Context) -> Outcome {
     let named = args.tasks.iter().filter_map(|task| task.split_once('=')).flat_map(|(_, files)| files.split(',')).map(PathBuf::from);
     let missing: Vec<String> = std::iter::once(args.model.clone())
         .chain(named)
@@ -65,10 +63,10 @@ pub fn run(args: Args) -> Outcome {
     if !missing.is_empty() {
         return Err(usage(missing.join("\n")));
     }
-    Err(binaries::become_binary(binaries::RANK, arguments(args)))
+    Err(binaries::become_binary(binaries::RANK, arguments(args, cx.terminal().is_json())))
 }
 
-fn arguments(args: Args) -> Vec<OsString> {
+fn arguments(args: Args, json: bool) -> Vec<OsString> {
     let mut passed: Vec<OsString> = vec!["exam".into(), args.model.into()];
     let mut flag = |name: &str, value: OsString| passed.extend([name.into(), value]);
     args.tasks.into_iter().for_each(|task| flag("--task", task.into()));
@@ -86,6 +84,6 @@ fn arguments(args: Args) -> Vec<OsString> {
         flag("--samples", samples.into());
     }
     flag("--threads", args.threads.to_string().into());
-    flag("--output", if args.output == Format::Json { "json" } else { "table" }.into());
+    flag("--output", if json { "json" } else { "table" }.into());
     passed
 }

@@ -1,13 +1,15 @@
 //! `osler export`: a stage's model, as the run exported or compressed it, copied out of the store with its digests checked.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, failed, usage};
-use crate::show::{self, Format};
+use crate::show;
 use crate::source::Source;
+use crate::terminal::Page;
 use osler_core::ids::{RunName, StageName};
 use osler_core::job::{JobKind, JobResult};
 use osler_core::spec::Variant;
 use osler_runtime::store::Store;
+use serde::Serialize;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -21,14 +23,20 @@ pub struct Args {
     variant: Variant,
     /// A folder to make; it must not hold anything yet.
     dir: PathBuf,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+#[derive(Serialize)]
+pub(super) struct Exported {
+    pub run: RunName,
+    pub stage: StageName,
+    pub variant: Variant,
+    pub dir: PathBuf,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let record = source.run(&args.run).await?.record;
     if record.spec.stage(&args.stage).is_none() {
         let known: Vec<&str> = record.spec.stages.iter().map(|s| s.name.as_str()).collect();
@@ -45,20 +53,13 @@ pub async fn run(args: &Args) -> Outcome {
         .ok_or_else(|| usage(format!("run {} does not make the variant {} after stage {}", args.run, args.variant, args.stage)))?;
     let result =
         job.status.result().ok_or_else(|| failed(format!("{} is {}: there is nothing to export yet", kind.key(), job.status.as_str())))?;
-    let store = args.access.open_store()?;
+    let store = cx.access.open_store()?;
     let (files, bytes) = copy(&store, result, &args.dir).await?;
-    match args.output {
-        Format::Json => show::json(
-            &serde_json::json!({ "run": args.run, "stage": args.stage, "variant": args.variant, "dir": args.dir, "files": files, "bytes": bytes }),
-        ),
-        Format::Table => show::out(&format!(
-            "{}: {} of {}, {}, digests verified\n",
-            args.dir.display(),
-            show::plural(files, "file"),
-            kind.key(),
-            show::bytes(bytes)
-        )),
-    }
+    let done = Exported { run: args.run.clone(), stage: args.stage.clone(), variant: args.variant, dir: args.dir.clone(), files, bytes };
+    cx.terminal().answer("export", &done, || {
+        let files = show::plural(files, "file");
+        Page::from(format!("{}: {files} of {}, {}, digests verified", done.dir.display(), kind.key(), show::bytes(bytes)))
+    })
 }
 
 /// Whole or not at all: the folder gets its name when everything is in it.

@@ -2,13 +2,16 @@
 
 mod fold;
 
+use super::Context;
 use crate::client::Access;
 use crate::failure::{Outcome, failed, usage};
 use crate::show;
 use crate::source::Source;
+use crate::terminal::{Line, Page, Style, Terminal};
 use osler_core::ids::RunName;
 use osler_core::paths;
 use osler_runtime::store::Store;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,33 +33,33 @@ pub struct Args {
     /// One job, or all jobs whose name starts with this: train/domain, exam.
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
-    #[command(flatten)]
-    access: Access,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     if let Some(job) = &args.job {
         let known = seen.record.jobs.keys().any(|key| under(key.as_str(), job));
         if !known {
-            let near = show::nearest(job, seen.record.jobs.keys().map(|key| key.as_str()))
-                .map(|near| format!("did you mean {near:?}? "))
-                .unwrap_or_default();
-            return Err(usage(format!("run {} has no job {job:?}; {near}`osler describe {0}` lists them", args.run)));
+            let near = show::nearest(job, seen.record.jobs.keys().map(|key| key.as_str()));
+            let meant = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            return Err(
+                usage(format!("run {} has no job {job:?}{meant}", args.run)).hint(format!("`osler describe {}` lists them", args.run))
+            );
         }
     }
-    let store = args.access.open_store()?;
+    let store = cx.access.open_store()?;
     let mut live = source.is_live() && seen.record.state.is_live();
     let mut read = BTreeMap::new();
+    let terminal = cx.terminal();
     loop {
         // Asked before reading: lines written until the run's end are then read below.
         if args.follow && live {
-            live = still_live(&mut source, &store, args).await;
+            live = still_live(&mut source, &store, args, &cx.access).await;
         }
         let logs = find(&store, args).await?;
         for gang in logs.chunk_by(|a, b| a.gang() == b.gang()) {
-            say(&store, gang, &mut read, args.follow && live, !args.no_fold).await?;
+            say(&terminal, &store, gang, &mut read, args.follow && live, !args.no_fold).await?;
         }
         if !args.follow || !live {
             break;
@@ -70,9 +73,9 @@ pub async fn run(args: &Args) -> Outcome {
 }
 
 /// A coordinator that is away is looked for again: only a record says that a run is over.
-async fn still_live(source: &mut Source, store: &Store, args: &Args) -> bool {
+async fn still_live(source: &mut Source, store: &Store, args: &Args, access: &Access) -> bool {
     if !source.is_live()
-        && let Ok(found) = Source::find(&args.access).await
+        && let Ok(found) = Source::find(access).await
     {
         *source = found;
     }
@@ -124,7 +127,14 @@ fn under(key: &str, wanted: &str) -> bool {
 
 /// Shows what a gang's logs have beyond the bytes that were `read`, a piece of each at a time. A line without its end is left for later if
 /// there will be a later.
-async fn say(store: &Store, gang: &[Log], read: &mut BTreeMap<String, u64>, more_to_come: bool, folded: bool) -> Outcome {
+async fn say(
+    terminal: &Terminal,
+    store: &Store,
+    gang: &[Log],
+    read: &mut BTreeMap<String, u64>,
+    more_to_come: bool,
+    folded: bool,
+) -> Outcome {
     let mut open: Vec<&Log> = gang.iter().collect();
     while !open.is_empty() {
         let mut pieces = vec![];
@@ -139,11 +149,49 @@ async fn say(store: &Store, gang: &[Log], read: &mut BTreeMap<String, u64>, more
         open = unfinished;
         let Some(first) = gang.first() else { return Ok(()) };
         let said = if folded { fold::fold(&pieces) } else { pieces.into_iter().flat_map(one_by_one).collect() };
-        let prefix = |ranks: &[u32]| format!("[{} g{}/r{}] ", first.job, first.generation, fold::ranks(ranks));
-        let text: String = said.iter().map(|(ranks, line)| format!("{}{}\n", prefix(ranks), show::clean(line))).collect();
-        show::out(&text)?;
+        if terminal.is_json() {
+            let line = |(ranks, line): &(Vec<u32>, String)| LogLine::new(first, ranks, line);
+            said.iter().try_for_each(|said| terminal.json_line("log-line", &line(said)))?;
+        } else {
+            let mut page = Page::new();
+            said.iter().for_each(|(ranks, line)| {
+                page.line(shown(first, ranks, line));
+            });
+            terminal.page(&page)?;
+        }
     }
     Ok(())
+}
+
+/// A line for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct LogLine {
+    job: String,
+    generation: u64,
+    /// Who said it.
+    ranks: Vec<u32>,
+    line: String,
+}
+
+impl LogLine {
+    fn new(log: &Log, ranks: &[u32], line: &str) -> Self {
+        Self { job: log.job.clone(), generation: log.generation, ranks: ranks.to_vec(), line: line.to_owned() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn sample() -> Self {
+        Self { job: "train/domain".into(), generation: 3, ranks: vec![0, 1], line: "training".into() }
+    }
+}
+
+fn shown(log: &Log, ranks: &[u32], line: &str) -> Line {
+    let style = match line.split_whitespace().nth(1) {
+        Some("ERROR") => Style::Bad,
+        Some("WARN") => Style::Careful,
+        _ => Style::Plain,
+    };
+    let who = format!("[{} g{}/r{}] ", log.job, log.generation, fold::ranks(ranks));
+    Line::default().styled(who, Style::Faint).styled(line, style).hang(4)
 }
 
 fn one_by_one((rank, lines): (u32, Vec<String>)) -> impl Iterator<Item = (Vec<u32>, String)> {

@@ -1,9 +1,10 @@
-//! The commands, one file each. What they share is elsewhere; here is only which there are.
+//! The commands, one file each, and what all of them take. What some of them share is elsewhere.
 
 mod audit;
 mod bug_report;
 mod ckpt;
 mod cluster;
+mod completion;
 mod corpus;
 mod demo;
 mod describe;
@@ -12,6 +13,7 @@ mod exam;
 mod explain;
 mod export;
 mod logs;
+mod man;
 mod node;
 mod plan;
 mod ps;
@@ -19,6 +21,10 @@ mod quantize;
 mod quota;
 mod report;
 mod resume;
+#[cfg(test)]
+mod schemas;
+#[cfg(test)]
+mod screens;
 mod status;
 mod stop;
 mod submit;
@@ -26,8 +32,13 @@ mod token;
 mod up;
 mod validate;
 
-use crate::failure::Outcome;
-use clap::{Parser, Subcommand};
+use crate::client::Access;
+use crate::failure::{Outcome, usage};
+use crate::terminal::{Colour, Format, Settings, Terminal};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 
 /// Trains domain language models from one run file, and can prove on what.
 ///
@@ -35,8 +46,81 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "osler", version, max_term_width = 120)]
 pub struct Cli {
+    #[command(flatten)]
+    pub context: Context,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What every command takes: where runs are, and how it answers.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Context {
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Context {
+    pub fn terminal(&self) -> Terminal {
+        self.settings.terminal()
+    }
+}
+
+impl Cli {
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+        cli.refuse_unused(&matches).map_err(|why| command.error(ErrorKind::ArgumentConflict, why))?;
+        Ok(cli)
+    }
+
+    /// An argument that every command takes and this one has no use for was meant for another.
+    fn refuse_unused(&self, matches: &ArgMatches) -> Result<(), String> {
+        let mut deepest = matches;
+        let mut names = vec![];
+        while let Some((name, below)) = deepest.subcommand() {
+            names.push(name);
+            deepest = below;
+        }
+        let name = names.join(" ");
+        let unused: &[&str] = match &self.command {
+            Command::Plan(_) | Command::Up(_) => &["coordinator", "token_file", "tls"],
+            Command::Cluster(cluster::Command::Log(_)) => &[],
+            Command::Validate(_)
+            | Command::Cluster(_)
+            | Command::Corpus(_)
+            | Command::Exam(_)
+            | Command::Quantize(_)
+            | Command::Demo(_)
+            | Command::Completion(_)
+            | Command::Man(_) => &["store", "coordinator", "token_file", "tls"],
+            _ => &[],
+        };
+        // A variable of the environment is for whoever has a use for it.
+        let given = |id: &&&str| deepest.value_source(id) == Some(ValueSource::CommandLine);
+        if let Some(id) = unused.iter().find(given) {
+            return Err(format!("`osler {name}` has no use for --{}", id.replace('_', "-")));
+        }
+        match (self.context.settings.format(), &self.command) {
+            (Format::Html, Command::Report(_)) | (Format::Jsonl, Command::Corpus(_)) | (Format::Table | Format::Json, _) => Ok(()),
+            (Format::Html, _) => Err(format!("`osler {name}` has no -o html: use table or json")),
+            (Format::Jsonl, _) => Err(format!("`osler {name}` has no -o jsonl: use table or json")),
+        }
+    }
+}
+
+/// Says what is wrong with the arguments, as JSON if they ask for it.
+pub fn wrong_usage(error: &clap::Error, arguments: impl IntoIterator<Item = OsString>) {
+    let text = error.render().to_string();
+    // The whole was not understood, so that only the word itself can be looked for.
+    let words: Vec<String> = arguments.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let asks = |pair: &[String]| matches!(pair, [o, json] if json == "json" && (o == "-o" || o == "--output"));
+    let json = words.windows(2).any(asks) || words.iter().any(|w| ["--json", "-ojson", "-o=json", "--output=json"].contains(&w.as_str()));
+    let format = if json { Format::Json } else { Format::Table };
+    let message = if json { text.trim_start_matches("error: ") } else { &text };
+    Settings::new(format, Colour::Auto).terminal().fail(&usage(message.trim_end()));
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,36 +181,42 @@ pub enum Command {
     Quantize(quantize::Args),
     /// Write the invented medical world of the quickstart.
     Demo(demo::Args),
+    /// Print a script that completes osler's commands in a shell.
+    Completion(completion::Args),
+    /// Write the manual pages, one a command.
+    Man(man::Args),
 }
 
 impl Command {
-    pub async fn run(self) -> Outcome {
+    pub async fn run(self, cx: &Context) -> Outcome {
         match self {
-            Self::Validate(args) => validate::run(&args),
-            Self::Plan(args) => plan::run(&args).await,
-            Self::Up(args) => up::run(args).await,
-            Self::Submit(args) => submit::run(&args).await,
-            Self::Ps(args) => ps::run(&args).await,
-            Self::Describe(args) => describe::run(&args).await,
-            Self::Status(args) => status::run(&args).await,
-            Self::Explain(args) => explain::run(&args).await,
-            Self::Node(command) => node::run(&command).await,
-            Self::Quota(command) => quota::run(&command).await,
-            Self::Events(args) => events::run(&args).await,
-            Self::Logs(args) => logs::run(&args).await,
-            Self::Stop(args) => stop::run(&args).await,
-            Self::Resume(args) => resume::run(args).await,
-            Self::Report(args) => report::run(&args).await,
-            Self::BugReport(args) => bug_report::run(&args).await,
-            Self::Audit(args) => audit::run(&args).await,
-            Self::Export(args) => export::run(&args).await,
-            Self::Ckpt(command) => ckpt::run(&command).await,
-            Self::Cluster(command) => cluster::run(&command).await,
-            Self::Token(command) => token::run(&command).await,
-            Self::Corpus(command) => corpus::run(&command),
-            Self::Exam(args) => exam::run(args),
-            Self::Quantize(args) => quantize::run(args),
-            Self::Demo(args) => demo::run(&args),
+            Self::Validate(args) => validate::run(&args, cx),
+            Self::Plan(args) => plan::run(&args, cx).await,
+            Self::Up(args) => up::run(args, cx).await,
+            Self::Submit(args) => submit::run(&args, cx).await,
+            Self::Ps(args) => ps::run(&args, cx).await,
+            Self::Describe(args) => describe::run(&args, cx).await,
+            Self::Status(args) => status::run(&args, cx).await,
+            Self::Explain(args) => explain::run(&args, cx).await,
+            Self::Node(command) => node::run(&command, cx).await,
+            Self::Quota(command) => quota::run(&command, cx).await,
+            Self::Events(args) => events::run(&args, cx).await,
+            Self::Logs(args) => logs::run(&args, cx).await,
+            Self::Stop(args) => stop::run(&args, cx).await,
+            Self::Resume(args) => resume::run(args, cx).await,
+            Self::Report(args) => report::run(&args, cx).await,
+            Self::BugReport(args) => bug_report::run(&args, cx).await,
+            Self::Audit(args) => audit::run(&args, cx).await,
+            Self::Export(args) => export::run(&args, cx).await,
+            Self::Ckpt(command) => ckpt::run(&command, cx).await,
+            Self::Cluster(command) => cluster::run(&command, cx).await,
+            Self::Token(command) => token::run(&command, cx).await,
+            Self::Corpus(command) => corpus::run(&command, cx),
+            Self::Exam(args) => exam::run(args, cx),
+            Self::Quantize(args) => quantize::run(args, cx),
+            Self::Demo(args) => demo::run(&args, cx),
+            Self::Completion(args) => completion::run(&args, cx),
+            Self::Man(args) => man::run(&args, cx),
         }
     }
 }
@@ -135,9 +225,39 @@ impl Command {
 mod tests {
     use super::*;
 
+    fn read(line: &str) -> Result<Cli, String> {
+        let words = std::iter::once("osler").chain(line.split(' ')).map(OsString::from);
+        Cli::read(words).map_err(|e| e.to_string())
+    }
+
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_every_command_takes_may_stand_before_it_or_behind_it() {
+        for line in ["--store s -o json ps", "ps --store s -o json", "--store s ps --json"] {
+            let cli = read(line).unwrap();
+            assert_eq!((cli.context.access.store.as_str(), cli.context.terminal().format), ("s", Format::Json), "{line}");
+        }
+        assert!(read("ps --json -o table").is_err());
+    }
+
+    #[test]
+    fn an_argument_without_a_use_is_refused() {
+        for (line, word) in [
+            ("exam . --task medqa=x --store s", "--store"),
+            ("up r.toml --coordinator a:1", "--coordinator"),
+            ("cluster certs c --token-file t", "--token-file"),
+            ("ps -o html", "-o html"),
+            ("report r -o jsonl", "-o jsonl"),
+        ] {
+            let why = read(line).unwrap_err();
+            assert!(why.contains(word) && why.contains("has no"), "{line}: {why}");
+        }
+        for line in ["cluster log --store s", "report r -o html", "corpus inspect f -o jsonl", "plan r.toml --store s"] {
+            assert!(read(line).is_ok(), "{line}");
+        }
     }
 }

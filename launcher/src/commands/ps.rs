@@ -1,48 +1,76 @@
 //! `osler ps`: the runs of a store, and the workers of its coordinator.
 
-use crate::client::Access;
+use super::Context;
+use crate::client::{RunLine, WorkerLine};
 use crate::failure::Outcome;
-use crate::show::{self, Format, Grid};
+use crate::show;
 use crate::source::Source;
+use crate::terminal::{Cell, Page, Table, name, number, prose};
 use osler_core::record::RunState;
+use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+pub struct Args {}
+
+#[derive(Serialize)]
+pub(super) struct Runs {
+    pub coordinator: bool,
+    pub runs: Vec<RunLine>,
+    pub workers: Vec<WorkerLine>,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
-    let live = source.is_live();
+pub async fn run(_: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
+    let coordinator = source.is_live();
     let runs = source.runs().await?;
     let workers = match &mut source {
         Source::Live(coordinator) => coordinator.workers().await?,
         Source::Stored(_) => vec![],
     };
-    if args.output == Format::Json {
-        return show::json(&serde_json::json!({ "coordinator": live, "runs": runs, "workers": workers }));
+    let runs = Runs { coordinator, runs, workers };
+    cx.terminal().answer("runs", &runs, || page(&runs))
+}
+
+pub(super) fn page(runs: &Runs) -> Page {
+    let mut page = Page::new();
+    if runs.runs.is_empty() {
+        page.line("no runs");
+    } else {
+        page.table(listed(runs));
     }
-    let mut grid = Grid::new(&["run", "state", "stage", ">step", "submitted", "reason"]);
+    if runs.workers.is_empty() && runs.coordinator {
+        page.blank().line("no workers: start one with osler-worker");
+    }
+    let mut table = Table::new([name("worker", 0), name("state", 0), number("slots", 0), name("host", 1), name("seen", 2)]);
+    for worker in &runs.workers {
+        let (slots, seen) = (format!("{}/{}", worker.used, worker.slots), show::time(worker.seen_at));
+        table.row([
+            worker.worker.as_str().into(),
+            Cell::state(worker.state.as_str()),
+            slots.into(),
+            worker.host.as_str().into(),
+            seen.into(),
+        ]);
+    }
+    page.section(table);
+    page
+}
+
+fn listed(runs: &Runs) -> Table {
+    let mut table =
+        Table::new([name("run", 0), name("state", 0), name("stage", 1), number("step", 1), name("submitted", 2), prose("reason", 3)]);
     let ended = [RunState::Stopped, RunState::Finished].map(|state| state.as_str());
-    for run in &runs {
+    for run in &runs.runs {
         let over = ended.contains(&run.state.as_str()) || run.state == "failed";
-        let state = if live || over { run.state.clone() } else { format!("{} (no coordinator)", run.state) };
-        let step = format!("{}/{}", run.step, run.planned_steps);
-        grid.row([run.run.clone(), state, run.stage.clone(), step, show::time(run.submitted_at), run.reason.clone()]);
+        let state = if runs.coordinator || over { run.state.clone() } else { format!("{} (no coordinator)", run.state) };
+        table.row([
+            run.run.as_str().into(),
+            Cell::state(state),
+            run.stage.as_str().into(),
+            format!("{}/{}", run.step, run.planned_steps).into(),
+            show::time(run.submitted_at).into(),
+            run.reason.as_str().into(),
+        ]);
     }
-    let mut text = if runs.is_empty() { "no runs\n".to_owned() } else { grid.text() };
-    let mut grid = Grid::new(&["worker", "state", ">slots", "host", "seen"]);
-    for worker in &workers {
-        let slots = format!("{}/{}", worker.used, worker.slots);
-        grid.row([worker.worker.clone(), worker.state.clone(), slots, worker.host.clone(), show::time(worker.seen_at)]);
-    }
-    if !grid.is_empty() {
-        text = format!("{text}\n{}", grid.text());
-    } else if live {
-        text.push_str("\nno workers: start one with osler-worker\n");
-    }
-    show::out(&text)
+    table
 }

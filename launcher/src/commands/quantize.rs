@@ -1,8 +1,8 @@
 //! `osler quantize`: compresses a Hugging Face folder. The work is `osler-worker`'s, which this process becomes.
 
+use super::Context;
 use crate::binaries;
 use crate::failure::{Outcome, usage};
-use crate::show::Format;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -14,15 +14,13 @@ pub struct Args {
     to: String,
     /// The folder or file to make; it must not be there yet.
     out: PathBuf,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(args: Args, cx: &Context) -> Outcome {
     if !args.model_dir.join("config.json").is_file() {
         return Err(usage(format!("{}: not a Hugging Face folder: config.json is not in it", args.model_dir.display())));
     }
-    let output = if args.output == Format::Json { "json" } else { "table" };
+    let output = if cx.terminal().is_json() { "json" } else { "table" };
     let passed =
         ["quantize".into(), args.model_dir.into(), "--to".into(), args.to.into(), args.out.into(), "--output".into(), output.into()];
     Err(binaries::become_binary(binaries::WORKER, passed))

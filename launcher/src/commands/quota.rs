@@ -1,68 +1,78 @@
 //! `osler quota`: how many slots the runs of a team may hold at once.
 
-use crate::client::{Access, QuotaLine};
+use super::Context;
+use crate::client::QuotaLine;
 use crate::failure::Outcome;
-use crate::show::{self, Grid, Output};
+use crate::terminal::{Page, Table, name, number};
 use osler_core::ids::TeamName;
+use serde::Serialize;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Let a team hold so many slots; runs name it with `[queue] team`. What it holds already goes on.
-    Set {
-        team: TeamName,
-        slots: u32,
-        #[command(flatten)]
-        access: Access,
-    },
+    Set { team: TeamName, slots: u32 },
     /// Show what teams hold of what they may hold.
-    List {
-        #[command(flatten)]
-        access: Access,
-        #[command(flatten)]
-        output: Output,
-    },
+    List,
     /// Let a team hold all there is.
-    Remove {
-        team: TeamName,
-        #[command(flatten)]
-        access: Access,
-    },
+    Remove { team: TeamName },
 }
 
-pub async fn run(command: &Command) -> Outcome {
+#[derive(Serialize)]
+pub(super) struct Quotas {
+    pub quotas: Vec<QuotaLine>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Quota {
+    pub team: TeamName,
+    /// None: all there are.
+    pub slots: Option<u32>,
+}
+
+pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
-        Command::Set { team, slots, access } => access.need_coordinator().await?.set_quota(team.as_str(), Some(*slots)).await,
-        Command::Remove { team, access } => access.need_coordinator().await?.set_quota(team.as_str(), None).await,
-        Command::List { access, output } => {
-            let (_, quotas) = access.need_coordinator().await?.queue().await?;
-            if output.is_json() { show::json(&quotas) } else { show::out(&text(&quotas)) }
+        Command::Set { team, slots } => set(team, Some(*slots), cx).await,
+        Command::Remove { team } => set(team, None, cx).await,
+        Command::List => {
+            let (_, quotas) = cx.access.need_coordinator().await?.queue().await?;
+            let quotas = Quotas { quotas };
+            cx.terminal().answer("quotas", &quotas, || list(&quotas.quotas))
         }
     }
 }
 
-fn text(quotas: &[QuotaLine]) -> String {
+async fn set(team: &TeamName, slots: Option<u32>, cx: &Context) -> Outcome {
+    cx.access.need_coordinator().await?.set_quota(team.as_str(), slots).await?;
+    let may = slots.map_or_else(|| "all slots".to_owned(), |slots| format!("{slots} slots"));
+    cx.terminal().answer("quota", &Quota { team: team.clone(), slots }, || Page::from(format!("team {team} may hold {may}")))
+}
+
+fn list(quotas: &[QuotaLine]) -> Page {
     if quotas.is_empty() {
-        return "no quotas: every team may hold all slots; `osler quota set TEAM SLOTS` sets one\n".to_owned();
+        return Page::from("no quotas: every team may hold all slots; `osler quota set TEAM SLOTS` sets one");
     }
-    let mut grid = Grid::new(&["team", ">slots", ">used"]);
+    let mut table = Table::new([name("team", 0), number("slots", 0), number("used", 0)]);
     for quota in quotas {
         let slots = quota.slots.map_or_else(|| "all".to_owned(), |slots| slots.to_string());
-        grid.row([quota.team.clone(), slots, quota.used.to_string()]);
+        table.row([quota.team.as_str().into(), slots.into(), quota.used.to_string().into()]);
     }
-    grid.text()
+    let mut page = Page::new();
+    page.table(table);
+    page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::View;
 
     #[test]
     fn a_team_without_a_quota_may_hold_all() {
         let line = |team: &str, slots, used| QuotaLine { team: team.into(), slots, used };
         assert_eq!(
-            text(&[line("nlp", Some(4), 3), line("vision", None, 1)]),
+            list(&[line("nlp", Some(4), 3), line("vision", None, 1)]).render(View::PLAIN),
             "TEAM    SLOTS  USED\nnlp         4     3\nvision    all     1\n"
         );
-        assert!(text(&[]).starts_with("no quotas"));
+        assert!(list(&[]).render(View::PLAIN).starts_with("no quotas"));
     }
 }

@@ -1,61 +1,52 @@
 //! `osler report`: computed from the record and the verified manifests, for a terminal, a program or a browser.
 
-use crate::client::Access;
+use super::Context;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
 use crate::render::{html, text};
-use crate::show;
 use crate::source::{Source, state_text};
-use clap::ValueEnum;
+use crate::terminal::{Format, Terminal, View};
 use osler_core::ids::RunName;
+use osler_core::output::{document, harmless};
 use osler_core::record::RunRecord;
 use osler_core::report::{Report, build};
 use osler_runtime::store::Store;
 use std::path::PathBuf;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-    /// One file that needs nothing else.
-    Html,
-}
-
 #[derive(Debug, clap::Args)]
 pub struct Args {
     run: RunName,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
     /// Write to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    access: Access,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let record = source.run(&args.run).await?.record;
-    let store = args.access.open_store()?;
+    let store = cx.access.open_store()?;
     let report = compute(&store, &record, source.is_live()).await?;
-    let document = match args.output {
-        Format::Table => text::render(&report),
-        Format::Json => serde_json::to_string_pretty(&report)? + "\n",
-        Format::Html => html::render(&report),
+    let terminal = cx.terminal();
+    let Some(path) = &args.out else {
+        return match terminal.format {
+            Format::Html => terminal.raw(&html::render(&report)),
+            _ => terminal.answer("report", &report, || text::page(&report)),
+        };
     };
-    match &args.out {
-        None => show::out(&document),
-        Some(path) => {
-            std::fs::write(path, document).map_err(|e| failed(format!("write {}: {e}", path.display())))?;
-            show::note(&format!("written to {}", path.display()));
-            Ok(())
-        }
-    }
+    let document = match terminal.format {
+        Format::Html => html::render(&report),
+        Format::Json => harmless(&serde_json::to_string_pretty(&document("report", &report))?) + "\n",
+        _ => text::page(&report).render(View::PLAIN),
+    };
+    std::fs::write(path, document).map_err(|e| failed(format!("write {}: {e}", path.display())))?;
+    terminal.note(format!("written to {}", path.display()));
+    Ok(())
 }
 
-/// The terminal's report of a run that is over.
-pub async fn print(store: &Store, record: &RunRecord) -> Outcome {
-    show::out(&text::render(&compute(store, record, true).await?))
+/// The report of a run that is over, as `osler up` ends with it.
+pub async fn print(terminal: &Terminal, store: &Store, record: &RunRecord) -> Outcome {
+    let report = compute(store, record, true).await?;
+    if terminal.is_json() { terminal.json_line("report", &report) } else { terminal.page(&text::page(&report)) }
 }
 
 async fn compute(store: &Store, record: &RunRecord, live: bool) -> Outcome<Report> {

@@ -1,11 +1,13 @@
 //! `osler resume`: through the coordinator that lives, or, without one, like `up` on the stored run.
 
-use crate::client::{Access, Coordinator};
+use super::Context;
+use super::stop::RunNow;
+use crate::client::Coordinator;
 use crate::commands::up::{Goal, drive, open_ranks};
 use crate::failure::{Outcome, usage};
 use crate::machine;
-use crate::show;
 use crate::source::Source;
+use crate::terminal::Page;
 use osler_core::ids::{RunName, StageName};
 use std::ops::Range;
 
@@ -17,8 +19,6 @@ pub struct Args {
     /// Processes to run at once if daemons have to be started [default: the ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    #[command(flatten)]
-    access: Access,
 }
 
 /// What is different from now on.
@@ -59,21 +59,24 @@ fn read_steps(text: &str) -> Result<Range<u64>, String> {
     Ok(first..end)
 }
 
-pub async fn run(args: Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     match &mut source {
         Source::Live(coordinator) => {
             let state = args.changes.resume(coordinator, &args.run).await?;
-            show::out(&format!("run {0} is {state}; watch it with `osler status {0} -w`\n", args.run))
+            let now = RunNow { run: args.run.clone(), state };
+            cx.terminal().answer("run-state", &now, || {
+                Page::from(format!("run {0} is {1}; watch it with `osler status {0} -w`", now.run, now.state))
+            })
         }
         Source::Stored(store) => {
-            if args.access.coordinator.is_some() {
-                return Err(usage("--coordinator names one that is not there: leave it out to start one here"));
+            if cx.access.coordinator.is_some() {
+                return Err(usage("--coordinator names one that is not there").hint("leave it out to start one here"));
             }
             let slots = args.slots.unwrap_or_else(|| args.changes.ranks.unwrap_or_else(|| open_ranks(&seen.record)).max(machine::cores()));
             let address = store.shown();
-            drive(&address, slots, Goal::Resume { record: Box::new(seen.record), changes: args.changes }).await
+            drive(cx, &address, slots, Goal::Resume { record: Box::new(seen.record), changes: args.changes }).await
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `osler status`: where a run stands, once or until it is over.
 
-use crate::client::Access;
-use crate::failure::{Failure, Outcome, failed};
-use crate::show::{self, Format, Grid};
+use super::Context;
+use crate::failure::{Outcome, failed, hopeless, stopped};
+use crate::show;
 use crate::source::{Source, state_text};
 use crate::status::Status;
+use crate::terminal::{Cell, Line, Page, Style, Table, name, number, prose, state};
 use crate::watch::{Display, News, follow};
 use osler_core::ids::RunName;
 use osler_core::job::FaultClass;
@@ -16,52 +17,50 @@ pub struct Args {
     /// Go on showing it until the run is over.
     #[arg(short, long)]
     watch: bool,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     let live = source.is_live();
     if args.watch && live && seen.record.state.is_live() {
-        return watch(args).await;
+        return watch(args, cx).await;
     }
     let status = Status::of(&seen, live);
-    match args.output {
-        Format::Json => show::json(&status),
-        Format::Table => show::out(&text(&seen.record, &status)),
+    let terminal = cx.terminal();
+    match (args.watch, terminal.is_json()) {
+        (true, true) => terminal.json_line("status", &status)?,
+        _ => terminal.answer("status", &status, || page(&seen.record, &status))?,
+    }
+    match (args.watch, seen.record.state.is_live()) {
+        (false, _) => Ok(()),
+        (true, false) => ending(&seen.record),
+        (true, true) => {
+            Err(failed(format!("run {} does not go on: no coordinator is running", args.run)).hint(format!("`osler resume {}`", args.run)))
+        }
     }
 }
 
-async fn watch(args: &Args) -> Outcome {
-    let mut display = (args.output == Format::Table).then(|| Display::new(false));
-    let mut news = follow(args.access.clone(), args.run.to_string());
+async fn watch(args: &Args, cx: &Context) -> Outcome {
+    let terminal = cx.terminal();
+    let mut display = Display::new(terminal, false);
+    let mut news = follow(cx.access.clone(), args.run.to_string());
     let mut last = None;
     while let Some(news) = news.recv().await {
         match news {
             News::View(seen) => {
-                match &mut display {
-                    Some(display) => display.update(&seen, true),
-                    None => show::json_line(&Status::of(&seen, true))?,
-                }
+                display.update(&seen, true)?;
                 last = Some(seen.record);
             }
             News::Away { again: true } => {}
-            News::Away { again: false } => {
-                if let Some(display) = &display {
-                    display.say("the coordinator does not answer; looking for it");
-                }
-            }
+            News::Away { again: false } => display.say("the coordinator does not answer; looking for it"),
             News::Refused(failure) => return Err(failure),
         }
     }
     drop(display);
     let record = last.ok_or_else(|| failed("the coordinator ended before it answered"))?;
-    if args.output == Format::Table {
-        show::out(&format!("run {} is {}\n", record.name(), record.state))?;
+    if !terminal.is_json() {
+        terminal.page(&Page::from(format!("run {} is {}", record.name(), record.state)))?;
     }
     ending(&record)
 }
@@ -71,9 +70,11 @@ pub fn ending(record: &RunRecord) -> Outcome {
     match &record.state {
         RunState::Failed(reason) => {
             let message = format!("run {} failed: {reason}", record.name());
-            Err(if machines_failed(record) { Failure::Stopped(message) } else { Failure::Hopeless(message) })
+            Err(if machines_failed(record) { stopped(message) } else { hopeless(message) })
         }
-        RunState::Stopped => Err(Failure::Stopped(format!("run {0} is stopped; go on with `osler resume {0}`", record.name()))),
+        RunState::Stopped => {
+            Err(stopped(format!("run {} is stopped", record.name())).hint(format!("go on with `osler resume {}`", record.name())))
+        }
         _ => Ok(()),
     }
 }
@@ -88,61 +89,74 @@ fn machines_failed(record: &RunRecord) -> bool {
     first.is_some() && first.into_iter().chain(classes).all(|class| class == FaultClass::Infrastructure)
 }
 
-fn text(record: &RunRecord, status: &Status) -> String {
-    let mut text = format!("run {}: {}\n", status.run, state_text(record, status.coordinator));
+pub(super) fn page(record: &RunRecord, status: &Status) -> Page {
+    let mut page = Page::new();
+    let now = state_text(record, status.coordinator);
+    page.line(Line::from(format!("run {}: ", status.run)).styled(now, state(&status.state)));
     if let Some(reason) = &status.reason {
-        text.push_str(&format!("reason: {}\n", show::clean(reason)));
+        page.line(format!("reason: {reason}"));
     }
-    let mut grid = Grid::new(&["stage", "state", ">step", ">loss", ">tok/s", ">eta", ">checkpoint"]);
-    for stage in &status.stages {
-        grid.row([
-            stage.name.clone(),
-            stage.state.to_owned(),
-            format!("{}/{}", stage.step, stage.planned_steps),
-            show::maybe(stage.loss, 3),
-            stage.tokens_per_second.map_or_else(|| "-".into(), show::short),
-            stage.eta_seconds.map_or_else(|| "-".into(), show::duration),
-            stage.last_checkpoint.map_or_else(|| "-".into(), |step| step.to_string()),
-        ]);
-    }
-    text.push_str(&format!("\n{}", grid.text()));
+    page.section(stages(status));
     for stage in status.stages.iter().filter(|stage| stage.skipped_steps > 0 || stage.rewinds > 0) {
         let (skipped, back) = (show::plural(stage.skipped_steps, "update"), show::plural(stage.rewinds as u64, "return"));
-        text.push_str(&format!("{}: {skipped} skipped, {back} to an earlier step: `osler events {}` tells why\n", stage.name, status.run));
+        let text = format!("{}: {skipped} skipped, {back} to an earlier step: `osler events {}` tells why", stage.name, status.run);
+        page.line(Line::default().styled(text, Style::Careful));
     }
     let jobs: Vec<String> = status.jobs.iter().map(|(state, n)| format!("{n} {state}")).collect();
-    text.push_str(&format!("\njobs: {}\n", jobs.join(", ")));
-    if !status.running.is_empty() {
-        let mut grid = Grid::new(&["running", ">generation", "worker", "phase", ">done"]);
-        for job in &status.running {
-            let done = if job.total > 0 { format!("{}/{} {}", job.done, job.total, job.unit) } else { "-".into() };
-            grid.row([job.job.clone(), job.generation.to_string(), job.workers.join(" "), job.phase.clone(), done]);
-        }
-        text.push_str(&format!("\n{}", grid.text()));
+    page.blank().line(format!("jobs: {}", jobs.join(", ")));
+    let mut table = Table::new([name("running", 0), number("generation", 3), prose("worker", 2), name("phase", 0), number("done", 1)]);
+    for job in &status.running {
+        let done = if job.total > 0 { format!("{}/{} {}", job.done, job.total, job.unit) } else { "-".into() };
+        let workers = job.workers.join(" ").into();
+        table.row([job.job.as_str().into(), job.generation.to_string().into(), workers, job.phase.as_str().into(), done.into()]);
     }
-    if !status.waiting.is_empty() {
-        let mut grid = Grid::new(&["waiting", "why"]);
-        for w in &status.waiting {
-            grid.row([w.job.clone(), w.reason.clone()]);
-        }
-        text.push_str(&format!("\n{}", grid.text()));
+    page.section(table);
+    let mut table = Table::new([name("waiting", 0), prose("why", 0)]);
+    for w in &status.waiting {
+        table.row([w.job.as_str().into(), w.reason.as_str().into()]);
     }
-    text
+    page.section(table);
+    page
+}
+
+fn stages(status: &Status) -> Table {
+    let mut table = Table::new([
+        name("stage", 0),
+        name("state", 0),
+        number("step", 0),
+        number("loss", 1),
+        number("tok/s", 2),
+        number("eta", 1),
+        number("checkpoint", 3),
+    ]);
+    for stage in &status.stages {
+        table.row([
+            stage.name.as_str().into(),
+            Cell::state(stage.state),
+            format!("{}/{}", stage.step, stage.planned_steps).into(),
+            show::maybe(stage.loss, 3).into(),
+            stage.tokens_per_second.map_or_else(|| "-".into(), show::short).into(),
+            stage.eta_seconds.map_or_else(|| "-".into(), show::duration).into(),
+            stage.last_checkpoint.map_or_else(|| "-".into(), |step| step.to_string()).into(),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::terminal::View;
     use osler_core::ids::Millis;
     use osler_core::job::Fault;
 
     #[test]
     fn a_run_without_its_coordinator_is_not_called_running() {
         let record = fixture::running().record;
-        let shown = text(&record, &Status::of_record(&record));
+        let shown = page(&record, &Status::of_record(&record)).render(View::PLAIN);
         assert!(shown.starts_with("run tiny: running (no coordinator: as of 2026-11-23 05:00:02 UTC)\n"), "{shown}");
-        let live = text(&record, &Status::of(&fixture::running(), true));
+        let live = page(&record, &Status::of(&fixture::running(), true)).render(View::PLAIN);
         assert!(live.starts_with("run tiny: running\n"), "{live}");
         assert!(live.contains("domain   running    7/10  2.500     32  3.0 s           5\n"), "{live}");
     }

@@ -1,13 +1,14 @@
 //! `osler stop`: the run's gangs agree on a step, checkpoint there and end. Asking twice is harmless.
 
-use crate::client::Access;
+use super::Context;
 use crate::commands::status::ending;
 use crate::failure::{Outcome, failed};
-use crate::show::{self, Format};
 use crate::source::{Source, state_text};
+use crate::terminal::Page;
 use crate::watch::{News, follow};
 use osler_core::ids::RunName;
 use osler_core::record::RunState;
+use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -15,31 +16,35 @@ pub struct Args {
     /// Return only when nothing of the run runs any more.
     #[arg(short, long)]
     wait: bool,
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
-pub async fn run(args: &Args) -> Outcome {
-    let mut source = Source::find(&args.access).await?;
+/// A run and its state.
+#[derive(Serialize)]
+pub(super) struct RunNow {
+    pub run: RunName,
+    pub state: String,
+}
+
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     let Source::Live(coordinator) = &mut source else {
         let state = state_text(&seen.record, false);
         if seen.record.state.is_live() {
-            return Err(failed(format!("run {0} is {state}: there is nothing to stop; `osler resume {0}` goes on with it", args.run)));
+            let hint = format!("`osler resume {}` goes on with it", args.run);
+            return Err(failed(format!("run {} is {state}: there is nothing to stop", args.run)).hint(hint));
         }
-        return say(args, &state);
+        return say(args, cx, state);
     };
     let mut state = coordinator.stop(args.run.as_str()).await?;
     if args.wait {
-        let mut news = follow(args.access.clone(), args.run.to_string());
+        let mut news = follow(cx.access.clone(), args.run.to_string());
         let mut last = None;
         while let Some(news) = news.recv().await {
             match news {
                 News::View(seen) => last = Some(seen.record),
                 News::Away { again: true } => {}
-                News::Away { again: false } => show::note("the coordinator does not answer; looking for it"),
+                News::Away { again: false } => cx.terminal().note("the coordinator does not answer; looking for it"),
                 News::Refused(failure) => return Err(failure),
             }
         }
@@ -52,12 +57,10 @@ pub async fn run(args: &Args) -> Outcome {
             return Err(failure);
         }
     }
-    say(args, &state)
+    say(args, cx, state)
 }
 
-fn say(args: &Args, state: &str) -> Outcome {
-    match args.output {
-        Format::Json => show::json(&serde_json::json!({ "run": args.run, "state": state })),
-        Format::Table => show::out(&format!("run {} is {state}\n", args.run)),
-    }
+fn say(args: &Args, cx: &Context, state: String) -> Outcome {
+    let now = RunNow { run: args.run.clone(), state };
+    cx.terminal().answer("run-state", &now, || Page::from(format!("run {} is {}", now.run, now.state)))
 }

@@ -1,11 +1,14 @@
 //! `osler token create|list|revoke`: who may call the coordinator. The secret is made here and only its SHA-256 is sent.
 
-use crate::client::Access;
+use super::Context;
+use crate::client::TokenLine;
 use crate::failure::{Outcome, failed};
-use crate::show::{self, Format, Grid};
+use crate::show;
+use crate::terminal::{Page, Table, name};
 use osler_core::access::{NewToken, Role};
 use osler_core::ids::{TokenName, WorkerName};
 use osler_runtime::auth::Token;
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
@@ -13,7 +16,7 @@ pub enum Command {
     /// Make a token. Without --out it is printed, once.
     Create(CreateArgs),
     /// Show the tokens; their secrets nobody knows but who has them.
-    List(ListArgs),
+    List,
     /// Make a token worthless, from the next call on.
     Revoke(RevokeArgs),
 }
@@ -32,35 +35,53 @@ pub struct CreateArgs {
     /// A file for it, which must not be there yet.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    access: Access,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct ListArgs {
-    #[command(flatten)]
-    access: Access,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
     name: TokenName,
-    #[command(flatten)]
-    access: Access,
 }
 
-pub async fn run(command: &Command) -> Outcome {
+/// Of a token that was just made.
+#[derive(Serialize)]
+pub(super) struct Made {
+    pub name: TokenName,
+    pub role: String,
+    pub worker: Option<WorkerName>,
+    /// Where the secret is.
+    pub file: Option<PathBuf>,
+    /// The secret itself, without a file.
+    pub secret: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Tokens {
+    pub tokens: Vec<TokenLine>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Revoked {
+    pub name: TokenName,
+    pub revoked: bool,
+}
+
+pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
-        Command::Create(args) => create(args).await,
-        Command::List(args) => list(args).await,
-        Command::Revoke(args) => revoke(args).await,
+        Command::Create(args) => create(args, cx).await,
+        Command::List => {
+            let tokens = Tokens { tokens: cx.access.need_coordinator().await?.tokens().await? };
+            cx.terminal().answer("tokens", &tokens, || list(&tokens.tokens))
+        }
+        Command::Revoke(args) => {
+            cx.access.need_coordinator().await?.revoke_token(&args.name).await?;
+            let done = Revoked { name: args.name.clone(), revoked: true };
+            cx.terminal().answer("revocation", &done, || Page::from(format!("token {} is revoked", args.name)))
+        }
     }
 }
 
-async fn create(args: &CreateArgs) -> Outcome {
-    let mut coordinator = args.access.need_coordinator().await?;
+async fn create(args: &CreateArgs, cx: &Context) -> Outcome {
+    let mut coordinator = cx.access.need_coordinator().await?;
     let token = Token::random()?;
     // The file first: a token that is registered and then lost would take its name with it.
     if let Some(out) = &args.out {
@@ -73,26 +94,32 @@ async fn create(args: &CreateArgs) -> Outcome {
         }
         return Err(failure);
     }
-    match &args.out {
-        Some(out) => show::out(&format!("token {} ({}) is in {}\n", args.name, args.role, out.display())),
-        None => show::out(&format!("{}\n", token.reveal())),
-    }
+    let secret = args.out.is_none().then(|| token.reveal().to_string());
+    let (role, worker) = (args.role.to_string(), args.worker.clone());
+    let made = Made { name: args.name.clone(), role, worker, file: args.out.clone(), secret };
+    cx.terminal().answer("token", &made, || match &made.file {
+        Some(out) => Page::from(format!("token {} ({}) is in {}", made.name, made.role, out.display())),
+        None => Page::from(made.secret.clone().unwrap_or_default()),
+    })
 }
 
-async fn list(args: &ListArgs) -> Outcome {
-    let tokens = args.access.need_coordinator().await?.tokens().await?;
-    if args.output == Format::Json {
-        return show::json(&tokens);
+pub(super) fn list(tokens: &[TokenLine]) -> Page {
+    if tokens.is_empty() {
+        return Page::from("no tokens but the owner's");
     }
-    let mut grid = Grid::new(&["token", "role", "worker", "created", "by", "revoked"]);
+    let mut table =
+        Table::new([name("token", 0), name("role", 0), name("worker", 2), name("created", 3), name("by", 4), name("revoked", 1)]);
     for token in tokens {
-        let revoked = token.revoked_at.map(show::time).unwrap_or_default();
-        grid.row([token.name, token.role, token.worker.unwrap_or_default(), show::time(token.created_at), token.created_by, revoked]);
+        table.row([
+            token.name.as_str().into(),
+            token.role.as_str().into(),
+            token.worker.clone().unwrap_or_default().into(),
+            show::time(token.created_at).into(),
+            token.created_by.as_str().into(),
+            token.revoked_at.map(show::time).unwrap_or_default().into(),
+        ]);
     }
-    show::out(&if grid.is_empty() { "no tokens but the owner's\n".to_owned() } else { grid.text() })
-}
-
-async fn revoke(args: &RevokeArgs) -> Outcome {
-    args.access.need_coordinator().await?.revoke_token(&args.name).await?;
-    show::out(&format!("token {} is revoked\n", args.name))
+    let mut page = Page::new();
+    page.table(table);
+    page
 }

@@ -1,16 +1,17 @@
 //! `osler up`: a whole run on this machine. Daemons, submission, progress, report; Ctrl-C stops the run so that it can be resumed.
 
+use super::Context;
 use crate::client::Access;
 use crate::commands::report;
 use crate::commands::resume::Changes;
 use crate::commands::status::ending;
 use crate::daemons::{Daemons, Which};
-use crate::failure::{Failure, Outcome, failed, usage};
+use crate::failure::{Failure, Outcome, failed, stopped, usage};
 use crate::machine;
 use crate::render::cause;
 use crate::run_file::RunFile;
-use crate::show;
 use crate::stored;
+use crate::terminal::Terminal;
 use crate::watch::{Display, News, follow};
 use osler_core::ids::RunName;
 use osler_core::job::JobKey;
@@ -29,9 +30,6 @@ const OTHERS_STARTUP: Duration = Duration::from_secs(60);
 pub struct Args {
     #[command(flatten)]
     file: RunFile,
-    /// Where everything about the run is kept: a folder, or s3://BUCKET/PREFIX.
-    #[arg(long, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE")]
-    store: String,
     /// Processes to run at once [default: the run's ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
@@ -69,30 +67,28 @@ impl Goal {
     }
 }
 
-pub async fn run(args: Args) -> Outcome {
+pub async fn run(args: Args, cx: &Context) -> Outcome {
     let spec = args.file.resolve_all()?.spec;
     let slots = args.slots.unwrap_or_else(|| spec.resources.ranks.max(machine::cores()));
-    let store = Store::open(&args.store)?;
+    let store = Store::open(&cx.access.store)?;
     if let Some(record) = stored::record(&store, &spec.name).await? {
         if record.spec_digest != spec.digest() {
-            return Err(usage(format!(
-                "run {} exists already in {} with another run file (sha256 {}, this one {}): choose another name, for example with --set name={0}-2, or another --store",
-                spec.name,
-                store.shown(),
-                record.spec_digest.short(),
-                spec.digest().short(),
-            )));
+            let (name, before, now) = (&spec.name, record.spec_digest.short(), spec.digest().short());
+            let hint = format!("choose another name, for example with --set name={name}-2, or another --store");
+            let what = format!("run {name} exists already in {} with another run file (sha256 {before}, this one {now})", store.shown());
+            return Err(usage(what).hint(hint));
         }
         if record.state == RunState::Finished {
-            show::note(&format!("run {} is finished already: here is its report", spec.name));
-            return report::print(&store, &record).await;
+            cx.terminal().note(format!("run {} is finished already: here is its report", spec.name));
+            return report::print(&cx.terminal(), &store, &record).await;
         }
     }
-    drive(&store.shown(), slots, Goal::Submit(Box::new(spec))).await
+    drive(cx, &store.shown(), slots, Goal::Submit(Box::new(spec))).await
 }
 
 /// Brings a run to its end, or to a stop, with daemons of this machine.
-pub async fn drive(store: &str, slots: u32, goal: Goal) -> Outcome {
+pub async fn drive(cx: &Context, store: &str, slots: u32, goal: Goal) -> Outcome {
+    let terminal = cx.terminal();
     if slots < goal.ranks() {
         return Err(usage(format!("the run has {} ranks and --slots is {slots}: a gang needs a slot for each rank", goal.ranks())));
     }
@@ -103,15 +99,19 @@ pub async fn drive(store: &str, slots: u32, goal: Goal) -> Outcome {
     };
     let access = Access::local(store);
     if daemons.is_none() {
-        show::note(&format!("using the coordinator that runs on {store} already"));
+        terminal.note(format!("using the coordinator that runs on {store} already"));
     }
-    let ended = match begin(&access, &goal).await {
-        Ok(created) => Watch { access: &access, run: goal.run(), store, slots }.until_over(created, &mut daemons, &mut signals).await,
+    let ended = match begin(&terminal, &access, &goal).await {
+        Ok(created) => {
+            Watch { terminal: &terminal, access: &access, run: goal.run(), store, slots }
+                .until_over(created, &mut daemons, &mut signals)
+                .await
+        }
         Err(refused) => Err(refused),
     };
     if let Some(mut daemons) = daemons {
         let hurried = tokio::select! {
-            () = leave(&mut daemons, &access, goal.run()) => false,
+            () = leave(&terminal, &mut daemons, &access, goal.run()) => false,
             () = signals.next() => true,
         };
         if hurried {
@@ -120,20 +120,18 @@ pub async fn drive(store: &str, slots: u32, goal: Goal) -> Outcome {
     }
     let record = ended?;
     if record.state == RunState::Stopped {
-        return Err(Failure::Stopped(format!(
-            "run {} is stopped; what it published is kept. Go on with `osler resume {0} --store {store}`",
-            record.name(),
-        )));
+        let hint = format!("go on with `osler resume {} --store {store}`", record.name());
+        return Err(stopped(format!("run {} is stopped; what it published is kept", record.name())).hint(hint));
     }
-    report::print(&Store::open(store)?, &record).await?;
+    report::print(&terminal, &Store::open(store)?, &record).await?;
     if let (RunState::Failed(_), Some(cause)) = (&record.state, cause::of_run(&record)) {
-        show::note(&cause);
+        terminal.note(cause);
     }
     ending(&record)
 }
 
 /// Whether the run is new.
-async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
+async fn begin(terminal: &Terminal, access: &Access, goal: &Goal) -> Outcome<bool> {
     // Another `osler up` may just be starting its coordinator.
     let deadline = Instant::now() + OTHERS_STARTUP;
     let mut coordinator = loop {
@@ -147,7 +145,7 @@ async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
         Goal::Submit(spec) => {
             let (created, state) = coordinator.submit(spec).await?;
             if !created {
-                show::note(&format!("run {} goes on: it is {state}", spec.name));
+                terminal.note(format!("run {} goes on: it is {state}", spec.name));
             }
             Ok(created)
         }
@@ -159,6 +157,7 @@ async fn begin(access: &Access, goal: &Goal) -> Outcome<bool> {
 }
 
 struct Watch<'a> {
+    terminal: &'a Terminal,
     access: &'a Access,
     run: &'a RunName,
     store: &'a str,
@@ -168,7 +167,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Keeps the daemons alive and shows what happens until the run is over. Gives back its last record.
     async fn until_over(&self, created: bool, daemons: &mut Option<Daemons>, signals: &mut Signals) -> Outcome<RunRecord> {
-        let mut display = Display::new(created);
+        let mut display = Display::new(*self.terminal, created);
         let mut news = follow(self.access.clone(), self.run.to_string());
         let mut last: Option<RunRecord> = None;
         let mut budget = Budget::default();
@@ -177,7 +176,7 @@ impl Watch<'_> {
             tokio::select! {
                 next = news.recv() => match next {
                     Some(News::View(seen)) => {
-                        display.update(&seen, true);
+                        display.update(&seen, true)?;
                         last = Some(seen.record);
                     }
                     // One of ours that died is announced below. Somebody else's becomes ours when they have left it.
@@ -193,10 +192,10 @@ impl Watch<'_> {
                 },
                 (which, how) = died(daemons) => {
                     let Some(ours) = daemons.as_mut() else { continue };
-                    display.say(&format!("the {} died: {how}; starting it again", which.name()));
+                    display.say(format!("the {} died: {how}; starting it again", which.name()));
                     budget.spend(which, ours, achieved(last.as_ref()))?;
                     while let Err(failure) = ours.restart(which).await {
-                        display.say(&failure.to_string());
+                        display.say(failure.to_string());
                         budget.spend(which, ours, achieved(last.as_ref()))?;
                     }
                 }
@@ -234,7 +233,7 @@ async fn ask_to_stop(access: Access, run: RunName) {
 }
 
 /// Ends the daemons, unless they work for another run too.
-async fn leave(daemons: &mut Daemons, access: &Access, run: &RunName) {
+async fn leave(terminal: &Terminal, daemons: &mut Daemons, access: &Access, run: &RunName) {
     let others = match access.coordinator().await {
         Ok(Some(mut coordinator)) => coordinator.runs().await.unwrap_or_default(),
         _ => vec![],
@@ -245,7 +244,7 @@ async fn leave(daemons: &mut Daemons, access: &Access, run: &RunName) {
     if busy.is_empty() {
         daemons.end().await;
     } else {
-        show::note(&format!(
+        terminal.note(format!(
             "the coordinator and the worker go on for {}; `osler resume` or `osler up` of it watches over them again",
             busy.join(", ")
         ));
@@ -253,7 +252,7 @@ async fn leave(daemons: &mut Daemons, access: &Access, run: &RunName) {
 }
 
 fn interrupted(run: &RunName, store: &str) -> Failure {
-    Failure::Stopped(format!("ended at once; what run {run} published is kept. Go on with `osler resume {run} --store {store}`"))
+    stopped(format!("ended at once; what run {run} published is kept")).hint(format!("go on with `osler resume {run} --store {store}`"))
 }
 
 /// Grows with everything that is durable: published steps and finished jobs.

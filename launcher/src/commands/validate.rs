@@ -1,8 +1,10 @@
 //! `osler validate`: the run file alone, or with the files that it names.
 
+use super::Context;
 use crate::failure::Outcome;
 use crate::run_file::RunFile;
-use crate::show::{self, Format};
+use crate::show;
+use crate::terminal::Page;
 use osler_core::plan::plan;
 use serde::Serialize;
 
@@ -13,25 +15,24 @@ pub struct Args {
     /// Also expand globs and look into every file: whether it is there, what it holds, and whether it fits the run file.
     #[arg(long)]
     files: bool,
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 #[derive(Serialize)]
-struct Valid {
-    run: String,
-    digest: String,
-    stages: usize,
-    steps: u64,
-    exams: usize,
+pub(super) struct Valid {
+    pub run: String,
+    pub digest: String,
+    pub stages: usize,
+    pub steps: u64,
+    pub exams: usize,
     /// With --files only: before globs are expanded, jobs cannot be counted.
-    jobs: Option<usize>,
+    pub jobs: Option<usize>,
 }
 
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args, cx: &Context) -> Outcome {
     let (spec, jobs) = if args.files {
         let resolved = args.file.resolve_all()?;
-        resolved.warnings.iter().for_each(|warning| show::note(warning));
+        let terminal = cx.terminal();
+        resolved.warnings.iter().for_each(|warning| terminal.note(warning.as_str()));
         let jobs = plan(&resolved.spec).len();
         (resolved.spec, Some(jobs))
     } else {
@@ -45,13 +46,10 @@ pub fn run(args: &Args) -> Outcome {
         exams: spec.exams.len(),
         jobs,
     };
-    match args.output {
-        Format::Json => show::json(&valid),
-        Format::Table => {
-            let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
-            let [stages, steps, exams] = [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")]
-                .map(|(n, what)| show::plural(n, what));
-            show::out(&format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}\n", args.file.path.display(), valid.run))
-        }
-    }
+    cx.terminal().answer("validation", &valid, || {
+        let jobs = valid.jobs.map(|n| format!(", {}", show::plural(n as u64, "job"))).unwrap_or_default();
+        let [stages, steps, exams] =
+            [(valid.stages as u64, "stage"), (valid.steps, "step"), (valid.exams as u64, "exam")].map(|(n, what)| show::plural(n, what));
+        Page::from(format!("{}: run {} is valid: {stages}, {steps}, {exams}{jobs}", args.file.path.display(), valid.run))
+    })
 }

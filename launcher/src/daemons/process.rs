@@ -166,7 +166,7 @@ pub fn tail(path: &Path) -> String {
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    lines.iter().skip(lines.len().saturating_sub(LINES)).map(|line| crate::show::clean(line)).collect::<Vec<_>>().join("\n")
+    lines.iter().skip(lines.len().saturating_sub(LINES)).copied().collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub fn devices(devices: &[DeviceUse]) -> String {
                 format!(", peak {}FLOP/s {basis}", show::short(peak.flops))
             },
         );
-        format!("{} x {}{threads}, {}{peak}", device.ranks, show::clean(&device.name), device.dtype)
+        format!("{} x {}{threads}, {}{peak}", device.ranks, device.name, device.dtype)
     };
     devices.iter().map(one).collect::<Vec<_>>().join("; ")
 }
@@ -31,7 +31,7 @@ pub fn devices(devices: &[DeviceUse]) -> String {
 /// What the joules are made of: counters by name, estimates with what they assume.
 pub fn energy_basis(energy: &EnergyReport) -> String {
     let reading = |r: &osler_core::accounting::EnergyReading| match r.estimate {
-        None => format!("counter {}", show::clean(&r.source)),
+        None => format!("counter {}", r.source),
         Some(e) => {
             let busy = if r.source == "cpu" { "a busy core" } else { "a busy board" };
             format!("{} W {busy} taken as given x {} s", e.watts, show::count(e.busy_seconds as u64))

@@ -3,6 +3,7 @@
 pub mod cause;
 pub mod cost;
 pub mod exams;
+pub mod gates;
 pub mod html;
 pub mod text;
 

@@ -1,190 +1,250 @@
 //! The report for a terminal.
 
 use super::exams::verdict;
-use super::{causes, cost};
-use crate::show::{self, Grid, bytes, count, maybe, short};
+use super::{causes, cost, gates};
+use crate::show::{self, bytes, count, maybe, short};
+use crate::terminal::{Cell, Column, Line, Page, Style, Table, name, number, prose, state};
 use osler_core::job::ExamSummary;
-use osler_core::report::{Report, StageReport};
+use osler_core::report::{Report, StageReport, TimeReport};
 
-pub fn render(report: &Report) -> String {
-    let sections = [
-        head(report),
-        stages(report),
-        warnings(report),
-        guarded(report),
-        goodput(report),
-        time(report),
-        efficiency(report),
-        energy(report),
-        marks(report),
-        held_out(report),
-        gates(report),
-        quantized(report),
-        checkpoints(report),
-        corpora(report),
-        losses(report),
-        failures(report),
-        audit(report),
-    ];
-    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-fn section(grid: &Grid) -> String {
-    if grid.is_empty() { String::new() } else { grid.text() }
-}
-
-fn head(report: &Report) -> String {
-    let mut text = format!("RUN {}: {}\n", report.run, report.state);
-    for line in [Some(&report.description).filter(|d| !d.is_empty()), report.reason.as_ref()].into_iter().flatten() {
-        text.push_str(&format!("{}\n", show::clean(line)));
+pub fn page(report: &Report) -> Page {
+    let mut page = head(report);
+    page.section(stages(report));
+    for (stage, why) in report.stages.iter().flat_map(|stage| stage.warnings.iter().map(move |why| (stage, why))) {
+        page.line(Line::default().styled("WARNING: ", Style::Careful).styled(format!("{}: {why}", stage.name), Style::Plain));
     }
-    text.push_str(&format!("submitted {}, run file sha256 {}\n", show::time(report.submitted_at), report.spec_digest));
-    text
+    page.section(guarded(report)).section(goodput(report)).section(time(report));
+    page.section(efficiency(report));
+    for (stage, why) in report.stages.iter().filter_map(|s| Some((s, s.cost.as_ref()?.no_utilisation.as_ref()?))) {
+        page.line(format!("{}: no MFU: {why}", stage.name));
+    }
+    page.section(energy(report)).section(marks(report)).section(held_out(report)).section(gates::table(&report.gates));
+    page.section(quantized(report)).section(checkpoints(report)).section(corpora(report));
+    losses(report).iter().for_each(|line| {
+        page.text(line);
+    });
+    page.section(failures(report));
+    if report.failures.len() > FAILURES {
+        page.line(format!("and {} more: `osler describe {}`", report.failures.len() - FAILURES, report.run));
+    }
+    page.blank().line(audit(report));
+    page
 }
 
-fn stages(report: &Report) -> String {
-    let mut grid = Grid::new(&["stage", "state", ">steps", ">tokens", ">first loss", ">last loss", ">tok/s", "epochs"]);
+fn head(report: &Report) -> Page {
+    let mut page = Page::new();
+    page.line(Line::default().styled(format!("RUN {}: ", report.run), Style::Strong).styled(report.state.clone(), state(&report.state)));
+    for line in [Some(&report.description).filter(|d| !d.is_empty()), report.reason.as_ref()].into_iter().flatten() {
+        page.text(line);
+    }
+    page.line(format!("submitted {}", show::time(report.submitted_at)));
+    page.line(format!("run file sha256 {}", report.spec_digest));
+    page
+}
+
+fn stages(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("stage", 0),
+        name("state", 0),
+        number("steps", 0),
+        number("tokens", 2),
+        number("first loss", 3),
+        number("last loss", 1),
+        number("skipped", 1),
+        number("tok/s", 2),
+        prose("epochs", 4),
+    ]);
     for stage in &report.stages {
         let epochs: Vec<String> = stage.epochs.iter().map(|(corpus, passes)| format!("{corpus} {passes:.2}")).collect();
-        grid.row([
-            stage.name.to_string(),
-            stage.state.to_owned(),
-            format!("{}/{}", count(stage.steps), count(stage.planned_steps)),
-            count(stage.tokens),
-            maybe(stage.losses.first().map(|p| p.loss), 4),
-            maybe(stage.final_loss, 4),
-            stage.time.map_or_else(|| "-".into(), |t| short(t.tokens_per_second)),
-            epochs.join(", "),
+        table.row([
+            stage.name.as_str().into(),
+            Cell::state(stage.state),
+            format!("{}/{}", count(stage.steps), count(stage.planned_steps)).into(),
+            count(stage.tokens).into(),
+            maybe(stage.losses.first().map(|p| p.loss), 4).into(),
+            maybe(stage.final_loss, 4).into(),
+            skipped(stage),
+            stage.time.map_or_else(|| "-".into(), |t| short(t.tokens_per_second)).into(),
+            epochs.join(", ").into(),
         ]);
     }
-    section(&grid)
+    table
 }
 
-/// What a reader should know before believing a stage's numbers.
-fn warnings(report: &Report) -> String {
-    let of_stage =
-        |stage: &StageReport| stage.warnings.iter().map(|w| format!("WARNING: {}: {}\n", stage.name, show::clean(w))).collect::<String>();
-    report.stages.iter().map(of_stage).collect()
+/// The share of a stage's updates that the guard did not apply.
+fn skipped(stage: &StageReport) -> Cell {
+    if stage.steps == 0 {
+        return "-".into();
+    }
+    let style = if stage.skipped_steps > 0 { Style::Careful } else { Style::Plain };
+    Cell::new(show::percent(stage.skipped_share), style)
 }
 
 /// What the guard kept from the weights: skipped updates, and returns to an earlier step.
-fn guarded(report: &Report) -> String {
-    let mut grid = Grid::new(&["guard", ">updates skipped", ">went back to step", ">steps given up", ">sequences left out", "why"]);
+fn guarded(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("guard", 0),
+        number("updates skipped", 0),
+        number("went back to step", 1),
+        number("steps given up", 2),
+        number("sequences left out", 3),
+        prose("why", 1),
+    ]);
     for stage in &report.stages {
         if stage.skipped_steps > 0 {
+            let none = || Cell::from("-");
             let skipped = format!("{} ({:.2} %)", count(stage.skipped_steps), 100.0 * stage.skipped_share);
-            grid.row([stage.name.to_string(), skipped, "-".into(), "-".into(), "-".into(), "osler events".into()]);
+            table.row([stage.name.as_str().into(), skipped.into(), none(), none(), none(), "osler events".into()]);
         }
         for rewind in &stage.rewinds {
-            let numbers = [rewind.to, rewind.abandoned_steps, rewind.left_out_sequences].map(count);
-            grid.cells([stage.name.to_string(), "-".into()].into_iter().chain(numbers).chain([show::clean(&rewind.reason)]));
+            let numbers = [rewind.to, rewind.abandoned_steps, rewind.left_out_sequences].map(|n| Cell::from(count(n)));
+            let why = [Cell::from(rewind.reason.as_str())];
+            table.cells([stage.name.as_str().into(), "-".into()].into_iter().chain(numbers).chain(why));
         }
     }
-    section(&grid)
+    table
 }
 
 /// The whole run's time; causes that took nothing are left out.
-fn goodput(report: &Report) -> String {
-    let Some(goodput) = &report.goodput else { return String::new() };
-    let mut grid = Grid::new(&["goodput", ">time", ">share"]);
+fn goodput(report: &Report) -> Table {
+    let mut table = Table::new([name("goodput", 0), number("time", 0), number("share", 0)]);
+    let Some(goodput) = &report.goodput else { return table };
     for (cause, seconds) in goodput.causes.iter().filter(|(_, seconds)| *seconds > 0.0) {
-        grid.row([(*cause).to_owned(), show::duration(*seconds), share(*seconds, goodput.wall)]);
+        table.row([(*cause).into(), show::duration(*seconds).into(), share(*seconds, goodput.wall).into()]);
     }
-    grid.row(["in all".into(), show::duration(goodput.wall), share(goodput.wall, goodput.wall)]);
-    section(&grid)
+    table.row(["in all".into(), show::duration(goodput.wall).into(), share(goodput.wall, goodput.wall).into()]);
+    table
 }
 
-/// Causes that took nothing in any stage are left out.
-fn time(report: &Report) -> String {
-    let stages: Vec<_> = report.stages.iter().filter_map(|s| Some((s, s.time?))).collect();
-    let took = |cause: &str| stages.iter().any(|(_, time)| causes(time).iter().any(|(name, seconds)| *name == cause && *seconds > 0.0));
-    let shown: Vec<&str> = causes(&Default::default()).map(|(cause, _)| cause).into_iter().filter(|cause| took(cause)).collect();
-    let header: Vec<String> = shown.iter().map(|cause| format!(">{cause}")).collect();
-    let mut grid = Grid::new(&["time", ">wall"].into_iter().chain(header.iter().map(String::as_str)).collect::<Vec<_>>());
+/// Causes that took nothing in any stage are left out. Where there is too little room for all, those that took least go first.
+fn time(report: &Report) -> Table {
+    let stages: Vec<(&StageReport, TimeReport)> = report.stages.iter().filter_map(|s| Some((s, s.time?))).collect();
+    let most = |cause: &str| {
+        let of = |time: &TimeReport| causes(time).iter().find(|(name, _)| *name == cause).map_or(0.0, |(_, seconds)| seconds / time.wall);
+        stages.iter().map(|(_, time)| of(time)).fold(0.0, f64::max)
+    };
+    let mut shown: Vec<(&str, f64)> = causes(&Default::default()).map(|(cause, _)| (cause, most(cause))).to_vec();
+    shown.retain(|(_, share)| *share > 0.0);
+    let rank = |share: f64| shown.iter().filter(|(_, other)| *other > share).count() as u8 + 1;
+    let columns = shown.iter().map(|(cause, share)| number(cause, rank(*share)));
+    let mut table = Table::new([name("time", 0), number("wall", 0)].into_iter().chain(columns).collect::<Vec<Column>>());
     for (stage, time) in &stages {
-        let shares = causes(time).into_iter().filter(|(cause, _)| shown.contains(cause)).map(|(_, seconds)| share(seconds, time.wall));
-        grid.cells([stage.name.to_string(), show::duration(time.wall)].into_iter().chain(shares));
+        let shares = causes(time).into_iter().filter(|(cause, _)| shown.iter().any(|(name, _)| name == cause));
+        let shares = shares.map(|(_, seconds)| Cell::from(share(seconds, time.wall)));
+        table.cells([stage.name.as_str().into(), show::duration(time.wall).into()].into_iter().chain(shares));
     }
-    section(&grid)
+    table
 }
 
-fn efficiency(report: &Report) -> String {
-    let mut grid = Grid::new(&["efficiency", ">tok/s", ">mfu %", ">hfu %", ">stepping tok/s", ">mfu %", ">hfu %", ">memory a rank", "on"]);
-    let mut notes = String::new();
+fn efficiency(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("efficiency", 0),
+        number("tok/s", 0),
+        number("mfu %", 0),
+        number("hfu %", 3),
+        number("stepping tok/s", 2),
+        number("mfu %", 2),
+        number("hfu %", 4),
+        number("memory a rank", 1),
+        prose("on", 1),
+    ]);
     for (stage, time, cost) in report.stages.iter().filter_map(|s| Some((s, s.time?, s.cost.as_ref()?))) {
-        let [mfu, hfu, mfu_stepping, hfu_stepping] = cost::shares(cost);
-        grid.row([
-            stage.name.to_string(),
-            short(time.tokens_per_second),
+        let [mfu, hfu, mfu_stepping, hfu_stepping] = cost::shares(cost).map(Cell::from);
+        table.row([
+            stage.name.as_str().into(),
+            short(time.tokens_per_second).into(),
             mfu,
             hfu,
-            short(time.tokens_per_second_stepping),
+            short(time.tokens_per_second_stepping).into(),
             mfu_stepping,
             hfu_stepping,
-            cost.peak_memory.map_or_else(|| "-".into(), bytes),
-            cost::devices(&cost.devices),
+            cost.peak_memory.map_or_else(|| "-".into(), bytes).into(),
+            cost::devices(&cost.devices).into(),
         ]);
-        if let Some(why) = &cost.no_utilisation {
-            notes.push_str(&format!("{}: no MFU: {}\n", stage.name, show::clean(why)));
-        }
     }
-    section(&grid) + &notes
+    table
 }
 
-fn energy(report: &Report) -> String {
-    let mut grid = Grid::new(&["energy", ">kWh", ">joules", ">joules a 1k tokens", ">of seconds", "basis"]);
+fn energy(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("energy", 0),
+        number("kWh", 1),
+        number("joules", 0),
+        number("joules a 1k tokens", 0),
+        number("of seconds", 2),
+        prose("basis", 0),
+    ]);
     for (stage, energy) in report.stages.iter().filter_map(|s| Some((s, s.cost.as_ref()?.energy.as_ref()?))) {
-        grid.row([
-            stage.name.to_string(),
-            format!("{:.6}", energy.kilowatt_hours),
-            count(energy.joules as u64),
-            format!("{:.2}", energy.joules_per_1k_tokens),
-            count(energy.covers_seconds as u64),
-            cost::energy_basis(energy),
+        table.row([
+            stage.name.as_str().into(),
+            format!("{:.6}", energy.kilowatt_hours).into(),
+            count(energy.joules as u64).into(),
+            format!("{:.2}", energy.joules_per_1k_tokens).into(),
+            count(energy.covers_seconds as u64).into(),
+            cost::energy_basis(energy).into(),
         ]);
     }
-    section(&grid)
+    table
 }
 
 fn share(seconds: f64, wall: f64) -> String {
     if wall > 0.0 { show::percent(seconds / wall) } else { "-".to_owned() }
 }
 
-fn marks(report: &Report) -> String {
-    let mut grid =
-        Grid::new(&["exam", "after", "variant", "protocol", ">n", ">accuracy %", ">± stderr", ">majority %", ">vs full", ">truncated", ""]);
+fn marks(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("exam", 0),
+        name("after", 0),
+        name("variant", 0),
+        name("protocol", 4),
+        number("n", 2),
+        number("accuracy %", 0),
+        number("± stderr", 1),
+        number("majority %", 1),
+        number("vs full", 2),
+        number("truncated", 5),
+        name("", 0),
+    ]);
     for (stage, exam) in exams(report).into_iter().filter(|(_, exam)| exam.accuracy.is_some()) {
-        grid.row([
-            exam.task.to_string(),
-            stage.name.to_string(),
-            exam.variant.to_string(),
-            exam.protocol.clone(),
-            count(exam.n),
-            maybe(exam.accuracy, 2),
-            maybe(exam.stderr, 2),
-            maybe(exam.majority_baseline, 2),
-            exam.paired.as_ref().map_or_else(|| "-".into(), |p| show::signed(p.delta, 2)),
-            count(exam.truncated),
-            verdict(exam).unwrap_or_default().to_owned(),
+        table.row([
+            exam.task.as_str().into(),
+            stage.name.as_str().into(),
+            exam.variant.to_string().into(),
+            exam.protocol.as_str().into(),
+            count(exam.n).into(),
+            maybe(exam.accuracy, 2).into(),
+            maybe(exam.stderr, 2).into(),
+            maybe(exam.majority_baseline, 2).into(),
+            exam.paired.as_ref().map_or_else(|| "-".into(), |p| show::signed(p.delta, 2)).into(),
+            count(exam.truncated).into(),
+            Cell::state(verdict(exam).unwrap_or_default()),
         ]);
     }
-    section(&grid)
+    table
 }
 
-fn held_out(report: &Report) -> String {
-    let mut grid = Grid::new(&["held-out text", "after", "variant", ">documents", ">perplexity", ">bits a byte", ">vs full"]);
+fn held_out(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("held-out text", 0),
+        name("after", 0),
+        name("variant", 0),
+        number("documents", 2),
+        number("perplexity", 0),
+        number("bits a byte", 1),
+        number("vs full", 1),
+    ]);
     for (stage, exam) in exams(report).into_iter().filter(|(_, exam)| exam.accuracy.is_none()) {
-        grid.row([
-            exam.task.to_string(),
-            stage.name.to_string(),
-            exam.variant.to_string(),
-            count(exam.n),
-            maybe(exam.perplexity, 3),
-            maybe(exam.bits_per_byte, 4),
-            exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{} %", show::signed(100.0 * i, 2))),
+        table.row([
+            exam.task.as_str().into(),
+            stage.name.as_str().into(),
+            exam.variant.to_string().into(),
+            count(exam.n).into(),
+            maybe(exam.perplexity, 3).into(),
+            maybe(exam.bits_per_byte, 4).into(),
+            exam.perplexity_increase.map_or_else(|| "-".into(), |i| format!("{} %", show::signed(100.0 * i, 2))).into(),
         ]);
     }
-    section(&grid)
+    table
 }
 
 /// The variants of one exam stand together, the full model first.
@@ -195,114 +255,119 @@ fn exams(report: &Report) -> Vec<(&StageReport, &ExamSummary)> {
     all.into_iter().map(|(_, stage, exam)| (stage, exam)).collect()
 }
 
-fn gates(report: &Report) -> String {
-    let mut grid = Grid::new(&["gate", "after", "variant", "outcome", "evidence"]);
-    for gate in &report.gates {
-        let outcome = if gate.passed { "passed" } else { "FAILED" };
-        grid.row([gate.exam.clone(), gate.stage.to_string(), gate.variant.to_string(), outcome.into(), gate.evidence.clone()]);
-    }
-    section(&grid)
-}
-
-fn quantized(report: &Report) -> String {
-    let mut grid = Grid::new(&["quantized", "after", ">tensors", ">kept", ">before", ">now", ">bits a weight"]);
+fn quantized(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("quantized", 0),
+        name("after", 0),
+        number("tensors", 2),
+        number("kept", 3),
+        number("before", 1),
+        number("now", 0),
+        number("bits a weight", 0),
+    ]);
     for q in &report.quantized {
-        grid.row([
-            q.method.clone(),
-            q.stage.to_string(),
-            count(q.tensors),
-            count(q.kept),
-            bytes(q.bytes_before),
-            bytes(q.bytes_after),
-            format!("{:.2}", q.bits_per_weight),
+        table.row([
+            q.method.as_str().into(),
+            q.stage.as_str().into(),
+            count(q.tensors).into(),
+            count(q.kept).into(),
+            bytes(q.bytes_before).into(),
+            bytes(q.bytes_after).into(),
+            format!("{:.2}", q.bits_per_weight).into(),
         ]);
     }
-    section(&grid)
+    table
 }
 
-fn checkpoints(report: &Report) -> String {
-    let mut grid = Grid::new(&["checkpoints", ">published", ">kept", "kept steps", "newest manifest"]);
+fn checkpoints(report: &Report) -> Table {
+    let columns = [name("checkpoints", 0), number("published", 0), number("kept", 0), prose("kept steps", 1), name("newest manifest", 2)];
+    let mut table = Table::new(columns);
     for stage in report.stages.iter().filter(|s| !s.checkpoints.is_empty()) {
         let kept: Vec<String> = stage.checkpoints.iter().filter(|c| !c.retired).map(|c| c.step.to_string()).collect();
         let newest = stage.checkpoints.last().map(|c| format!("sha256 {}", c.digest.get(..12).unwrap_or(&c.digest))).unwrap_or_default();
-        grid.row([stage.name.to_string(), stage.checkpoints.len().to_string(), kept.len().to_string(), kept.join(" "), newest]);
+        let [published, numbers] = [stage.checkpoints.len(), kept.len()].map(|n| Cell::from(n.to_string()));
+        table.row([stage.name.as_str().into(), published, numbers, kept.join(" ").into(), newest.into()]);
     }
-    section(&grid)
+    table
 }
 
-fn corpora(report: &Report) -> String {
-    let mut grid = Grid::new(&["corpus", ">sources", ">documents", ">held out", ">words", ">tokens", "identity", "removed"]);
+fn corpora(report: &Report) -> Table {
+    let mut table = Table::new([
+        name("corpus", 0),
+        number("sources", 3),
+        number("documents", 0),
+        number("held out", 1),
+        number("words", 2),
+        prose("tokens", 1),
+        name("identity", 4),
+        prose("removed", 0),
+    ]);
     for (name, corpus) in &report.corpora {
         let removed: Vec<String> =
             corpus.removed.iter().filter(|(_, n)| **n > 0).map(|(rule, n)| format!("{rule} {}", count(*n))).collect();
         let tokens: Vec<String> = corpus.packed.iter().map(|(length, packed)| format!("{} (by {length})", count(packed.tokens))).collect();
-        grid.row([
-            name.to_string(),
-            corpus.sources.len().to_string(),
-            count(corpus.documents),
-            count(corpus.held_out),
-            count(corpus.words),
-            tokens.join(", "),
-            format!("sha256 {}", corpus.identity.get(..12).unwrap_or(&corpus.identity)),
-            if removed.is_empty() { "nothing".into() } else { removed.join(", ") },
+        table.row([
+            name.as_str().into(),
+            corpus.sources.len().to_string().into(),
+            count(corpus.documents).into(),
+            count(corpus.held_out).into(),
+            count(corpus.words).into(),
+            tokens.join(", ").into(),
+            format!("sha256 {}", corpus.identity.get(..12).unwrap_or(&corpus.identity)).into(),
+            if removed.is_empty() { "nothing".into() } else { removed.join(", ").into() },
         ]);
     }
-    section(&grid)
+    table
 }
 
 /// What did not come through whole: lines that could not be read, and characters that the tokenizer does not know.
-fn losses(report: &Report) -> String {
-    let mut lines = String::new();
+fn losses(report: &Report) -> Vec<String> {
+    let mut lines = vec![];
     for (name, corpus) in &report.corpora {
-        for line in &corpus.bad_lines {
-            lines.push_str(&format!("bad line of {name}, left out: {}\n", show::clean(line)));
-        }
+        lines.extend(corpus.bad_lines.iter().map(|line| format!("bad line of {name}, left out: {line}")));
         // Every length is packed from the same text.
         if let Some(packed) = corpus.packed.values().find(|packed| !packed.unknown.is_nothing()) {
-            lines.push_str(&format!("corpus {name}: {}\n", packed.unknown));
+            lines.push(format!("corpus {name}: {}", packed.unknown));
         }
     }
     lines
 }
 
-fn failures(report: &Report) -> String {
-    let shown = 20;
-    let mut grid = Grid::new(&["failures", ">generation", "at", "what"]);
-    for failure in report.failures.iter().take(shown) {
-        grid.row([failure.job.clone(), failure.generation.to_string(), show::time(failure.at), failure.fault.clone()]);
+/// Failures that are shown.
+const FAILURES: usize = 20;
+
+fn failures(report: &Report) -> Table {
+    let mut table = Table::new([name("failures", 0), number("generation", 3), name("at", 1), prose("what", 0)]);
+    for failure in report.failures.iter().take(FAILURES) {
+        let [generation, at] = [failure.generation.to_string(), show::time(failure.at)].map(Cell::from);
+        table.row([failure.job.as_str().into(), generation, at, failure.fault.as_str().into()]);
     }
-    let mut text = section(&grid);
-    if report.failures.len() > shown {
-        text.push_str(&format!("and {} more: `osler describe {}`\n", report.failures.len() - shown, report.run));
-    }
-    text
+    table
 }
 
-fn audit(report: &Report) -> String {
+fn audit(report: &Report) -> Line {
     let a = &report.audit;
     let verdict = match (a.expected, a.is_clean()) {
         (0, _) => "nothing published yet",
         (_, true) => "clean",
         _ => "NOT CLEAN: see `osler audit`",
     };
-    format!(
-        "audit: {verdict}; {} samples expected, {} seen, {} repeated, {} skipped\n",
-        count(a.expected),
-        count(a.seen),
-        count(a.repeated),
-        count(a.skipped)
-    )
+    let [expected, seen, repeated, skipped] = [a.expected, a.seen, a.repeated, a.skipped].map(count);
+    Line::from("audit: ")
+        .styled(verdict, state(verdict))
+        .then(format!("; {expected} samples expected, {seen} seen, {repeated} repeated, {skipped} skipped"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::terminal::View;
     use osler_core::report::build;
 
     fn rendered() -> String {
         let (record, manifests) = fixture::finished();
-        render(&build(&record, &manifests))
+        page(&build(&record, &manifests)).render(View::PLAIN)
     }
 
     #[test]
@@ -310,8 +375,8 @@ mod tests {
         let shown = rendered();
         for line in [
             "RUN tiny: finished\n",
-            "general  succeeded    4/4     128      6.0000     1.5000   3.20  general 0.32\n",
-            "domain   succeeded  10/10     320      6.0000     0.6000   5.33  domain 0.60, general 0.20\n",
+            "general  succeeded    4/4     128      6.0000     1.5000    0.0 %   3.20  general 0.32\n",
+            "domain   succeeded  10/10     320      6.0000     0.6000   10.0 %   5.33  domain 0.60, general 0.20\n",
             "seen  general  full     cloze     400       27.00      2.22       26.25        -          0  at chance\n",
             "seen  domain   int8     cloze     400       96.50      0.92       26.25    -0.25          0\n",
             "domain-text    domain   int8            60      12.500       1.3750  +0.12 %\n",
@@ -346,7 +411,7 @@ mod tests {
         let seen = fixture::running();
         let mut record = seen.record;
         record.checkpoints.clear();
-        let shown = render(&build(&record, &crate::manifests::Manifests::new()));
+        let shown = page(&build(&record, &crate::manifests::Manifests::new())).render(View::PLAIN);
         assert!(shown.contains("audit: nothing published yet"), "{shown}");
         assert!(shown.contains("0/10"), "{shown}");
     }
@@ -358,7 +423,7 @@ mod tests {
         let goodput = report.goodput.as_ref().unwrap();
         let sum: f64 = goodput.causes.iter().map(|(_, seconds)| seconds).sum();
         assert!((sum - goodput.wall).abs() < 1e-6 && goodput.wall > 0.0, "{goodput:?}");
-        let shown = render(&report);
+        let shown = page(&report).render(View::PLAIN);
         assert!(shown.contains("steps") && shown.contains("recovering"), "{shown}");
     }
 }

@@ -1,9 +1,11 @@
-//! The live display: a progress bar on a terminal, plain lines elsewhere. Everything goes to standard error.
+//! What is shown while a run goes on: for people a progress bar on a terminal and plain lines elsewhere, all on standard error; for
+//! programs a status a line, on standard output.
 
-use super::lines::{beside, event_line, exam_line, stage_text, worth_saying};
+use super::lines::{event_line, exam_line, run_text, worth_saying};
 use crate::client::Seen;
-use crate::show;
+use crate::failure::Outcome;
 use crate::status::Status;
+use crate::terminal::{Page, Terminal};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use osler_core::job::{JobKey, Summary};
 use std::collections::BTreeSet;
@@ -12,8 +14,12 @@ use std::time::{Duration, Instant};
 
 /// Between two plain lines that only say how far training is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Columns of the bar itself, and of what stands before the text beside it.
+const BAR: usize = 16;
+const BEFORE_TEXT: usize = 2 + BAR + 1;
 
 pub struct Display {
+    terminal: Terminal,
     bar: Option<ProgressBar>,
     /// The newest event that was said.
     event: u64,
@@ -25,68 +31,66 @@ pub struct Display {
 
 impl Display {
     /// `history`: also say what happened before the first view.
-    pub fn new(history: bool) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    pub fn new(terminal: Terminal, history: bool) -> Self {
+        let bar = (!terminal.is_json() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(8));
-            let style = ProgressStyle::with_template("{spinner} {bar:24} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            let template = format!("{{spinner}} {{bar:{BAR}}} {{msg}}");
+            let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, event: 0, marked: BTreeSet::new(), first: !history, said: String::new(), said_at: None }
+        Self { terminal, bar, event: 0, marked: BTreeSet::new(), first: !history, said: String::new(), said_at: None }
     }
 
-    pub fn update(&mut self, seen: &Seen, live: bool) {
-        self.say_news(seen);
+    pub fn update(&mut self, seen: &Seen, live: bool) -> Outcome {
         let status = Status::of(seen, live);
-        let Some(stage) = status.current_stage() else { return };
-        let trains = stage.state == "running" || stage.step > 0;
-        let mut text = if trains { stage_text(stage) } else { format!("{}  preparing", status.run) };
-        let beside = beside(&status);
-        if !beside.is_empty() {
-            text = format!("{text}  |  {beside}");
+        if self.terminal.is_json() {
+            return self.terminal.json_line("status", &status);
         }
-        if status.state != "running" {
-            text = format!("[{}] {text}", status.state);
-        }
-        let text = show::clean(&text);
+        self.say_news(seen);
+        let Some(stage) = status.current_stage() else { return Ok(()) };
         match &self.bar {
             Some(bar) => {
                 bar.set_length(stage.planned_steps.max(1));
                 bar.set_position(stage.step);
-                bar.set_message(text);
+                let most = self.terminal.err.width.map(|width| width.saturating_sub(BEFORE_TEXT + 1));
+                bar.set_message(run_text(&status, stage, most));
             }
             None => {
+                let text = run_text(&status, stage, None);
                 let due = self.said_at.is_none_or(|at| at.elapsed() >= LINE_EVERY);
                 if due && text != self.said {
-                    self.say(&text);
+                    self.say(text.as_str());
                     (self.said, self.said_at) = (text, Some(Instant::now()));
                 }
             }
         }
+        Ok(())
     }
 
     fn say_news(&mut self, seen: &Seen) {
         let silent = std::mem::take(&mut self.first);
         let newest = seen.record.events.last().map_or(0, |event| event.id);
         for event in seen.record.events.iter().filter(|e| e.id > self.event && !silent && worth_saying(e)) {
-            self.say(&event_line(event));
+            self.say(event_line(event));
         }
         self.event = self.event.max(newest);
         for (key, job) in &seen.record.jobs {
             let Some(Summary::Exam(exam)) = job.status.result().map(|result| &result.summary) else { continue };
             if self.marked.insert(key.clone()) && !silent {
                 let stage = job.planned.kind.stage().map(|s| s.as_str()).unwrap_or_default();
-                self.say(&exam_line(stage, exam));
+                self.say(exam_line(stage, exam));
             }
         }
     }
 
-    /// A line that stays, above the bar.
-    pub fn say(&self, line: &str) {
+    /// Lines that stay, above the bar.
+    pub fn say(&self, text: impl Into<Page>) {
+        let page = text.into();
         match &self.bar {
-            Some(bar) => bar.println(line),
-            None => show::note(line),
+            Some(bar) => bar.println(page.render(self.terminal.err).trim_end()),
+            None => self.terminal.note(page),
         }
     }
 

@@ -3,14 +3,21 @@
 use crate::render::exams::verdict;
 use crate::show;
 use crate::status::{StageLine, Status};
+use crate::terminal::{Line, Style, elide, printable, width};
 use osler_core::job::ExamSummary;
 use osler_core::record::{Event, EventKind};
 
-/// "05:07:39  checkpoint  train/domain  published step 5".
-pub fn event_line(event: &Event) -> String {
-    let kind = kind(event.kind);
+/// "2026-11-23 05:07:39 UTC  checkpoint  train/domain  published step 5": runs go on for days.
+pub fn event_line(event: &Event) -> Line {
+    let style = match event.kind {
+        EventKind::Succeeded => Style::Good,
+        EventKind::Failed => Style::Bad,
+        EventKind::Retry | EventKind::Skipped | EventKind::Rewind | EventKind::Preempted => Style::Careful,
+        _ => Style::Plain,
+    };
     let job = event.job.as_ref().map(|job| format!("{job}  ")).unwrap_or_default();
-    show::clean(&format!("{}  {kind:<10}  {job}{}", show::clock(event.at), event.message))
+    let head = Line::from(format!("{}  ", show::time(event.at))).styled(format!("{:<10}", kind(event.kind)), style);
+    head.then(format!("  {job}{}", event.message)).hang(4)
 }
 
 pub fn kind(kind: EventKind) -> &'static str {
@@ -59,14 +66,38 @@ pub fn exam_line(stage: &str, exam: &ExamSummary) -> String {
     }
 }
 
-/// "domain  step 7/10  loss 2.500  32.0 tok/s  ETA 3.0 s  checkpoint 5".
-pub fn stage_text(stage: &StageLine) -> String {
-    let mut parts = vec![format!("{}  step {}/{}", stage.name, stage.step, stage.planned_steps)];
-    parts.extend(stage.loss.map(|loss| format!("loss {loss:.3}")));
-    parts.extend(stage.tokens_per_second.map(|s| format!("{} tok/s", show::short(s))));
-    parts.extend(stage.eta_seconds.map(|s| format!("ETA {}", show::duration(s))));
-    parts.extend(stage.last_checkpoint.map(|step| format!("checkpoint {step}")));
-    parts.join("  ")
+/// A run in one line of at most `most` columns, if that is given: "domain  step 7/10  loss 2.500  32.0 tok/s  ETA 3.0 s  checkpoint 5".
+/// Parts for which there is no room are left out whole, the last ones first.
+pub fn run_text(status: &Status, stage: &StageLine, most: Option<usize>) -> String {
+    let trains = stage.state == "running" || stage.step > 0;
+    let mut parts = vec![if trains { stage.name.clone() } else { status.run.clone() }];
+    if status.state != "running" {
+        parts.insert(0, format!("[{}]", status.state));
+    }
+    if trains {
+        parts.push(format!("step {}/{}", stage.step, stage.planned_steps));
+        parts.extend(stage.loss.map(|loss| format!("loss {loss:.3}")));
+        parts.extend(stage.eta_seconds.map(|s| format!("ETA {}", show::duration(s))));
+        parts.extend(stage.tokens_per_second.map(|s| format!("{} tok/s", show::short(s))));
+        parts.extend(stage.last_checkpoint.map(|step| format!("checkpoint {step}")));
+    } else {
+        parts.push("preparing".to_owned());
+    }
+    let beside = beside(status);
+    if !beside.is_empty() {
+        parts.push(format!("|  {beside}"));
+    }
+    let mut text = String::new();
+    for part in parts {
+        let part = printable(&part).replace('\n', " ");
+        let gap = if text.is_empty() { "" } else { "  " };
+        if most.is_some_and(|most| width(&text) + gap.len() + width(&part) > most) {
+            // A name too long for the line is cut; what comes behind it has no room at all.
+            return if text.is_empty() { elide(&part, most.unwrap_or_default()) } else { text };
+        }
+        text = format!("{text}{gap}{part}");
+    }
+    text
 }
 
 /// The other jobs that run, or why none does; empty when there is nothing to say.
@@ -95,11 +126,16 @@ mod tests {
     use super::*;
     use crate::fixture;
     use crate::status::Waiting;
+    use crate::terminal::View;
 
     #[test]
-    fn a_stage_is_told_in_one_line() {
+    fn a_run_is_told_in_one_line_that_fits() {
         let status = Status::of(&fixture::running(), true);
-        assert_eq!(stage_text(status.current_stage().unwrap()), "domain  step 7/10  loss 2.500  32 tok/s  ETA 3.0 s  checkpoint 5");
+        let shown = |most| run_text(&status, status.current_stage().unwrap(), most);
+        assert_eq!(shown(None), "domain  step 7/10  loss 2.500  ETA 3.0 s  32 tok/s  checkpoint 5");
+        assert_eq!(shown(Some(50)), "domain  step 7/10  loss 2.500  ETA 3.0 s  32 tok/s");
+        assert_eq!(shown(Some(20)), "domain  step 7/10");
+        assert_eq!(shown(Some(5)), "do…in");
     }
 
     #[test]
@@ -118,6 +154,7 @@ mod tests {
     #[test]
     fn events_name_time_kind_and_job() {
         let (record, _) = fixture::finished();
-        assert_eq!(event_line(&record.events[1]), "05:00:02  checkpoint  train/domain  published step 5");
+        let shown = event_line(&record.events[1]).render(View::PLAIN);
+        assert_eq!(shown, "2026-11-23 05:00:02 UTC  checkpoint  train/domain  published step 5");
     }
 }

@@ -10,6 +10,7 @@ mod look;
 mod meter;
 mod model;
 mod standalone;
+mod steplog;
 mod train;
 mod writer;
 

@@ -5,6 +5,7 @@ use crate::model::failure;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 use osler_compress::gguf::GgufTokenizer;
+use osler_core::output::{document, error_document, harmless, printable};
 use osler_core::process::exit;
 use osler_engine::Device;
 use osler_engine::models::Model;
@@ -81,8 +82,15 @@ pub fn run(args: &Args) -> i32 {
     match examine(args) {
         Ok(()) => exit::OK,
         Err(Failure { class, error }) => {
-            eprintln!("osler exam: {error:#}");
-            if class == osler_core::job::FaultClass::User { exit::USAGE } else { exit::FAILED }
+            let (kind, code) = if class == osler_core::job::FaultClass::User { ("usage", exit::USAGE) } else { ("failed", exit::FAILED) };
+            let message = format!("{error:#}");
+            match args.output {
+                Format::Json => {
+                    eprintln!("{}", harmless(&serde_json::to_string(&error_document(kind, &message, None, code)).unwrap_or_default()))
+                }
+                Format::Table => eprintln!("error: {}", printable(&message)),
+            }
+            code
         }
     }
 }
@@ -142,7 +150,9 @@ fn spec(args: &Args, task: &Task) -> ExamSpec {
 
 fn print(format: Format, reports: &[ExamReport]) -> Result<(), Failure> {
     if format == Format::Json {
-        println!("{}", serde_json::to_string(reports).context("write the report")?);
+        // One document an exam, in the order in which they were asked for.
+        let documents: Vec<_> = reports.iter().map(|report| document("exam", report)).collect();
+        println!("{}", harmless(&serde_json::to_string(&documents).context("write the report")?));
         return Ok(());
     }
     for report in reports {
@@ -166,4 +176,52 @@ fn print(format: Format, reports: &[ExamReport]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osler_exam::Outcome;
+
+    fn report(outcome: Outcome) -> ExamReport {
+        ExamReport {
+            task: "medqa".into(),
+            format: ExamFormat::MedQa,
+            protocol: Protocol::Letter,
+            shots: 0,
+            n: 1,
+            available: 1,
+            limit: None,
+            limit_mode: LimitMode::Stride,
+            seed: 0,
+            rules: osler_exam::RULES_VERSION.into(),
+            max_length: 8,
+            files: vec![],
+            tokenizer_sha256: None,
+            outcome,
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_document_is_described() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/output.md");
+        let docs = std::fs::read_to_string(docs).unwrap();
+        let section = docs.split("### `exam`").nth(1).and_then(|rest| rest.split("### ").next()).unwrap();
+        let choice = serde_json::json!({
+            "kind": "choice", "accuracy": 0.5, "stderr": null, "accuracy_raw": 0.5, "accuracy_norm": 0.5, "accuracy_bytes": 0.5,
+            "majority_baseline": 0.25, "majority_answer": "A", "truncated": 0, "greedy": 0, "subjects": [], "questions": []
+        });
+        let perplexity = serde_json::json!({
+            "kind": "perplexity", "log_likelihood": -1.0, "token_perplexity": 2.0, "word_perplexity": 2.0, "byte_perplexity": 2.0,
+            "bits_per_byte": 1.0, "tokens": 1, "words": 1, "bytes": 1, "documents": []
+        });
+        for outcome in [choice, perplexity] {
+            let outcome: Outcome = serde_json::from_value(outcome).unwrap();
+            let document = serde_json::to_value(document("exam", report(outcome))).unwrap();
+            assert_eq!(document["schema"], "osler/v1 exam");
+            for key in document.as_object().unwrap().keys().filter(|key| *key != "schema") {
+                assert!(section.contains(&format!("`{key}`")), "docs/output.md does not describe {key:?} of an exam");
+            }
+        }
+    }
 }

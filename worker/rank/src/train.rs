@@ -7,6 +7,7 @@ use crate::gang;
 use crate::heart::Heart;
 use crate::meter::{self, Meter};
 use crate::model::{failure, rows, stage_spec, vocabulary};
+use crate::steplog::StepLog;
 use crate::writer::{Order, Writer};
 use anyhow::{Context as _, anyhow};
 use osler_core::accounting::{Dtype, Flops};
@@ -53,7 +54,8 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     let writer = writer(job, &trainer)?;
     let segment = Segment { ledger: vec![], seconds };
     let heart = Heart::start(trainer.activity(), stage.steps());
-    Loop { segment, samples, writer, meter, heart, pace: Pace::new() }.run(job, &stage, trainer)
+    let log = StepLog::new(stage.steps(), stage.tokens_per_step());
+    Loop { segment, samples, writer, meter, heart, log, pace: Pace::new() }.run(job, &stage, trainer)
 }
 
 fn writer(job: &Job, trainer: &Trainer) -> anyhow::Result<Writer> {
@@ -176,6 +178,7 @@ struct Loop {
     writer: Writer,
     meter: Meter,
     heart: Heart,
+    log: StepLog,
     pace: Pace,
 }
 
@@ -250,6 +253,7 @@ impl Loop {
         let loss = Some(stats.loss).filter(|loss| loss.is_finite());
         let word = self.heart.step(stats.step + 1, loss, self.pace.tick(stage.tokens_per_step()));
         if job.assignment.rank == 0 {
+            self.log.step(stats);
             job.progress(word);
         }
     }

@@ -16,7 +16,6 @@ pub use block::GgmlType;
 pub(crate) use block::encode_tensor;
 pub use own::GgufTokenizer;
 pub use read::{GgufFile, TensorInfo};
-pub(crate) use specials::from_model;
 pub use value::{Array, Value};
 pub(crate) use write::{Planned, header, padding};
 

@@ -3,14 +3,14 @@
 use super::Value;
 use super::tokenizer::TokenizerMetadata;
 use crate::CompressError;
-use osler_model::{ChatTemplate, Generation, ModelError, Specials, TOKENIZER};
+use osler_model::{ChatTemplate, Generation, Specials, TOKENIZER};
 use serde_json::Value as Json;
 use std::path::Path;
 
 /// Adds what the folder says; `tokens` are the file's tokens by id.
 pub(super) fn write(out: &mut TokenizerMetadata, dir: &Path, json: &Json, tokens: &[String]) -> Result<(), CompressError> {
-    let found = Specials::beside(&dir.join(TOKENIZER), json).map_err(from_model)?;
-    let generation = Generation::read(dir).map_err(from_model)?;
+    let found = Specials::beside(&dir.join(TOKENIZER), json)?;
+    let generation = Generation::read(dir)?;
     out.notes.extend(found.notes.iter().cloned());
     let spelled = |id: u32| tokens.get(id as usize).map_or("", String::as_str);
     // A file has one token to put before texts, and calls it BOS.
@@ -84,13 +84,5 @@ fn templates(out: &mut TokenizerMetadata, templates: &[ChatTemplate]) {
     }
     if !names.is_empty() {
         out.put("chat_templates", Value::Array(super::Array::Strings(names)));
-    }
-}
-
-pub(crate) fn from_model(error: ModelError) -> CompressError {
-    match error {
-        ModelError::Io { action, path, source } => CompressError::Io { action, path, source },
-        ModelError::File { path, reason } => CompressError::field(&path, "file", reason),
-        ModelError::Field { path, field, reason } => CompressError::field(&path, field, reason),
     }
 }

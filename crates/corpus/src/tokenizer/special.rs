@@ -12,6 +12,7 @@ pub(super) fn read(path: &Path, json: &[u8]) -> Result<Specials> {
         ModelError::Io { action, path, source } => Error::Io { action, path, source },
         ModelError::File { path, reason } => Error::File { path, problem: reason },
         ModelError::Field { path, field, reason } => Error::File { path, problem: format!("{field:?} {reason}") },
+        other => Error::Unusable(other.to_string()),
     })
 }
 

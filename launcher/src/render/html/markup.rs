@@ -1,5 +1,6 @@
 //! HTML from text that came from anywhere. Text enters through [`escape`] only; [`Html`] is what has been through it.
 
+use osler_core::output::printable;
 use std::fmt::{self, Display, Write};
 
 /// Markup that is safe to put into the page.
@@ -34,9 +35,10 @@ impl FromIterator<Html> for Html {
     }
 }
 
-/// Text for an element or a quoted attribute. Control characters, which no document may hold, become replacement characters.
+/// Text for an element or a quoted attribute. What steers or misleads, such as control characters, which no document may hold, becomes
+/// replacement characters.
 pub fn escape(text: impl Display) -> Html {
-    let text = text.to_string();
+    let text = printable(&text.to_string());
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -45,7 +47,6 @@ pub fn escape(text: impl Display) -> Html {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            c if c.is_control() && !matches!(c, '\n' | '\t') => safe.push('\u{fffd}'),
             c if matches!(u32::from(c), 0xfffe | 0xffff) => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
