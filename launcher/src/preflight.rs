@@ -1,13 +1,13 @@
 //! What would end a run later, found in the files that are there already: a job should not discover after hours what its first look at a
 //! file would have shown. `validate --files`, `plan`, `up` and `submit` all come through here; each reader is the one of the job itself.
 
-mod foreign;
 #[cfg(test)]
 mod tests;
 
 use crate::resolve::Resolved;
 use osler_core::ids::{CorpusName, StageName};
-use osler_core::spec::{CorpusFormat, CorpusSpec, ExamFormat, Init, Method, TokenizerSpec};
+use osler_core::spec::{BadLines, CorpusFormat, CorpusSpec, ExamFormat, Init, Method, TokenizerSpec};
+use osler_corpus::Error;
 use osler_model::{ModelFolder, Rows};
 use std::path::{Path, PathBuf};
 
@@ -135,28 +135,16 @@ impl Seen {
     }
 }
 
-/// Why a source file's first record cannot be read.
+/// Why a source file's first record cannot be read. Lines that the corpus says to leave out are passed over.
 fn first_fault(path: &Path, corpus: &CorpusSpec) -> Option<String> {
-    let foreign =
-        |path: &Path| foreign::kind(path).map(|kind| format!("{}: {kind}: convert it to {}", path.display(), wanted(corpus.format)));
-    let opened = match corpus.format {
-        CorpusFormat::Text => {
-            return foreign(path).or_else(|| osler_corpus::sniff(path).err().map(|e| e.to_string()));
-        }
-        _ => osler_corpus::open(path, corpus.format, &corpus.text_field, corpus.separator.as_deref()),
-    };
-    let first = opened.and_then(|mut documents| documents.next().transpose());
+    if corpus.format == CorpusFormat::Text {
+        return osler_corpus::sniff(path).err().map(|e| e.to_string());
+    }
+    let passed_over = |read: &Result<_, Error>| matches!(read, Err(Error::Line { .. })) && corpus.bad_lines != BadLines::Fail;
+    let first = osler_corpus::open(path, corpus).and_then(|documents| documents.skip_while(passed_over).next().transpose());
     match first {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!("{}: the file holds no documents", path.display())),
-        Err(e) => Some(foreign(path).unwrap_or_else(|| e.to_string())),
-    }
-}
-
-fn wanted(format: CorpusFormat) -> &'static str {
-    match format {
-        CorpusFormat::PubmedXml => "PubMed XML",
-        CorpusFormat::Jsonl => "JSON lines",
-        CorpusFormat::Text => "UTF-8 text",
+        Err(e) => Some(e.to_string()),
     }
 }

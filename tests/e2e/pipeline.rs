@@ -47,7 +47,7 @@ fn a_run_goes_the_whole_way_and_its_report_adds_up() {
         assert!(time.phases.startup > 0.0 && time.phases.rendezvous > 0.0 && time.phases.load > 0.0, "{time:?}");
         assert!(time.tokens_per_second > 0.0 && time.tokens_per_second <= time.tokens_per_second_stepping, "{time:?}");
         let cost = stage.cost.as_ref().unwrap();
-        let used = cost.utilisation.unwrap_or_else(|| panic!("{:?}", cost.no_utilisation));
+        let used = cost.utilisation.as_ref().unwrap_or_else(|| panic!("{:?}", cost.no_utilisation));
         // Small matrices are slow, and the peak was measured while all ranks computed: far from both bounds.
         assert!(used.mfu > 0.0 && used.mfu <= used.mfu_stepping && used.mfu_stepping < 1.5, "{used:?}");
         assert!(cost.energy.as_ref().is_some_and(|e| e.joules > 0.0) && cost.peak_memory.is_some_and(|bytes| bytes > 50 << 20), "{cost:?}");

@@ -23,6 +23,8 @@ pub fn foreign(head: &[u8]) -> Option<&'static str> {
         _ if head.starts_with(b"ARROW1\0") => "an Arrow table; write it as JSON lines",
         _ if head.starts_with(b"Obj\x01") => "an Avro file; write it as JSON lines",
         _ if head.starts_with(b"SQLite format 3\0") => "an SQLite database; write its table as JSON lines",
+        _ if head.starts_with(b"\x89HDF\r\n") => "an HDF5 file; write it as JSON lines",
+        _ if head.starts_with(b"\x93NUMPY") => "a NumPy array, no text",
         _ if head.starts_with(b"%PDF-") => "a PDF; extract its text first",
         _ if head.starts_with(b"{\\rtf") => "a Rich Text document; save it as plain text",
         _ if head.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") => "an old office document; save it as plain text",

@@ -129,9 +129,9 @@ fn a_model_that_the_folder_contradicts_is_named_by_field() {
 #[test]
 fn foreign_formats_are_told_by_their_bytes() {
     for (bytes, word) in [
-        (&b"PK\x03\x04rest"[..], "a zip archive"),
+        (&b"PK\x03\x04rest"[..], "a ZIP archive"),
         (b"%PDF-1.7", "a PDF"),
-        (b"PAR1\x15\x04", "a Parquet file"),
+        (b"PAR1\x15\x04", "a Parquet table"),
         (b"\xff\xfe{\x00", "UTF-16"),
         (b"", "empty"),
         (b"{\"body\": \"a text\"}\n", "text_field"),
