@@ -1,8 +1,8 @@
 //! Finds where a publisher's copyright notice begins at the end of a text.
 //!
-//! A notice is known by how it begins (`©`, `Copyright`, `All rights reserved` and so on) and by having nothing in it that notices do not have: years,
-//! names in capitals, and the few words of [`WORDS`]. So a list item `(c) admission in 2020` is none, and medical text behind a notice saves
-//! both: leaving a notice costs little, losing a conclusion does not.
+//! A notice is known by how it begins (`©`, `Copyright`, `All rights reserved` and so on) and by having nothing in it that notices do not
+//! have: years, names in capitals, and the few words of [`WORDS`]. So a list item `(c) admission in 2020` is none, and medical text behind a
+//! notice saves both: leaving a notice costs little, losing a conclusion does not.
 
 /// A longer tail is prose that mentions copyright, not a notice.
 const MAX_NOTICE: usize = 600;
@@ -27,19 +27,18 @@ const BEGINNINGS: [&str; 16] = [
     "this article has been contributed to by u",
 ];
 
-/// The words in small letters that a notice may have.
-const WORDS: &str = " a access accepted adaptations all also an and any apa are article attribution author authors available bv by been behalf c cc cited citation \
-    commercial commons contributed copyright created creative das de del der derivatives des die distributed distribution do dos du e editorial el employee \
-    employees et exclusive for from government has have holder holders im in inc international is issue its journal la las le les licence licences licencee \
-    license licensed licensee licenses licensing los ltd made manuscript material medium modifications nc nd no noderivatives noncommercial of on online \
-    open or original other permission permits permitted properly protected provided public published publisher publishers publishing purposes record \
-    reproduction reprinted reserved restrictions rights s sa see sharealike society supplemental supplementary terms that the their this to under und \
-    unported unrestricted use van version von which with without work works y zur ";
+/// The words in small letters that a notice may have, beside [`NOTICE_WORDS`].
+const WORDS: &str = " a accepted adaptations all also an and any are article attribution available been behalf by c cc citation cited contributed \
+    created creative das de del der derivatives des die distributed distribution do dos du e el employee employees et exclusive for \
+    from government has have holder holders im in international is issue its journal la las le les licencee licences licenses \
+    licensing los made manuscript material medium modifications nc nd no noderivatives noncommercial of on online open or original \
+    other permits permitted properly protected provided public purposes record reprinted reproduction restrictions s see sharealike \
+    terms that the their this to und under unported unrestricted use van version von which with without work works y zur ";
 
 /// Words of which every sentence of a notice behind its first has one.
-const NOTICE_WORDS: &str = " access ag apa author authors bv co commercial commons company copyright domain editorial elsevier gmbh inc karger kg licence license \
-    licensed licensee liss llc llp ltd permission pty plc press published publisher publishers publishing reserved rights sa society springer supplemental supplementary thieme \
-    verlag wiley ";
+const NOTICE_WORDS: &str = " access ag apa author authors bv co commercial commons company copyright domain editorial elsevier gmbh inc karger kg licence \
+    license licensed licensee liss llc llp ltd permission plc press pty published publisher publishers publishing reserved rights sa \
+    society springer supplemental supplementary thieme verlag wiley ";
 
 /// `text` without a notice at its end, and without white space there.
 pub(super) fn strip(text: &str) -> &str {
@@ -48,11 +47,17 @@ pub(super) fn strip(text: &str) -> &str {
         from += 1;
     }
     let tail = text.get(from..).unwrap_or_default();
-    let found = tail.char_indices().find_map(|(i, _)| {
+    let found = tail.char_indices().filter(|(_, c)| may_begin(*c)).find_map(|(i, c)| {
         let (before, rest) = (text.get(..from + i)?, tail.get(i..)?);
-        begins_notice(before, rest).then_some(before)
+        let within_word = c.is_alphabetic() && before.ends_with(char::is_alphanumeric);
+        (!within_word && begins_notice(before, rest)).then_some(before)
     });
     found.unwrap_or(text).trim_end()
+}
+
+/// The first characters of [`BEGINNINGS`] and brackets: most of a text is passed over by them alone.
+fn may_begin(c: char) -> bool {
+    matches!(c.to_ascii_lowercase(), '\u{a9}' | '(' | '[' | 'c' | 'a' | 't' | 'p' | 'l' | 'd')
 }
 
 fn begins_notice(before: &str, rest: &str) -> bool {
