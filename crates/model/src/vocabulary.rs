@@ -48,7 +48,7 @@ impl Rows {
     /// # Errors
     /// There are fewer rows than tokens and no rule for more; or a rule, and nobody knows which of the rows are padding.
     pub fn of(folder: &Path, held: usize, needed: usize, extend: Option<ExtendSpec>) -> Result<Self, ModelError> {
-        let tokens = tokens_of(folder)?.map(|tokens| tokens.min(held));
+        let tokens = tokens_of(folder).map(|tokens| tokens.map(|tokens| tokens.min(held)));
         let Some(extend) = extend else {
             if held < needed {
                 let reason = format!(
@@ -56,9 +56,11 @@ impl Rows {
                 );
                 return Err(ModelError::file(folder, reason));
             }
-            let untrained = tokens.map_or(0, |tokens| needed.saturating_sub(tokens));
+            // Only worth a warning, so a tokenizer that cannot be read does no harm here.
+            let untrained = tokens.ok().flatten().map_or(0, |tokens| needed.saturating_sub(tokens));
             return Ok(Self { held, total: held, made: held..held, untrained });
         };
+        let tokens = tokens?;
         if held < needed {
             let total = needed.next_multiple_of(extend.multiple_of.max(1) as usize);
             return Ok(Self { held, total, made: tokens.unwrap_or(held)..total, untrained: 0 });
