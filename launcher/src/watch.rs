@@ -4,7 +4,7 @@ mod display;
 mod lines;
 
 pub use display::Display;
-pub use lines::{event_line, exam_line, kind};
+pub use lines::{event_line, exam_line};
 
 use crate::client::{Access, Seen};
 use crate::failure::{Failure, Kind, Outcome};

@@ -14,9 +14,9 @@ pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// The longest word of a text, in columns.
+/// The longest word of a text, in columns. A unit, as in "MFU %", belongs to its word.
 pub fn longest_word(text: &str) -> usize {
-    text.split(' ').map(width).max().unwrap_or(0)
+    text.replace(" %", "_%").split(' ').map(width).max().unwrap_or(0)
 }
 
 /// "a-very-long-name" in 9 columns: "a-ve…name". Both ends of a name tell more than its beginning alone.
