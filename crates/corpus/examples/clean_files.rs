@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use osler_core::ids::CorpusName;
-use osler_core::spec::{CleanRules, CorpusFormat, CorpusSpec};
+use osler_core::spec::{CorpusFormat, CorpusSpec};
 use osler_corpus::{CleanFiles, clean_source, merge};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,14 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if files.is_empty() {
         return Err(usage.into());
     }
-    let corpus = CorpusSpec {
-        format: CorpusFormat::PubmedXml,
-        files: vec![],
-        text_field: "text".into(),
-        separator: None,
-        rules: CleanRules::default(),
-        held_out: 0.0,
-    };
+    let corpus = CorpusSpec::new(CorpusFormat::PubmedXml, vec![]);
     let (mut inputs, mut removed) = (Vec::new(), BTreeMap::new());
     for (index, file) in (0..).zip(&files) {
         let folder = folder.join(format!("clean-{index}"));

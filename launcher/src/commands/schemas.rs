@@ -19,7 +19,7 @@ use osler_core::plan::train_key;
 use osler_core::reason::{Cause, Reason};
 use osler_core::record::{JobState, RunState};
 use osler_core::report::build;
-use osler_core::spec::Variant;
+use osler_core::spec::{CorpusFormat, CorpusSpec, Variant};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +189,7 @@ fn plans() -> Sample {
         (CorpusName::new("general").unwrap(), vec![("/data/general.jsonl".into(), 44_000)]),
         (CorpusName::new("domain").unwrap(), vec![("/data/1.xml.gz".into(), 6_500)]),
     ]);
-    let resolved = Resolved { spec: fixture::spec(), problems: vec![], corpora, vocab: None };
+    let resolved = Resolved { spec: fixture::spec(), problems: vec![], warnings: vec![], corpora, vocab: None };
     let known = Machine { cores: 1, available_memory: Some(1), free_disk: Some(1), no_port: Some("denied".into()) };
     let unknown = Machine { cores: 1, available_memory: None, free_disk: None, no_port: None };
     let plans = [planned(&resolved, None, known), planned(&resolved, None, unknown)];
@@ -256,8 +256,8 @@ fn of_files() -> Vec<Sample> {
     let made = osler_demo::generate(&world, &options).unwrap();
     let pubmed = made.files.iter().find(|(path, _)| path.ends_with(".xml.gz")).map(|(path, _)| world.join(path)).unwrap();
     let text = world.join("general/everyday.jsonl");
-    let mut documents: Vec<_> = osler_corpus::inspect(&pubmed, "text").unwrap().map(Result::unwrap).collect();
-    documents.extend(osler_corpus::inspect(&text, "text").unwrap().map(Result::unwrap));
+    let open = |path: &Path, format| osler_corpus::open(path, &CorpusSpec::new(format, vec![])).unwrap().map(Result::unwrap);
+    let documents: Vec<_> = open(&pubmed, CorpusFormat::PubmedXml).chain(open(&text, CorpusFormat::Jsonl)).collect();
     let mut counts = corpus::Counts::default();
     documents.iter().for_each(|document| counts.add(document));
     let manual = man::write(&folder.path().join("man")).unwrap();

@@ -146,7 +146,7 @@ fn pages() -> Vec<(&'static str, Page)> {
         revoked_at: Some(Millis(2)),
     };
     let corpora = BTreeMap::from([(CorpusName::new(long('c')).unwrap(), vec![("/data/general.jsonl".into(), u64::MAX)])]);
-    let mut resolved = Resolved { spec: fixture::spec(), problems: vec![evil()], corpora, vocab: None };
+    let mut resolved = Resolved { spec: fixture::spec(), problems: vec![evil()], warnings: vec![evil()], corpora, vocab: None };
     resolved.spec.description = evil();
     let machine = Machine { cores: 1, available_memory: Some(1), free_disk: None, no_port: Some(evil()) };
     let explained = |seen: &Seen, job: Option<&JobKey>| explain::page(&Explanation::of(seen, around(), job).unwrap());

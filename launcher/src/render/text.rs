@@ -380,7 +380,7 @@ mod tests {
             "seen  general  full     cloze     400       27.00      2.22       26.25        -          0  at chance\n",
             "seen  domain   int8     cloze     400       96.50      0.92       26.25    -0.25          0\n",
             "domain-text    domain   int8            60      12.500       1.3750  +0.12 %\n",
-            "domain                1                  -               -                   -  osler events\n",
+            "domain      1 (10.00 %)                  -               -                   -  osler events\n",
             "domain                -                  5               0                   8  spikes <b>\n",
             "seen  domain  full     passed   accuracy 96.50 %, at least 90 %\n",
             "audit: clean; 56 samples expected, 56 seen, 0 repeated, 0 skipped\n",
@@ -393,6 +393,7 @@ mod tests {
     fn what_was_lost_of_a_corpus_is_said() {
         let (record, manifests) = fixture::finished();
         let mut report = build(&record, &manifests);
+        let render = |report: &Report| page(report).render(View::PLAIN);
         assert!(!render(&report).contains("unknown"));
         for corpus in report.corpora.values_mut() {
             corpus.bad_lines = vec!["a.jsonl: line 7: not JSON".into()];

@@ -209,7 +209,7 @@ fn documents_begin_with_the_tokenizers_own_token() {
     let with_bos = Tokenizer::load(&path).unwrap();
     let texts = texts(40);
     let train = [write_chunk(folder.path(), 0, &texts)];
-    let begun = pack(&train, &with_bos, 16, None, folder.path()).unwrap();
+    let begun = pack(&train, &with_bos, 16, None, folder.path()).unwrap().dataset;
     let mut stream = vec![];
     for text in &texts {
         stream.push(5);
@@ -223,7 +223,7 @@ fn documents_begin_with_the_tokenizers_own_token() {
         dataset.sequence(number, &mut found).unwrap();
         assert_eq!(found, window);
     }
-    let bare = pack(&train, &plain, 16, None, folder.path()).unwrap();
+    let bare = pack(&train, &plain, 16, None, folder.path()).unwrap().dataset;
     assert_eq!(bare.tokens + 40, begun.tokens);
     // Manifests without such a token are what they were, digit for digit.
     assert!(!serde_json::to_string(&bare).unwrap().contains("front"));
