@@ -141,7 +141,7 @@ fn is_all_notice(notice: &str) -> bool {
     let text = notice.split_whitespace().filter(|part| !links(part)).collect::<Vec<_>>().join(" ");
     let known =
         |word: &str| word.split(['-', '\u{2013}', '\'', '\u{2019}']).filter(|part| !part.is_empty()).all(|part| is_known(part, licence));
-    words(&text).all(known) && sentences(&text).skip(1).all(|sentence| is_about_notice(sentence))
+    words(&text).all(known) && sentences(&text).skip(1).all(is_about_notice)
 }
 
 /// A year, a name in capitals, or a word that notices have.

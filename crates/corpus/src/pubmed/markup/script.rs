@@ -124,7 +124,8 @@ fn superscript(before: Option<char>, content: &str, next: Option<char>) -> Strin
     let joined = format!("{core}{punctuation}");
     let (letter, digit) = (before.is_some_and(char::is_alphabetic), before.is_some_and(|c| c.is_ascii_digit()));
     let bracket = before.is_some_and(|c| matches!(c, ')' | ']' | '}'));
-    let apart = !next.is_some_and(char::is_alphanumeric) && !(ends_in_minus(&core) && next.is_some_and(is_sign));
+    let runs_on = |c: char| c.is_alphanumeric() || ends_in_minus(&core) && is_sign(c);
+    let apart = !next.is_some_and(runs_on);
 
     if matches!(core.as_str(), "TM" | "tm") {
         return format!("\u{2122}{punctuation}");
