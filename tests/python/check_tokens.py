@@ -99,7 +99,7 @@ def check_one(there):
             same += 1
         if (there / "exact").read_text() == "1" and not unknown & set(ids):
             assert tokenizer.decode(ids, skip_special_tokens=False) == text, f"{there.name}: {text!r} comes back as {tokenizer.decode(ids)!r}"
-    assert forged > 5 and same > 4, f"{there.name}: the library makes special tokens of {forged} texts only"
+    assert forged > 2 and same > 4, f"{there.name}: the library makes special tokens of {forged} texts only"
     own = tokenizer.token_to_id(OWN)
     assert own is None or own in ours[texts.index("knee osteoarthritis knee")], f"{there.name}: {OWN} is no longer one token"
     print(f"{there.name}: {same} texts with the library's ids, {forged} that it reads as special tokens and we spell out")
