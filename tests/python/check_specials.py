@@ -130,7 +130,7 @@ corpus = "c"
 steps = 2
 sequence_length = 64
 global_batch = 4
-compute = {{ document_mask = true }}
+document_mask = true
 optimizer = {{ lr = 1e-30, weight_decay = 0.0 }}
 schedule = {{ kind = "constant" }}
 """
@@ -180,7 +180,9 @@ def generation(folder):
         settings = GenerationConfig.from_pretrained(folder)
     else:
         settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
-    return {key: value for key, value in settings.to_dict().items() if key not in ("transformers_version", "_from_model_config")}
+    # Only the derived settings spell out what is the default anyway.
+    said = {key: value for key, value in settings.to_dict().items() if value not in (None, False)}
+    return {key: value for key, value in said.items() if key not in ("transformers_version", "_from_model_config", "use_cache")}
 
 
 def facts(folder):
@@ -259,7 +261,9 @@ def marks(files):
     rows = [json.loads(file.read_text())[0] for file in files]
     first, problems = rows[0], []
     for file, row in zip(files[1:], rows[1:], strict=True):
-        if row["tokens"] != first["tokens"] or abs(row["log_likelihood"] - first["log_likelihood"]) > 2e-3 * abs(first["log_likelihood"]):
+        # A file has no word for "no BOS at all": where a tokenizer says so, texts begin after another token than in the folder's exam.
+        limit = (2e-3 if file.name.startswith("model.gguf") else 1e-9) * abs(first["log_likelihood"])
+        if row["tokens"] != first["tokens"] or abs(row["log_likelihood"] - first["log_likelihood"]) > limit:
             problems.append(f"{file.name}: {row['log_likelihood']} over {row['tokens']} tokens, {files[0].name}: {first['log_likelihood']} over {first['tokens']}")
     return problems
 
