@@ -14,15 +14,16 @@ use std::ops::Range;
 
 /// Fewer applied steps than this say nothing about what is usual.
 pub const MIN_SAMPLES: usize = 16;
+/// The loss is judged later: while warm-up ends, healthy training rises and recovers by itself.
+const LOSS_SAMPLES: usize = 64;
 pub const MAX_WINDOW: u32 = 1024;
 /// The level is the median of this many newest applied steps: few enough to follow a loss that falls, or a warm-up that ends.
 const LEVEL: usize = 16;
-/// A rise of the loss by less than this is no spike, however calm the steps before it: nats a token, and a share of the level.
-const LEAST_RISE: f64 = 0.5;
-const LEAST_RISE_SHARE: f64 = 0.1;
+/// Above this loss, in nats a token, `least_rise` grows with the level.
+const ORDINARY_LOSS: f64 = 5.0;
 /// A gradient norm of less than this many times the level is no spike. Clipping bounds the update of an ordinary large gradient; beyond
 /// this the gradient itself is wrong, a broken rank's for example, and clipped it would be nothing but that error.
-const LEAST_NORM_FACTOR: f64 = 30.0;
+const LEAST_NORM_FACTOR: f64 = 100.0;
 /// So many steps that stood out among the last `RECENT` make their level usual.
 const NEW_LEVEL: usize = 5;
 const RECENT: u64 = 32;
@@ -41,6 +42,9 @@ pub struct GuardSpec {
     pub enabled: bool,
     /// How many times the usual difference between steps a spike stands above the level; 0: only numbers that are not finite are skipped.
     pub sigmas: f64,
+    /// A rise of the loss by less than this is no spike, however calm the steps before it: nats a token, of a loss of 5 or less, and in
+    /// proportion to a higher one.
+    pub least_rise: f64,
     /// Applied steps that the usual difference is taken over; also how long a skipped step is held against the stage.
     pub window: u32,
     /// So many skipped steps within `window` are too many: the stage goes back ([`Guard::rewind`]); 0: never.
@@ -49,7 +53,7 @@ pub struct GuardSpec {
 
 impl Default for GuardSpec {
     fn default() -> Self {
-        Self { enabled: true, sigmas: 6.0, window: 128, rewind_after: 0 }
+        Self { enabled: true, sigmas: 6.0, least_rise: 0.5, window: 128, rewind_after: 0 }
     }
 }
 
@@ -171,7 +175,8 @@ impl Guard {
     }
 
     fn is_high(&self, kind: Kind, value: f64) -> bool {
-        let judges = self.spec.enabled && self.spec.sigmas > 0.0 && self.applied.len() >= MIN_SAMPLES;
+        let samples = if kind == Kind::Loss { LOSS_SAMPLES.min(self.spec.window as usize) } else { MIN_SAMPLES };
+        let judges = self.spec.enabled && self.spec.sigmas > 0.0 && self.applied.len() >= samples;
         judges && kind.may_be_high(value, self.clip) && kind.measure(value) > self.bound(kind)
     }
 
@@ -184,7 +189,11 @@ impl Guard {
         // Of two independent steps, half the mean square of the difference is the variance; a slope adds next to nothing to it.
         let squares: f64 = values.windows(2).map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0])).sum();
         let deviation = (squares / (2.0 * (values.len().max(2) - 1) as f64)).sqrt();
-        level + (self.spec.sigmas * deviation).max(kind.least_rise(level))
+        level
+            + (self.spec.sigmas * deviation).max(match kind {
+                Kind::Loss => self.spec.least_rise * (level.abs() / ORDINARY_LOSS).max(1.0),
+                Kind::GradNorm => LEAST_NORM_FACTOR.ln(),
+            })
     }
 
     /// Whether enough of the last steps stood out about as far.
@@ -240,13 +249,6 @@ impl Kind {
         match self {
             Self::Loss => value,
             Self::GradNorm => value.max(f64::MIN_POSITIVE).ln(),
-        }
-    }
-
-    fn least_rise(self, level: f64) -> f64 {
-        match self {
-            Self::Loss => LEAST_RISE.max(LEAST_RISE_SHARE * level.abs()),
-            Self::GradNorm => LEAST_NORM_FACTOR.ln(),
         }
     }
 

@@ -90,7 +90,7 @@ fn slices_that_are_no_checkpoint_are_refused() {
         ("those of the first slice", pick([&good[0], &good[1], &later[2]])),
         ("those of the first slice", vec![good[0].clone(), whole[0].clone()]),
         ("another shape", other),
-        ("describes", pick([&good[0], &cut, &good[2]])),
+        ("data bytes", pick([&good[0], &cut, &good[2]])),
         ("not an Osler slice", vec![foreign]),
         ("open", vec![folder.path().join("absent")]),
     ];

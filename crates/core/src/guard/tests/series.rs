@@ -28,7 +28,7 @@ const CLIP: f64 = 1.0;
 #[test]
 fn nothing_of_healthy_training_is_skipped() {
     let all = recorded();
-    assert!(all.len() >= 20, "only {} series", all.len());
+    assert!(all.len() >= 18, "only {} series", all.len());
     for Series { name, steps } in all {
         let mut guard = Guard::new(GuardSpec::default(), CLIP);
         for (step, [loss, norm]) in steps.iter().enumerate() {
@@ -37,12 +37,12 @@ fn nothing_of_healthy_training_is_skipped() {
     }
 }
 
-/// Where something is broken: after every tenth step that is judged.
-fn everywhere(judge: impl Fn(&str, Guard, u64, [f64; 2])) {
+/// Where something is broken: at every tenth step, from the one at which so many steps are behind.
+fn everywhere(behind: usize, judge: impl Fn(&str, Guard, u64, [f64; 2])) {
     for Series { name, steps } in recorded() {
         let mut guard = Guard::new(GuardSpec::default(), CLIP);
         for (step, values) in steps.iter().enumerate() {
-            if step >= MIN_SAMPLES && step % 10 == 0 {
+            if step >= behind && step % 10 == 0 {
                 judge(&format!("{name}, step {step}"), guard.clone(), step as u64, *values);
             }
             guard.judge(step as u64, values[0], values[1]);
@@ -53,7 +53,7 @@ fn everywhere(judge: impl Fn(&str, Guard, u64, [f64; 2])) {
 #[test]
 fn one_ranks_gradients_times_ten_thousand_are_skipped() {
     // The mean over eight ranks, one of which is wrong. Clipping to a norm of one is what makes smaller ones harmless.
-    everywhere(|place, mut guard, step, [loss, norm]| {
+    everywhere(MIN_SAMPLES, |place, mut guard, step, [loss, norm]| {
         let wrong = norm * (1e4 + 7.0) / 8.0;
         let expected = if wrong > CLIP { Verdict::Skip(Skipped::GradNormSpike) } else { Verdict::Apply };
         assert_eq!(guard.judge(step, loss, wrong), expected, "{place}: norm {norm}");
@@ -64,7 +64,7 @@ fn one_ranks_gradients_times_ten_thousand_are_skipped() {
 fn a_batch_of_garbage_is_skipped_once_the_model_knows_anything() {
     // Garbage costs a model at least what it cost an untrained one: the first loss of its scratch stage, ln of 2,048 tokens or more.
     let garbage = 2048f64.ln();
-    everywhere(|place, mut guard, step, [loss, norm]| {
+    everywhere(LOSS_SAMPLES, |place, mut guard, step, [loss, norm]| {
         if loss < 0.6 * garbage {
             assert_eq!(guard.judge(step, garbage, norm), Verdict::Skip(Skipped::LossSpike), "{place}: loss {loss}");
         }
@@ -73,7 +73,7 @@ fn a_batch_of_garbage_is_skipped_once_the_model_knows_anything() {
 
 #[test]
 fn after_a_rate_that_jumps_the_first_losses_are_skipped_and_training_goes_on() {
-    everywhere(|place, mut guard, step, [loss, norm]| {
+    everywhere(LOSS_SAMPLES, |place, mut guard, step, [loss, norm]| {
         let verdicts: Vec<_> = (0..20).map(|i| guard.judge(step + i, loss + 6.0, norm * 3.0) == Verdict::Apply).collect();
         assert!(!verdicts[0], "{place}: loss {loss}");
         assert!(verdicts[NEW_LEVEL..].iter().all(|applied| *applied), "{place}: {verdicts:?}");
@@ -82,7 +82,7 @@ fn after_a_rate_that_jumps_the_first_losses_are_skipped_and_training_goes_on() {
 
 #[test]
 fn numbers_that_are_not_finite_are_skipped_everywhere() {
-    everywhere(|place, mut guard, step, [loss, norm]| {
+    everywhere(0, |place, mut guard, step, [loss, norm]| {
         assert_eq!(guard.judge(step, f64::INFINITY, norm), Verdict::Skip(Skipped::LossNotFinite), "{place}");
         assert_eq!(guard.judge(step + 1, loss, f64::INFINITY), Verdict::Skip(Skipped::GradNormNotFinite), "{place}");
         assert_eq!(guard.judge(step + 2, loss, norm), Verdict::Apply, "{place}");

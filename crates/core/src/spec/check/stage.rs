@@ -198,6 +198,7 @@ impl Stage<'_> {
         let guard = &self.stage.guard;
         let field = |key: &str| format!("{}.guard.{key}", self.label);
         self.rules.number(&field("sigmas"), guard.sigmas, 0.0, false, 1000.0);
+        self.rules.number(&field("least_rise"), guard.least_rise, 0.0, false, 100.0);
         self.rules.between(&field("window"), guard.window, MIN_SAMPLES as u32, MAX_WINDOW);
         if self.sound(&["guard.window", "guard.rewind_after"]) && guard.rewind_after > guard.window {
             let message =

@@ -128,6 +128,7 @@ fn read_guard(mut section: Section<'_>) -> GuardSpec {
     let spec = GuardSpec {
         enabled: section.or("enabled", usual.enabled),
         sigmas: section.or("sigmas", usual.sigmas),
+        least_rise: section.or("least_rise", usual.least_rise),
         window: section.or("window", usual.window),
         rewind_after: section.or("rewind_after", usual.rewind_after),
     };
