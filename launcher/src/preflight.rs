@@ -140,8 +140,8 @@ fn first_fault(path: &Path, corpus: &CorpusSpec) -> Option<String> {
     if corpus.format == CorpusFormat::Text {
         return osler_corpus::sniff(path).err().map(|e| e.to_string());
     }
-    let passed_over = |read: &Result<_, Error>| matches!(read, Err(Error::Line { .. })) && corpus.bad_lines != BadLines::Fail;
-    let first = osler_corpus::open(path, corpus).and_then(|documents| documents.skip_while(passed_over).next().transpose());
+    let counts = |read: &Result<_, Error>| !matches!(read, Err(Error::Line { .. })) || corpus.bad_lines == BadLines::Fail;
+    let first = osler_corpus::open(path, corpus).and_then(|mut documents| documents.find(counts).transpose());
     match first {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!("{}: the file holds no documents", path.display())),

@@ -55,7 +55,7 @@ impl Decoded<BufReader<File>> {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let about = file.metadata()?;
-        Self::new(BufReader::with_capacity(BUFFER, file), about.is_file().then(|| about.len()))
+        Self::new(BufReader::with_capacity(BUFFER, file), about.is_file().then_some(about.len()))
     }
 }
 
