@@ -1,6 +1,6 @@
 //! Whether a model can be compressed, before there is one: from its shape and its tokenizer.
 
-use crate::arch::{Arch, unsayable_in_gguf};
+use crate::arch::Arch;
 use crate::quantize::is_quantized;
 use crate::{CompressError, Method, gguf};
 use osler_core::spec::{self, ModelSpec};
@@ -19,7 +19,7 @@ pub fn foresee(spec: &ModelSpec, vocab: usize, tokenizer: Option<&[u8]>, method:
     if method.gguf_type().is_none() {
         return Ok(());
     }
-    if let Some(what) = unsayable_in_gguf(spec) {
+    if let Some(what) = spec.unsayable_in_gguf() {
         return Err(CompressError::field(path, "rope_scaling", what));
     }
     match tokenizer {

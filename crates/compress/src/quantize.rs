@@ -1,7 +1,7 @@
 //! Model folder in, compressed model out: one tensor in memory at a time, everything checked before the first byte is written,
 //! and nothing visible until all of it is on disk.
 
-use crate::arch::{ROPE_FACTORS, Role, TensorSpec, rope_factors, unsayable_in_gguf};
+use crate::arch::{ROPE_FACTORS, Role, TensorSpec, rope_factors};
 use crate::gguf::{self, GgmlType, padding};
 use crate::hf::model::Model;
 use crate::hf::write;
@@ -62,7 +62,7 @@ pub(crate) fn is_quantized(spec: &TensorSpec, method: Method) -> bool {
 }
 
 fn write_gguf(model: &Model, wanted: GgmlType, out: &Path, report: &mut QuantReport) -> Result<u64, CompressError> {
-    if let Some(what) = unsayable_in_gguf(&model.arch.spec) {
+    if let Some(what) = model.arch.spec.unsayable_in_gguf() {
         return Err(CompressError::field(&model.dir.join(CONFIG), "rope_scaling", what));
     }
     if !model.specs.iter().any(|spec| is_quantized(spec, report.method)) {

@@ -266,7 +266,7 @@ fn entry(value: &Value, data: u64, size: u64) -> Result<Entry, (u64, String)> {
     let RawEntry { dtype: named, shape, data_offsets: [start, end] } = RawEntry::deserialize(value).map_err(|e| (8, e.to_string()))?;
     let dtype = Dtype::parse(&named).ok_or_else(|| (8, format!("unknown type {named:?}")))?;
     let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d as u64));
-    let bits = elements.and_then(|n| n.checked_mul(dtype.bits())).filter(|bits| bits % 8 == 0);
+    let bits = elements.and_then(|n| n.checked_mul(dtype.bits())).filter(|bits| bits.is_multiple_of(8));
     if end < start || end > size - data || bits.map(|bits| bits / 8) != Some(end - start) {
         let reason = format!("bytes {start}..{end} do not hold {named} {shape:?} within {} data bytes", size - data);
         return Err((data.saturating_add(start), reason));

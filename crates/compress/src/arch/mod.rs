@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 pub(crate) use osler_model::parameters::Role;
-pub(crate) use rope::{ROPE_FACTORS, rope_factors, unsayable_in_gguf};
+pub(crate) use rope::{ROPE_FACTORS, rope_factors};
 
 pub(crate) const SUPPORTED: &str = "llama, qwen2, gemma, gpt2";
 

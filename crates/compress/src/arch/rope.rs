@@ -1,18 +1,11 @@
 //! Rotary positions in GGUF: a linear scaling is metadata; llama 3's is a tensor of divisors, one for each pair, which llama.cpp reads for
 //! llama alone. Its four numbers are kept beside it, since no reader could find them in the tensor again.
 
-use osler_core::spec::{Family, ModelSpec, RopeScaling};
+use osler_core::spec::{ModelSpec, RopeScaling};
 use std::f64::consts::TAU;
 
 /// The tensor's name.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
-
-/// What a GGUF of this family cannot say: a reader of the file would compute a different model without a word.
-pub(crate) fn unsayable_in_gguf(spec: &ModelSpec) -> Option<String> {
-    let llama3 = matches!(spec.rope_scaling, Some(RopeScaling::Llama3 { .. }));
-    (llama3 && spec.family != Family::Llama)
-        .then(|| format!("llama3 scaling of rotary positions cannot be said for a {} in GGUF; use method int8", spec.family))
-}
 
 /// By what each pair's frequency is divided; none where no tensor is written.
 pub(crate) fn rope_factors(spec: &ModelSpec) -> Option<Vec<f32>> {

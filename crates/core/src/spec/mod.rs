@@ -360,7 +360,7 @@ impl Method {
 
 impl Method {
     /// Values of a row that are stored together: a matrix whose rows are no multiple of it is not quantized.
-    pub fn block(self) -> u32 {
+    pub const fn block(self) -> u32 {
         match self {
             Self::Int8 => 1,
             Self::GgufQ8_0 => 32,

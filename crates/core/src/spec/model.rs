@@ -103,6 +103,14 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
+    /// What a GGUF of this model cannot say, so that its readers would compute another one without a word.
+    pub fn unsayable_in_gguf(&self) -> Option<String> {
+        let llama3 = matches!(self.rope_scaling, Some(RopeScaling::Llama3 { .. }));
+        let family = self.family;
+        (llama3 && family != Family::Llama)
+            .then(|| format!("llama3 scaling of rotary positions cannot be said for a {family} in GGUF: use int8"))
+    }
+
     pub fn head_dim(&self) -> u32 {
         self.head_dim.unwrap_or(self.dim / self.heads.max(1))
     }

@@ -8,7 +8,7 @@ use crate::spec::{ExamFormat, ExamSpec, GateSpec, Method, Variant};
 const MAX_SHOTS: u32 = 100;
 const MAX_LIMIT: u32 = 10_000_000;
 /// Values in a block of Q8_0; a row of a matrix must be whole blocks.
-const Q8_BLOCK: u32 = 32;
+const Q8_BLOCK: u32 = Method::GgufQ8_0.block();
 
 pub(super) fn check_exams(rules: &Rules<'_>) {
     rules.unique(&rules.labels.exams, rules.spec.exams.iter().map(|exam| exam.name.as_str()));
@@ -82,8 +82,7 @@ pub(super) fn check_quantize(rules: &Rules<'_>) {
         }
         if quantize.method == Method::GgufQ8_0 {
             check_blocks(rules, &label);
-            if rules.spec.model.rope_scaling.is_some() && rules.report.sound("model.rope_scaling") {
-                let message = "gguf-q8_0 is written without scaled rotary positions: use int8, or remove model.rope_scaling";
+            if let Some(message) = rules.spec.model.unsayable_in_gguf().filter(|_| rules.report.sound("model.rope_scaling")) {
                 rules.report.problem(&label, message);
             }
         }

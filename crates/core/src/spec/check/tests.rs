@@ -428,6 +428,14 @@ fn quantization() {
             "after_stage.quantize.1: int8 is made twice after the same stage: remove one",
         ),
         (
+            &[
+                "after_stage.quantize=[\"gguf-q8_0\"]",
+                "model.family=qwen2",
+                "model.rope_scaling={kind=\"llama3\", factor=8, original_max_positions=64}",
+            ],
+            "after_stage.quantize.0: llama3 scaling of rotary positions cannot be said for a qwen2 in GGUF: use int8",
+        ),
+        (
             &["after_stage.quantize=[\"gguf-q8_0\"]", "model.ffn=100"],
             "after_stage.quantize.0: gguf-q8_0 packs rows in blocks of 32, and model.ffn = 100 is no multiple of it: use 96 or 128",
         ),
