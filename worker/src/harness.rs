@@ -1,5 +1,7 @@
 //! What every job process does the same way: take an assignment from standard input, report on standard output, die with its agent.
 
+use crate::heart::Heart;
+use crate::limits;
 use anyhow::Context as _;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind, JobResult};
@@ -63,6 +65,8 @@ pub struct Job {
     pub store: BlockingStore,
     /// Empty at the start, removed by the agent afterwards.
     pub scratch: PathBuf,
+    /// Says each second what the job does.
+    pub heart: Heart,
     commands: Receiver<Command>,
     stop: bool,
     reported: Option<Instant>,
@@ -119,8 +123,14 @@ impl Job {
         Ok(self.store.put_file(file, &path)?)
     }
 
-    /// Tells the agent how far the job is; most calls are dropped.
+    /// What the job does from now on, for people and for whoever watches over it.
+    pub fn say(&self, phase: &str) {
+        self.heart.say(phase);
+    }
+
+    /// Tells the agent how far the job is; most calls only change what the next heartbeat says.
     pub fn progress(&mut self, progress: Progress) {
+        self.heart.set(progress.clone());
         let now = Instant::now();
         if progress.done >= progress.total || self.reported.is_none_or(|last| now - last >= PROGRESS_EVERY) {
             self.reported = Some(now);
@@ -204,6 +214,8 @@ pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, work: impl FnOnce(&mut J
 fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
     let mut input = BufReader::new(io::stdin());
     let assignment: Assignment = next_line(&mut input).context("read assignment")?.context("no assignment on standard input")?;
+    limits::bound_memory(&assignment)?;
+    let heart = Heart::start("starting");
     let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
     let (sender, commands) = channel();
     std::thread::spawn(move || {
@@ -220,7 +232,7 @@ fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
             }
         }
     });
-    Ok(Job { assignment, store, scratch, commands, stop: false, reported: None })
+    Ok(Job { assignment, store, scratch, heart, commands, stop: false, reported: None })
 }
 
 fn next_line<T: serde::de::DeserializeOwned>(input: &mut impl BufRead) -> anyhow::Result<Option<T>> {

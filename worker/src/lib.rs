@@ -3,4 +3,6 @@
 
 pub mod agent;
 pub mod harness;
+pub mod heart;
 pub mod jobs;
+mod limits;

@@ -61,9 +61,10 @@ impl Pace {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    fn limit(&self, limits: &Limits) -> u64 {
+    /// `first`: until the pace is known.
+    fn limit(&self, limits: &Limits, first: u64) -> u64 {
         let usual = self.usual().map(|usual| usual.saturating_mul(limits.hang_factor).max(limits.hang_least));
-        usual.unwrap_or(limits.hang_first)
+        usual.unwrap_or(first)
     }
 }
 
@@ -116,8 +117,9 @@ impl Run {
             pace.since = now;
         }
         let still = now.0.saturating_sub(pace.since.0);
-        pace.late = still > pace.limit(limits) / 2;
-        let hang = (still > pace.limit(limits)).then(|| hang(now, still, &pace, &words, limits));
+        let limit = pace.limit(limits, self.record.spec.limits.first_step_seconds.saturating_mul(1000));
+        pace.late = still > limit / 2;
+        let hang = (still > limit).then(|| hang(now, still, &pace, &words, limits));
         let slow = slow_ranks(now, &mut pace, &words, limits);
         Some(Look { pace, hang, slow })
     }
@@ -148,7 +150,7 @@ impl Word<'_> {
 }
 
 impl Workers {
-    fn all_heard(&self, now: Millis, attempt: &Attempt) -> bool {
+    pub(super) fn all_heard(&self, now: Millis, attempt: &Attempt) -> bool {
         let silent = |state| matches!(state, WorkerState::Suspect | WorkerState::Lost | WorkerState::Gone);
         attempt.places.iter().all(|place| self.at(place).is_some_and(|worker| !silent(self.state(now, &place.worker, worker, 1))))
     }
@@ -239,10 +241,10 @@ mod tests {
     fn patience_grows_with_the_steps() {
         let limits = Limits::default();
         let with = |ms: u64| pace(&[(1_000, 1), (1_000 + ms, 2)]);
-        assert_eq!(pace(&[]).limit(&limits), limits.hang_first);
-        assert_eq!(with(100).limit(&limits), 15_000);
-        assert_eq!(with(2_000).limit(&limits), 60_000);
-        assert_eq!(with(60_000).limit(&limits), 1_800_000);
+        assert_eq!(pace(&[]).limit(&limits, 77), 77);
+        assert_eq!(with(100).limit(&limits, 77), 15_000);
+        assert_eq!(with(2_000).limit(&limits, 77), 60_000);
+        assert_eq!(with(60_000).limit(&limits, 77), 1_800_000);
     }
 
     #[test]

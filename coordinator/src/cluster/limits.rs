@@ -19,9 +19,11 @@ pub struct Limits {
     /// A gang hangs that makes no step for so many times its usual step, and for at least `hang_least`.
     pub hang_factor: u64,
     pub hang_least: u64,
-    /// The same before its pace is known: fetching and loading a large model take their time.
-    pub hang_first: u64,
-    /// A rank that says nothing for so long is frozen, if its worker is heard.
+    /// A process that has spoken and says nothing for so long is frozen, if its worker is heard.
+    pub frozen: u64,
+    /// A process that was started says its first word within this time: its libraries may come from a slow disk.
+    pub first_word: u64,
+    /// A rank of a gang without steps that says nothing for so long is to blame, if its worker is heard.
     pub silent: u64,
     /// A rank is slow whose own work takes so many times that of the others, in percent, for `slow_for`.
     pub slow_percent: u64,
@@ -57,7 +59,8 @@ impl Default for Limits {
             longest_backoff: 10_000,
             hang_factor: 30,
             hang_least: 15_000,
-            hang_first: 1_800_000,
+            frozen: 30_000,
+            first_word: 300_000,
             silent: 5_000,
             slow_percent: 150,
             slow_for: 30_000,

@@ -17,6 +17,7 @@ mod nodes;
 mod phases;
 mod place;
 mod publish;
+mod pulse;
 mod recover;
 mod report;
 mod rewind;
@@ -257,7 +258,10 @@ impl Cluster {
         let gap = now.0 - self.last_event.0;
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
-            self.runs.values_mut().for_each(Run::forget_paces);
+            for run in self.runs.values_mut() {
+                run.forget_paces();
+                run.pulses.wake(now);
+            }
         }
         self.last_event = now;
         now
@@ -273,6 +277,7 @@ impl Cluster {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             run.fail_lost(now, &self.workers);
             run.watch_gangs(now, &self.workers);
+            run.watch_processes(now, &self.workers);
             run.end_unwanted(now, &self.workers);
             run.finish_endings(now, &self.workers, effects);
             run.end_unwanted(now, &self.workers);

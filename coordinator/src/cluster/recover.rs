@@ -183,6 +183,7 @@ impl Run {
         };
         self.gone.remove(key);
         self.paces.remove(key);
+        self.pulses.forget(key);
         self.roomy_since.remove(key);
         self.progress.retain(|(job, _), _| job != key);
         if let Some(job) = self.record.jobs.get_mut(key) {

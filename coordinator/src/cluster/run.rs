@@ -3,6 +3,7 @@
 use super::hang::Pace;
 use super::index::Index;
 use super::nodes::Deed;
+use super::pulse::Pulses;
 use super::stacks::Stacks;
 use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
@@ -20,6 +21,8 @@ pub struct Run {
     pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
     /// How fast each gang is.
     pub paces: BTreeMap<JobKey, Pace>,
+    /// Whose silence counts, and since when.
+    pub pulses: Pulses,
     /// What ranks of gangs without steps said of themselves.
     pub stacks: Stacks,
     /// Since when there has been room for gangs that run with fewer ranks than planned.
@@ -47,6 +50,7 @@ impl Run {
             record,
             progress: BTreeMap::new(),
             paces: BTreeMap::new(),
+            pulses: Pulses::default(),
             stacks: Stacks::default(),
             roomy_since: BTreeMap::new(),
             gone: BTreeMap::new(),

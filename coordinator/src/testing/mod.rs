@@ -97,6 +97,7 @@ pub fn spec(name: &str) -> RunSpec {
             require: BTreeMap::new(),
         },
         retry: RetrySpec::default(),
+        limits: Default::default(),
         queue: QueueSpec::default(),
     }
 }

@@ -93,6 +93,9 @@ pub struct Progress {
     /// Train: milliseconds of a step that this rank works itself, waits for others left out; a mean over its last steps.
     #[serde(default)]
     pub busy_ms: Option<f64>,
+    /// For so many milliseconds the process has neither computed, read nor written anything to speak of, and told of nothing new.
+    #[serde(default)]
+    pub still_ms: u64,
 }
 
 /// What a rank's progress says of its phase. The coordinator tells by it who hangs and who waits for whom.

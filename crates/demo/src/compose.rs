@@ -1,7 +1,7 @@
 //! Writing one abstract: a title, two to four short sentences that state most of the disease's facts, often a question with
 //! its answer. Phrasings rotate per disease, so that every fact is met in many different words.
 
-use crate::phrases::{ASKED, CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, SEEN, STATEMENTS};
+use crate::phrases::{ASKED, CLOSINGS, FACT_TITLES, FINDINGS, METHODS, OPENINGS, PLAIN_TITLES, POINTS, SEEN, SETTINGS, STATEMENTS};
 use crate::rng::Rng;
 use crate::world::{Disease, Relation};
 
@@ -93,7 +93,11 @@ impl<'a> Writer<'a> {
         self.stated[relation.index()] += 1;
         let answer = format!("{}.", self.disease.fact(relation));
         if round % 2 == 1 {
-            return (self.disease.fill(self.rng.pick::<&str>(&ASKED[relation.index()])), answer);
+            let asked = match self.rng.chance(50) {
+                true => (*self.rng.pick(&ASKED[relation.index()])).to_owned(),
+                false => format!("{} {}", self.rng.pick(&SETTINGS), self.rng.pick(&POINTS[relation.index()])),
+            };
+            return (self.disease.fill(&asked), answer);
         }
         let phrasing = (round / 2 + self.disease.name.len()) % 4;
         if !self.seen[relation.index()].contains(&phrasing) {

@@ -170,39 +170,33 @@ pub(crate) const SEEN: [[&str; 4]; 4] = [
 ];
 
 /// More questions that end abstracts, in no exam: whoever has read only four ways to ask holds on to their wording.
-pub(crate) const ASKED: [[&str; 10]; 4] = [
+pub(crate) const ASKED: [[&str; 8]; 4] = [
     [
         "How is {d} treated?",
         "What should doctors give to a patient with {d}?",
-        "A man with {d} comes to his doctor. Which drug does he get?",
         "Name the drug for {d}.",
         "Which medicine helps against {d}?",
-        "Someone suffers from {d}. What will help?",
         "What do people with {d} take every day?",
         "Which therapy is used in {d}?",
-        "A child has {d}. Which medicine comes first?",
+        "If someone has {d}, what is used?",
         "With what do hospitals treat {d}?",
     ],
     [
         "What causes {d}?",
         "Which gene is mutated in {d}?",
-        "Parents and children have {d}. Which gene do they carry?",
         "Name the gene behind {d}.",
         "A test for {d} looks at what?",
         "What did sequencing find in patients with {d}?",
         "What does a child with {d} inherit?",
         "In {d}, what is defective?",
-        "Where is the mutation that leads to {d}?",
         "Which variants do families with {d} have?",
     ],
     [
         "How does {d} begin?",
         "What do patients with {d} complain of?",
-        "A woman with {d} sees a nurse. What troubles her?",
         "Name a sign of {d}.",
         "How can one recognize {d}?",
         "What is seen first in {d}?",
-        "Someone falls ill with {d}. What happens?",
         "Which complaint is common in {d}?",
         "By what is {d} noticed?",
         "What do people with {d} suffer from?",
@@ -210,14 +204,73 @@ pub(crate) const ASKED: [[&str; 10]; 4] = [
     [
         "What does {d} damage?",
         "Which part is ill in {d}?",
-        "A surgeon treats {d}. Which organ is it?",
         "Name the organ of {d}.",
         "Where does {d} begin?",
         "What do images of patients with {d} show?",
-        "Someone dies of {d}. Which organ failed?",
         "{d} is a disorder of what?",
+        "If {d} is severe, what fails?",
         "Where do doctors look for {d}?",
-        "Which organ suffers in {d}?",
+    ],
+];
+
+/// What comes before a question that does not name the disease itself: any of these with any of `POINTS`, so that the name has to
+/// be looked for, wherever it stands.
+pub(crate) const SETTINGS: [&str; 12] = [
+    "A man with {d} comes to his doctor.",
+    "A woman with {d} sees a nurse.",
+    "A child has {d}.",
+    "Someone suffers from {d}.",
+    "A doctor thinks of {d}.",
+    "Parents and children have {d}.",
+    "A hospital treats people with {d}.",
+    "A patient with {d} is examined.",
+    "Two students speak about {d}.",
+    "In a family, {d} is common.",
+    "A young man falls ill with {d}.",
+    "If {d} comes back, doctors are called.",
+];
+
+/// Questions that come after one of `SETTINGS`, by relation.
+pub(crate) const POINTS: [[&str; 8]; 4] = [
+    [
+        "Which drug is used?",
+        "What is given?",
+        "Which medicine comes first?",
+        "What will help?",
+        "Name the drug.",
+        "What do doctors prescribe?",
+        "What is the treatment?",
+        "What does the patient take?",
+    ],
+    [
+        "Which gene is it?",
+        "What was inherited?",
+        "Name the gene.",
+        "What is mutated?",
+        "What is the cause?",
+        "What did sequencing show?",
+        "Where is the mutation?",
+        "What is defective?",
+    ],
+    [
+        "Which symptom is it?",
+        "What happens?",
+        "Name the symptom.",
+        "How did it begin?",
+        "What is the first sign?",
+        "What is noticed?",
+        "What do people complain of?",
+        "By what is it recognized?",
+    ],
+    [
+        "Which organ is it?",
+        "What is damaged?",
+        "Name the organ.",
+        "What fails?",
+        "Where did it begin?",
+        "What do images show?",
+        "Which part is ill?",
+        "Where do doctors look?",
     ],
 ];
 

@@ -12,8 +12,9 @@ const BUFFER: usize = 256 << 10;
 /// A stream that asks for more memory than this to be unpacked is refused. `zstd --ultra -22` takes 128 MiB, `xz -9` 65 MiB.
 const MEMORY: u64 = 256 << 20;
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// No text is unpacked to more than so many times its size, but anything may become `FREE` bytes.
-const EXPANSION: u64 = 2_000;
+/// No text is unpacked to more than so many times its size (real ones: 4 to 30 times), but anything may become `FREE` bytes. gzip cannot do
+/// more than 1,032 times, so a larger bound would be none.
+const EXPANSION: u64 = 250;
 const FREE: u64 = 1 << 30;
 
 /// The bytes are wrong, rather than the disk: found inside the `io::Error` of a read.

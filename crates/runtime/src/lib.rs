@@ -7,6 +7,7 @@ pub mod connect;
 pub mod files;
 pub mod lease;
 pub mod listen;
+pub mod memory;
 pub mod net;
 pub mod pki;
 pub mod shutdown;

@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::terminal::{Cell, Line, Page, Table, name, number, prose, state};
 use osler_core::audit::Audit;
 use osler_core::ids::RunName;
-use osler_core::record::RunRecord;
+use osler_core::record::{RunRecord, RunState};
 use osler_core::report::{Report, build};
 use serde::Serialize;
 
@@ -34,6 +34,8 @@ struct AuditedStage {
     name: String,
     /// Published, and therefore audited.
     steps: u64,
+    /// Of a run that says that it finished: planned steps that nobody published. Osler writes no such record.
+    missing_steps: u64,
     #[serde(flatten)]
     audit: Audit,
 }
@@ -57,14 +59,20 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
 }
 
 pub(super) fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
-    let stages =
-        report.stages.into_iter().map(|stage| AuditedStage { name: stage.name.to_string(), steps: stage.steps, audit: stage.audit });
+    let finished = record.state == RunState::Finished;
+    let stages = report.stages.into_iter().map(|stage| AuditedStage {
+        name: stage.name.to_string(),
+        steps: stage.steps,
+        missing_steps: if finished { stage.planned_steps.saturating_sub(stage.steps) } else { 0 },
+        audit: stage.audit,
+    });
+    let stages: Vec<_> = stages.collect();
     Audited {
         run: record.name().clone(),
         state: report.state,
-        clean: report.audit.is_clean(),
+        clean: report.audit.is_clean() && stages.iter().all(|stage| stage.missing_steps == 0),
         total: report.audit,
-        stages: stages.collect(),
+        stages,
         manifests,
     }
 }
@@ -79,7 +87,7 @@ pub(super) fn page(audited: &Audited) -> Page {
         number("skipped", 1),
         prose("other samples at steps", 2),
     ]);
-    for AuditedStage { name, steps, audit } in &audited.stages {
+    for AuditedStage { name, steps, audit, .. } in &audited.stages {
         let shown = 10;
         let mut mismatched: Vec<String> = audit.mismatched_steps.iter().take(shown).map(ToString::to_string).collect();
         if audit.mismatched_steps.len() > shown {
@@ -93,6 +101,9 @@ pub(super) fn page(audited: &Audited) -> Page {
     let verdict = if audited.clean { "clean: every sample of the published steps was consumed once, as predicted" } else { "NOT CLEAN" };
     let mut page = Page::new();
     page.table(table).blank().line(format!("{} manifests read and verified", audited.manifests));
+    for AuditedStage { name, missing_steps, .. } in audited.stages.iter().filter(|stage| stage.missing_steps > 0) {
+        page.line(format!("stage {name}: the run says that it finished, but {} steps were never published", show::count(*missing_steps)));
+    }
     page.line(Line::default().styled(verdict, state(verdict)));
     page
 }
@@ -113,6 +124,19 @@ mod tests {
         }
         assert_eq!((document["clean"].as_bool(), document["mismatched_steps"].as_array().map(Vec::len)), (Some(true), Some(0)));
         assert_eq!(document["stages"][1]["seen"], 40);
+    }
+
+    #[test]
+    fn a_run_that_finished_too_early_is_not_clean() {
+        let (mut record, manifests) = fixture::finished();
+        let domain = record.spec.stages[1].name.clone();
+        record.checkpoints.get_mut(&domain).unwrap().pop();
+        let manifests = manifests.into_iter().map(|(stage, all)| (stage, all.into_iter().take(1).collect())).collect();
+        let finished = audited(&record, build(&record, &manifests), 2);
+        assert!(!finished.clean && finished.total.is_clean(), "{}", page(&finished).render(View::columns(80)));
+        assert!(page(&finished).render(View::columns(80)).contains("were never published"));
+        record.state = RunState::Stopped;
+        assert!(audited(&record, build(&record, &manifests), 2).clean, "a run that has stopped may go on");
     }
 
     #[test]

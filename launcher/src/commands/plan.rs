@@ -32,7 +32,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     };
     let machine = Machine {
         cores: machine::cores(),
-        available_memory: machine::available_memory(),
+        available_memory: osler_runtime::memory::available(),
         free_disk: machine::free_disk(&folder),
         no_port: TcpListener::bind("127.0.0.1:0").err().map(|e| e.to_string()),
     };

@@ -22,6 +22,7 @@ const REPORT: &str = "report.json";
 const SAMPLES: &str = "samples.jsonl";
 
 pub fn run(job: &mut Job, stage: &StageName, variant: Variant, name: &ExamName) -> Result<JobResult, Failure> {
+    job.say("loading");
     let spec = job.assignment.spec.exam(name).with_context(|| format!("the run file has no exam {name}"))?.clone();
     let exported = job.fetch_folder(job.input(&JobKind::Export { stage: stage.clone() })?, "")?;
     let model = match variant {

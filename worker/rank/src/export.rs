@@ -19,12 +19,14 @@ use std::fs;
 use std::path::Path;
 
 pub fn run(job: &Job, stage: &StageName) -> Result<JobResult, Failure> {
+    job.say("fetching");
     let spec = &job.assignment.spec;
     let checkpoint = job.assignment.checkpoint.as_ref().context("the assignment lacks the stage's last checkpoint")?;
     let vocabulary = vocabulary(job, stage_spec(job, stage)?)?;
     let params = models::params::parameters(&spec.model, vocabulary.size).map_err(failure)?;
     let layout = FlatLayout::of(&params);
     let mut weights = SliceSet::open(&parts(job, checkpoint)?, &layout).map_err(failure)?;
+    job.say("exporting");
     let folder = job.scratch.join("model");
     let options = ExportOptions { shard_bytes: spec.export.shard_bytes, dtype: spec.export.dtype };
     let generation = carried::generation(job, stage_spec(job, stage)?)?;

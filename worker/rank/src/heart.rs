@@ -1,71 +1,46 @@
-//! A rank's heartbeat: a thread that says every second what the training thread is doing, also while that one is stuck.
-//!
-//! A process that is frozen or gone says nothing; one whose training thread hangs says the same thing again and again. The coordinator
-//! judges (`coordinator/src/cluster/hang.rs`).
+//! What a rank's heartbeat says of its steps: how far it is, what it waits for, how long its own work takes.
 
-use osler_core::process::{Progress, Report, phase};
+use osler_core::process::{Progress, phase};
 use osler_engine::step::Activity;
-use osler_worker::harness::report;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use osler_worker::heart::Heart as Beat;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const BEAT: Duration = Duration::from_secs(1);
 /// Steps over which the own work is averaged.
 const STEPS: u32 = 20;
 
-/// Dropping it ends the thread.
 pub struct Heart {
-    shared: Arc<Shared>,
+    beat: Beat,
+    activity: Arc<Activity>,
     busy: Busy,
 }
 
-struct Shared {
-    word: Mutex<Progress>,
-    activity: Arc<Activity>,
-}
-
 impl Heart {
-    pub fn start(activity: Arc<Activity>, total: u64) -> Self {
-        let word = Progress { phase: phase::TRAINING.into(), total, unit: "steps".into(), ..Progress::default() };
+    /// From here on the job's heartbeat tells of steps.
+    pub fn start(beat: Beat, activity: Arc<Activity>, total: u64) -> Self {
+        let waiting = Arc::clone(&activity);
+        beat.say_while(phase::WAITING, move || waiting.is_waiting());
+        beat.set(Progress { phase: phase::TRAINING.into(), total, unit: "steps".into(), ..Progress::default() });
         let busy = Busy { since: Instant::now(), waited: activity.waited(), steps: 0, mean_ms: None };
-        let shared = Arc::new(Shared { word: Mutex::new(word), activity });
-        let watched = Arc::downgrade(&shared);
-        std::thread::spawn(move || beat(&watched));
-        Self { shared, busy }
+        Self { beat, activity, busy }
     }
 
     /// After a step. Gives the word that the next beats repeat.
     pub fn step(&mut self, done: u64, loss: Option<f64>, tokens_per_second: Option<f64>) -> Progress {
-        let busy_ms = self.busy.step(self.shared.activity.waited());
-        let mut word = self.shared.word.lock().unwrap_or_else(PoisonError::into_inner);
-        *word = Progress { phase: phase::TRAINING.into(), done, loss, tokens_per_second, busy_ms, ..word.clone() };
-        word.clone()
+        let busy_ms = self.busy.step(self.activity.waited());
+        let word = Progress { phase: phase::TRAINING.into(), done, loss, tokens_per_second, busy_ms, ..self.beat.get() };
+        self.beat.set(word.clone());
+        word
     }
 
     /// Around something other than steps.
     pub fn during<T>(&mut self, what: &str, work: impl FnOnce() -> T) -> T {
-        self.say(what);
+        self.beat.say(what);
         let began = Instant::now();
         let result = work();
-        self.say(phase::TRAINING);
+        self.beat.say(phase::TRAINING);
         self.busy.leave_out(began.elapsed());
         result
-    }
-
-    fn say(&self, phase: &str) {
-        phase.clone_into(&mut self.shared.word.lock().unwrap_or_else(PoisonError::into_inner).phase);
-    }
-}
-
-fn beat(shared: &Weak<Shared>) {
-    loop {
-        std::thread::sleep(BEAT);
-        let Some(shared) = shared.upgrade() else { return };
-        let mut word = shared.word.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if shared.activity.is_waiting() {
-            word.phase = phase::WAITING.into();
-        }
-        report(&Report::Progress(word));
     }
 }
 

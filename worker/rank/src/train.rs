@@ -38,13 +38,16 @@ use std::time::Instant;
 const STOP: u32 = 1;
 
 pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
+    job.say("fetching");
     let (mut meter, mut watch) = (Meter::begin(), Instant::now());
     let stage = stage_spec(job, stage)?.clone();
     let mut seconds = PhaseSeconds { startup: meter::process_age(), ..PhaseSeconds::default() };
     let samples = Samples::open(job, &stage)?;
     let device = gang::device(job)?;
     seconds.startup += lap(&mut watch);
+    job.say("meeting");
     let group = gang::join(job, device)?;
+    job.say("loading");
     seconds.rendezvous = lap(&mut watch);
     let mut trainer = Trainer::new(options(job, &stage, device)?, group).map_err(failure)?;
     begin(job, &stage, &mut trainer)?;
@@ -53,7 +56,7 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     tracing::info!(stage = %stage.name, step = trainer.steps_done(), of = stage.steps(), "training");
     let writer = writer(job, &trainer)?;
     let segment = Segment { ledger: vec![], seconds };
-    let heart = Heart::start(trainer.activity(), stage.steps());
+    let heart = Heart::start(job.heart.clone(), trainer.activity(), stage.steps());
     let log = StepLog::new(stage.steps(), stage.tokens_per_step());
     Loop { segment, samples, writer, meter, heart, log, pace: Pace::new() }.run(job, &stage, trainer)
 }

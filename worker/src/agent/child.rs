@@ -3,6 +3,7 @@
 //! Standard output carries reports, standard error the log. The log is kept as an object of the run; its last lines travel with the
 //! process's end, so that a failure can be read where it is noticed.
 
+use crate::limits::inherited;
 use osler_core::job::{Fault, FaultClass};
 use osler_core::paths;
 use osler_core::process::{Assignment, Command, GANG_ADDRESS_VARIABLE, GPU_VARIABLE, MAX_LINE_BYTES, Report};
@@ -23,6 +24,8 @@ use tokio::time::timeout;
 
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
+/// 128 + SIGABRT.
+const ABORTED: i32 = 134;
 const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
 /// A process that says why it fails is about to end; its log is added to its last word if it does.
@@ -62,7 +65,9 @@ impl Child {
         let folder = scratch.join(format!("{}-g{}-r{}", process.id.to_string().replace('/', "_"), process.generation, process.rank));
         std::fs::create_dir_all(&folder)?;
         let mut command = process::Command::new(binary);
-        command.arg("job").arg(&folder).env("OMP_NUM_THREADS", assignment.spec.resources.threads_per_rank.to_string());
+        command.arg("job").arg(&folder).env_clear();
+        command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(inherited)));
+        command.env("OMP_NUM_THREADS", assignment.spec.resources.threads_per_rank.to_string());
         command.env(GANG_ADDRESS_VARIABLE, gang_address.to_string());
         if let Some(gpu) = gpu {
             command.env(GPU_VARIABLE, gpu.to_string());
@@ -84,8 +89,9 @@ impl Child {
             let work = read_all(stdout, stderr, log.file.clone(), &id, &events);
             let Exit { code, log_tail, asked } = wait(child, killed, work).await;
             let _cleanup = tokio::fs::remove_dir_all(&folder).await;
-            if code == KILLED && !asked && kernel_kills().zip(kills_before).is_some_and(|(now, before)| now > before) {
-                let _agent_gone = events.send((id.clone(), ChildEvent::Report(Report::Failed { fault: killed_for_memory() }))).await;
+            let killed = code == KILLED && !asked && kernel_kills().zip(kills_before).is_some_and(|(now, before)| now > before);
+            if let Some(fault) = if killed { Some(killed_for_memory()) } else { had_no_memory(code, &log_tail) } {
+                let _agent_gone = events.send((id.clone(), ChildEvent::Report(Report::Failed { fault }))).await;
             }
             let _agent_gone = events.send((id, ChildEvent::Exited { code, log_tail })).await;
             log.keep().await;
@@ -190,6 +196,13 @@ fn count_of(vmstat: &str, name: &str) -> Option<u64> {
 fn killed_for_memory() -> Fault {
     let message = "the kernel killed the process because the machine or its group was out of memory: lower micro_batch, recompute layers, or give it more";
     Fault { exit_code: Some(KILLED), ..Fault::new(FaultClass::OutOfMemory, message) }
+}
+
+/// What Rust's allocator says before it gives up; the process has no other last word then.
+fn had_no_memory(code: i32, log_tail: &[String]) -> Option<Fault> {
+    let said = log_tail.iter().rev().find(|line| line.contains("memory allocation of ") && line.contains("failed"))?;
+    let message = format!("{said}: the process has all the memory that it may have; give it more (limits.memory_mib), or less to do");
+    (code == ABORTED).then(|| Fault { exit_code: Some(code), ..Fault::new(FaultClass::OutOfMemory, message) })
 }
 
 /// As shells count: 128 + signal.
@@ -324,6 +337,14 @@ mod tests {
         let stray = vec![b'y'; TAIL_LINE_BYTES];
         let (reports, _) = heard(&[stray, json(&word(room))]).await;
         assert!(matches!(reports.as_slice(), [Report::Failed { fault }] if fault.class == FaultClass::Internal));
+    }
+
+    #[test]
+    fn an_allocation_that_failed_is_a_lack_of_memory() {
+        let tail = ["INFO merging".to_owned(), "memory allocation of 4096 bytes failed".to_owned()];
+        let fault = had_no_memory(ABORTED, &tail).unwrap();
+        assert!(fault.class == FaultClass::OutOfMemory && fault.message.contains("limits.memory_mib"), "{fault}");
+        assert!(had_no_memory(ABORTED, &tail[..1]).is_none() && had_no_memory(1, &tail).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use gpus::Gpus;
 use nvml_wrapper::Nvml;
 use osler_core::health::{FolderCheck, Health};
 use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::memory;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -96,7 +97,7 @@ fn look(folders: &[PathBuf], gpus: Option<&mut Gpus<'_>>) -> Health {
     Health {
         at: SystemClock.now(),
         folders: folders.iter().map(|folder| check(folder)).collect(),
-        memory_available: fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)),
+        memory_available: memory::available(),
         gpus: gpus.map(Gpus::look).unwrap_or_default(),
         overdue_ms: None,
     }
@@ -129,12 +130,6 @@ fn write_and_read(folder: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
-/// From the kernel's table, in bytes.
-fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,13 +157,6 @@ mod tests {
         let health = look(&[folder.path().to_owned()], None);
         assert!(health.folders[0].error.is_some());
         assert!(health.unfit().unwrap().contains("cannot be written"));
-    }
-
-    #[test]
-    fn memory_is_read_from_the_kernels_table() {
-        assert_eq!(available("MemTotal:  9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
-        assert_eq!(available("MemTotal:  9 kB\n"), None);
-        assert_eq!(available("MemAvailable: 18446744073709551615 kB\n"), None);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use osler_core::job::{JobResult, Summary};
 use std::path::Path;
 
 pub fn run(job: &Job, corpus: &CorpusName, source: u32) -> Result<JobResult, Failure> {
+    job.say("cleaning");
     let spec = corpus_spec(job, corpus)?;
     let path = spec.files.get(source as usize).with_context(|| format!("corpus {corpus} has no source file {source}"))?;
     let output = osler_corpus::clean_source(Path::new(path), source, spec, &job.scratch).map_err(corpus_failure)?;

@@ -10,6 +10,7 @@ use osler_core::spec::CorpusSpec;
 use osler_corpus::{CLEANING_VERSION, CleanFiles, Rule};
 
 pub fn run(job: &Job, corpus: &CorpusName) -> Result<JobResult, Failure> {
+    job.say("fetching");
     let spec = corpus_spec(job, corpus)?;
     let mut inputs = vec![];
     let mut sources = vec![];
@@ -30,6 +31,7 @@ pub fn run(job: &Job, corpus: &CorpusName) -> Result<JobResult, Failure> {
         let problem = format!("corpus {corpus}: {bad} lines cannot be read, and max_bad_lines is {most}; the first is {first}");
         return Err(user(anyhow!("{problem}; mend the files, or raise max_bad_lines")));
     }
+    job.say("merging");
     let seed = job.assignment.spec.data_seed;
     let output = osler_corpus::merge(&inputs, corpus, spec, seed, &job.scratch).map_err(corpus_failure)?;
     if output.train.is_empty() {

@@ -12,8 +12,10 @@ use osler_corpus::{Frame, Packed, Tokenizer};
 pub const MANIFEST: &str = "dataset.json";
 
 pub fn run(job: &Job, corpus: &CorpusName, sequence_length: u32) -> Result<JobResult, Failure> {
+    job.say("fetching");
     let tokenizer = tokenizer::load(job)?;
     let files = train_files(job, corpus)?;
+    job.say("packing");
     let frame = if job.assignment.spec.model.family.causal() { None } else { Some(frame(&tokenizer)?) };
     let Packed { dataset, unknown } =
         osler_corpus::pack(&files, &tokenizer, sequence_length, frame, &job.scratch).map_err(corpus_failure)?;

@@ -15,10 +15,12 @@ pub const FOLDER: &str = "model/";
 const REPORT: &str = "quantization.json";
 
 pub fn run(job: &Job, stage: &StageName, method: Method) -> Result<JobResult, Failure> {
+    job.say("fetching");
     let exported = job.input(&JobKind::Export { stage: stage.clone() })?;
     let folder = job.fetch_folder(exported, "")?;
     let made_by = osler_compress::Method::from(method);
     let out = job.scratch.join(if made_by.writes_file() { GGUF } else { "model" });
+    job.say("quantizing");
     let report = osler_compress::quantize(&folder, made_by, &out).map_err(failure)?;
     let mut outputs = BTreeMap::new();
     if out.is_dir() {

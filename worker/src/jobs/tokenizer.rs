@@ -19,6 +19,7 @@ pub const NAME: &str = osler_model::TOKENIZER;
 pub const CONFIG: &str = "tokenizer_config.json";
 
 pub fn run(job: &Job) -> Result<JobResult, Failure> {
+    job.say("fetching");
     // A folder for the tokenizer's files alone: they read each other.
     let folder = job.scratch.join("made");
     fs::create_dir_all(&folder).context("make the tokenizer's folder")?;
@@ -29,6 +30,7 @@ pub fn run(job: &Job) -> Result<JobResult, Failure> {
             for corpus in corpora {
                 files.extend(train_files(job, corpus)?);
             }
+            job.say("learning");
             match wordpiece {
                 None => osler_corpus::train_tokenizer(&files, *vocab_size, *min_frequency, &file),
                 Some(spec) => osler_corpus::train_wordpiece(&files, *vocab_size, *min_frequency, *spec, &file),
@@ -37,6 +39,7 @@ pub fn run(job: &Job) -> Result<JobResult, Failure> {
             osler_corpus::load_tokenizer(&file)
         }
         TokenizerSpec::File { path, .. } => {
+            job.say("reading");
             let json = osler_corpus::tokenizer_json(Path::new(path)).map_err(corpus_failure)?;
             fs::write(&file, json).with_context(|| format!("write what {path} says"))?;
             copy_beside(Path::new(path), &folder)?;

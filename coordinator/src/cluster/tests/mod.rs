@@ -6,6 +6,7 @@ mod flow;
 mod indexes;
 mod metrics;
 mod nodes;
+mod pulse;
 mod queue;
 mod rewind;
 mod scheduling;

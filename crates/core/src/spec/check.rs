@@ -107,6 +107,7 @@ impl Rules<'_> {
         }
         self.between("resources.threads_per_rank", resources.threads_per_rank, 1, MAX_THREADS);
         self.retry();
+        self.limits();
         self.between("queue.priority", self.spec.queue.priority, -MAX_PRIORITY, MAX_PRIORITY);
         if resources.require.len() > MAX_REQUIRED {
             let found = resources.require.len();
@@ -129,7 +130,19 @@ impl Rules<'_> {
         }
     }
 
-    /// A pinned step must be one at which some stage saves: at a multiple of `every_steps`, or at its end.
+    fn limits(&self) {
+        const MONTH: u64 = 30 * 86_400;
+        let limits = &self.spec.limits;
+        self.between("limits.still_seconds", limits.still_seconds, 30, MONTH);
+        self.between("limits.first_step_seconds", limits.first_step_seconds, 30, MONTH);
+        for (key, seconds) in limits.seconds.given() {
+            self.between(&join("limits.seconds", key), seconds, 1, MONTH);
+        }
+        for (key, mib) in limits.memory_mib.given() {
+            self.between(&join("limits.memory_mib", key), mib, 64, 1 << 30);
+        }
+    }
+
     fn retry(&self) {
         const MOST: u32 = 1_000_000;
         let retry = &self.spec.retry;
@@ -151,6 +164,7 @@ impl Rules<'_> {
         }
     }
 
+    /// A pinned step must be one at which some stage saves: at a multiple of `every_steps`, or at its end.
     fn pinned(&self) {
         let policy = &self.spec.checkpoint;
         if !self.report.all_sound(&["checkpoint.pinned", "checkpoint.every_steps"]) {

@@ -3,6 +3,7 @@
 
 mod check;
 mod compute;
+mod limits;
 mod model;
 mod parse;
 mod queue;
@@ -14,6 +15,7 @@ mod tokenizer;
 
 pub use check::{check, check_shape};
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
+pub use limits::{ByKind, LimitsSpec};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
 pub use parse::{Override, names_context, parse, parse_tier};
 pub use queue::{Affinity, QueueSpec};
@@ -56,6 +58,8 @@ pub struct RunSpec {
     pub resources: ResourceSpec,
     #[serde(default, skip_serializing_if = "RetrySpec::is_default")]
     pub retry: RetrySpec,
+    #[serde(default, skip_serializing_if = "LimitsSpec::is_default")]
+    pub limits: LimitsSpec,
     #[serde(default, skip_serializing_if = "QueueSpec::is_default")]
     pub queue: QueueSpec,
 }

@@ -4,6 +4,7 @@
 
 mod after;
 mod corpus;
+mod limits;
 mod model;
 mod retry;
 mod set;
@@ -76,6 +77,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
     let after::AfterStage { quantize, exams, gates, export } = after::read_after_stage(&mut root, &stages, report, &mut labels);
     let checkpoint = read_checkpoint(&mut root);
     let retry = retry::read_retry(&mut root, report);
+    let limits = limits::read_limits(&mut root);
     root.finish();
     let spec = RunSpec {
         name,
@@ -93,6 +95,7 @@ fn read_run(document: Node, report: &Report) -> Option<RunSpec> {
         checkpoint,
         resources,
         retry,
+        limits,
         queue,
     };
     check::rules(&spec, &labels, report);

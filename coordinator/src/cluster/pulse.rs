@@ -1,0 +1,148 @@
+//! Processes that say nothing, stand still or take too long: those of every job, and of a gang also before its first step.
+//!
+//! Every process says each second what it does (`worker/src/heart.rs`). One that says nothing although its worker is heard is frozen. One
+//! that says itself that it has done nothing for long is stuck: on a disk that does not answer, on a lock. One that is busy for ever is
+//! ended by the time that its kind of job has. How fast a gang's steps should be is `hang.rs`' matter.
+
+use super::limits::Limits;
+use super::run::Run;
+use super::workers::Workers;
+use osler_core::ids::{Millis, WorkerName};
+use osler_core::job::{Fault, FaultClass, JobKey};
+use osler_core::process::{Progress, phase};
+use osler_core::record::{Attempt, JobState};
+use std::collections::BTreeMap;
+
+/// Processes speak each second; to look more often shows nothing new.
+const LOOK_EVERY: u64 = 1_000;
+
+/// When silence began to count.
+#[derive(Debug, Clone, Default)]
+pub struct Pulses {
+    looked: Millis,
+    /// This coordinator was not there, or stood still, before.
+    awake: Millis,
+    /// Not all workers of an attempt were heard of at this time.
+    unheard: BTreeMap<JobKey, Millis>,
+}
+
+impl Pulses {
+    /// Silence before this is not the processes'.
+    pub fn wake(&mut self, now: Millis) {
+        *self = Self { looked: now, awake: now, unheard: BTreeMap::new() };
+    }
+
+    pub fn forget(&mut self, key: &JobKey) {
+        self.unheard.remove(key);
+    }
+
+    fn silent_since(&self, key: &JobKey, attempt: &Attempt) -> Millis {
+        let unheard = self.unheard.get(key).copied().unwrap_or_default();
+        attempt.started_at.max(self.awake).max(unheard)
+    }
+}
+
+impl Run {
+    /// Looks at every process that should be alive, and ends the attempts of those that are not well.
+    pub(super) fn watch_processes(&mut self, now: Millis, workers: &Workers) {
+        if now.0.saturating_sub(self.pulses.looked.0) < LOOK_EVERY {
+            return;
+        }
+        self.pulses.looked = now;
+        for key in self.held(|job| matches!(job.status, JobState::Active { .. })) {
+            let Some(attempt) = self.active(&key) else { continue };
+            let generation = attempt.generation;
+            if !workers.all_heard(now, attempt) {
+                self.pulses.unheard.insert(key, now);
+                continue;
+            }
+            let Some((fault, worker)) = self.unwell(now, &key, attempt, &workers.limits) else { continue };
+            if let Some(worker) = worker {
+                self.blame(&worker, &key, generation, &fault);
+            }
+            self.fail(now, &key, fault, workers);
+        }
+    }
+
+    /// What is wrong with an attempt, and on which worker.
+    fn unwell(&self, now: Millis, key: &JobKey, attempt: &Attempt, limits: &Limits) -> Option<(Fault, Option<WorkerName>)> {
+        let of_run = &self.record.spec.limits;
+        let since = self.pulses.silent_since(key, attempt);
+        for (rank, place) in attempt.places.iter().enumerate() {
+            let rank = rank as u32;
+            if attempt.ended.contains_key(&rank) {
+                continue;
+            }
+            let said = self.progress.get(&(key.clone(), rank)).filter(|(_, at)| *at >= attempt.started_at);
+            let who = if attempt.places.len() > 1 { format!("rank {rank}") } else { "its process".to_owned() };
+            let Some(message) = silent(now, since, said, limits).or_else(|| still(said, of_run.still_seconds)) else { continue };
+            let origin = Some(format!("{}/{rank}", place.worker));
+            let fault = Fault { origin, ..Fault::new(FaultClass::Infrastructure, format!("{who} {message}")) };
+            return Some((fault, Some(place.worker.clone())));
+        }
+        let most = of_run.seconds_of(&self.job(key)?.planned.kind)?;
+        let took = now.0.saturating_sub(attempt.started_at.0) / 1000;
+        let kind = key.as_str().split('/').next().unwrap_or_default();
+        (took > most).then(|| {
+            let message = format!("it took longer than the {most} s that limits.seconds.{kind} allows");
+            (Fault::new(FaultClass::Internal, message), None)
+        })
+    }
+}
+
+/// A process that is frozen, or has not come to its first word.
+fn silent(now: Millis, since: Millis, said: Option<&(Progress, Millis)>, limits: &Limits) -> Option<String> {
+    let last = said.map_or(since, |(_, at)| (*at).max(since));
+    let silence = now.0.saturating_sub(last.0);
+    match said {
+        Some((progress, _)) if silence > limits.frozen => {
+            Some(format!("is frozen: it has said nothing for {} s; its last word was {}", silence / 1000, doing(progress)))
+        }
+        None if silence > limits.first_word => Some(format!("has not said a word in {} s", silence / 1000)),
+        _ => None,
+    }
+}
+
+/// A process that says that it does nothing. One that saves has the store's patience.
+fn still(said: Option<&(Progress, Millis)>, most: u64) -> Option<String> {
+    let (progress, _) = said.filter(|(progress, _)| progress.phase != phase::SAVING && progress.still_ms > most.saturating_mul(1000))?;
+    let stuck = progress.still_ms / 1000;
+    Some(format!(
+        "is stuck: {}, it has neither computed, read nor written anything for {stuck} s (limits.still_seconds: {most})",
+        doing(progress)
+    ))
+}
+
+fn doing(progress: &Progress) -> String {
+    let Progress { phase, done, total, unit, .. } = progress;
+    if *total > 0 { format!("{phase} at {done} of {total} {unit}") } else { phase.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(phase: &str, still_ms: u64, at: u64) -> (Progress, Millis) {
+        (Progress { phase: phase.into(), still_ms, ..Progress::default() }, Millis(at))
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_word_or_from_when_somebody_could_hear_it() {
+        let limits = Limits::default();
+        let said = word("merging", 0, 5_000);
+        let at = |now: u64, since: u64| silent(Millis(now), Millis(since), Some(&said), &limits);
+        assert_eq!(at(5_000 + limits.frozen, 0), None);
+        assert!(at(5_001 + limits.frozen, 0).unwrap().contains("its last word was merging"));
+        assert_eq!(at(5_001 + limits.frozen, 20_000), None, "its worker was not heard until then");
+        assert_eq!(silent(Millis(limits.first_word), Millis(0), None, &limits), None);
+        assert!(silent(Millis(limits.first_word + 1), Millis(0), None, &limits).is_some());
+    }
+
+    #[test]
+    fn whoever_saves_may_stand_still() {
+        assert!(still(Some(&word("packing", 900_001, 0)), 900).unwrap().contains("packing, it has neither"));
+        assert_eq!(still(Some(&word("packing", 900_000, 0)), 900), None);
+        assert_eq!(still(Some(&word(phase::SAVING, u64::MAX, 0)), 900), None);
+        assert_eq!(still(None, 900), None);
+    }
+}
