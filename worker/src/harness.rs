@@ -205,6 +205,7 @@ fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
     let mut input = BufReader::new(io::stdin());
     let assignment: Assignment = next_line(&mut input).context("read assignment")?.context("no assignment on standard input")?;
     let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
+    store.store().keep_private();
     let (sender, commands) = channel();
     std::thread::spawn(move || {
         loop {

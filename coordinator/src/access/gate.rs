@@ -224,9 +224,10 @@ pub(super) fn allowed<'a>(method: Option<&'a Method>, caller: Option<&Caller>, p
         }
         _ => {}
     }
-    if method.need == Need::Work && peer.encrypted && !peer.certified {
+    if method.need == Need::Work && !peer.certified {
         return Err(Status::permission_denied(
-            "an agent must show a certificate of the cluster's CA: give it the folder `agent` of `osler cluster init` (--tls)",
+            "an agent must show a certificate of the cluster's CA: give it the folder `agent` of `osler cluster init` (--tls), or that of \
+             the folder `tls` beside the owner's token",
         ));
     }
     Ok((method, caller.clone()))

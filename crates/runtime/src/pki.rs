@@ -7,10 +7,12 @@
 mod damage;
 mod inspect;
 mod issue;
+mod own;
 #[cfg(test)]
 mod tests;
 
 pub use inspect::{Seen, inspect};
+pub use own::{own_client, own_server};
 
 use crate::auth::{Token, TokenError};
 use crate::files;
@@ -74,14 +76,7 @@ pub fn init(folder: &Path, hosts: &[String], now: Millis) -> Result<(), PkiError
             return Err(PkiError::Exists(folder.to_owned()));
         }
     }
-    let hosts = checked(hosts)?;
-    private_folder(folder)?;
-    let ca = issue::Authority::new(now, CA_DAYS)?;
-    for host in [COORDINATOR, AGENT, ADMIN] {
-        private_folder(&folder.join(host))?;
-        write(&folder.join(host).join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
-    }
-    leaves(folder, &ca, &hosts, now)?;
+    let ca = begin(folder, &[COORDINATOR, AGENT, ADMIN], &checked(hosts)?, now)?;
     let mut first = vec![];
     for (host, role) in [(AGENT, Role::Worker), (ADMIN, Role::Admin)] {
         let token = Token::load_or_create(&folder.join(host).join(tls::TOKEN))?;
@@ -90,7 +85,23 @@ pub fn init(folder: &Path, hosts: &[String], now: Millis) -> Result<(), PkiError
     let path = folder.join(COORDINATOR).join(FIRST_TOKENS);
     let document = serde_json::to_vec_pretty(&first).map_err(|source| PkiError::Document { path: path.clone(), source })?;
     write(&path, &document, 0o600)?;
-    // The key last: a folder without it is not yet one, and one with it is whole.
+    finish(folder, &ca)
+}
+
+/// A CA, a folder for each kind of host that knows it, and their certificates.
+fn begin(folder: &Path, kinds: &[&str], hosts: &[String], now: Millis) -> Result<issue::Authority, PkiError> {
+    private_folder(folder)?;
+    let ca = issue::Authority::new(now, CA_DAYS)?;
+    for kind in kinds {
+        private_folder(&folder.join(kind))?;
+        write(&folder.join(kind).join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
+    }
+    leaves(folder, &ca, hosts, now)?;
+    Ok(ca)
+}
+
+/// The key last: a folder without it is not yet one, and one with it is whole.
+fn finish(folder: &Path, ca: &issue::Authority) -> Result<(), PkiError> {
     write(&folder.join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
     write(&folder.join(CA_KEY), ca.key().as_bytes(), 0o600)
 }

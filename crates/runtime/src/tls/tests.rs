@@ -1,6 +1,7 @@
 //! Who may connect to whom, over real sockets.
 
 use super::*;
+use crate::listen::Speech;
 use crate::pki;
 use osler_core::ids::Millis;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ fn host(folder: &tempfile::TempDir, name: &str) -> PathBuf {
 async fn meet(server: &ServerTls, client: &ClientTls, name: &str) -> Result<(Option<Vec<u8>>, Vec<u8>), String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = server.config();
+    let config = server.config(Speech::Http2);
     let accept = async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(config).accept(stream).await?;
@@ -114,7 +115,7 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
     let (stream, _) = listener.accept().await.unwrap();
     client.write_all(&client_hello_of_tls_1_2()).await.unwrap();
     client.shutdown().await.unwrap(); // it says no more, so a server that takes it does not wait
-    assert!(TlsAcceptor::from(server.config()).accept(stream).await.is_err());
+    assert!(TlsAcceptor::from(server.config(Speech::Http2)).accept(stream).await.is_err());
     let mut answer = vec![];
     client.read_to_end(&mut answer).await.unwrap();
     let (fatal, protocol_version) = (2, 70);
