@@ -276,6 +276,14 @@ fn a_cluster_is_made_shown_and_rotated_and_never_made_twice() {
     assert_eq!((code(&shown), stderr(&shown).as_str()), (0, ""), "a new certificate needs no warning");
     assert_eq!(code(&run(&["cluster", "rotate", "c"])), 0);
     assert_eq!((read("ca.pem") == ca, read("coordinator/cert.pem") == before), (true, false));
+    let other = run(&["cluster", "rotate", "c", "--host", "b.example"]);
+    assert_eq!(
+        (code(&other), stdout(&other).contains("b.example"), stdout(&other).contains("agents'")),
+        (0, true, false),
+        "{}",
+        stdout(&other)
+    );
+    assert_eq!(code(&run(&["cluster", "rotate", "c", "--host", "not a host"])), 64);
     assert_eq!(code(&run(&["cluster", "init", "d", "--host", "not a host"])), 64);
     assert_eq!(code(&run(&["cluster", "init", "d"])), 64);
     assert!(!folder.path().join("d").exists());

@@ -111,6 +111,13 @@ impl Cluster {
         document["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
+    /// Where it listens, or did last.
+    pub fn address(&self) -> String {
+        let endpoint = fs::read(self.store().join("coordinator/endpoint.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
+        document["address"].as_str().unwrap().to_owned()
+    }
+
     pub fn start_coordinator(&mut self) {
         self.start_coordinator_with(&[]);
     }
@@ -147,7 +154,8 @@ impl Cluster {
         command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
         command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
         command.arg("--state").arg(self.folder.path().join("state"));
-        command.arg("--may-read").arg(self.folder.path());
+        // A test may have two clusters, and one world for both.
+        command.arg("--may-read").arg(std::env::temp_dir());
         let child = command.stdout(Stdio::null()).stderr(self.log("agents.log")).spawn().unwrap();
         self.agents.insert(name.to_owned(), (child, slots));
     }
@@ -248,12 +256,10 @@ impl Cluster {
     }
 
     fn call<T>(&self, with: impl AsyncFnOnce(Client) -> Result<T, tonic::Status>) -> Result<T, tonic::Status> {
-        let endpoint = fs::read(self.store().join("coordinator/endpoint.json")).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
         let token = Token::load(&self.token_file()).unwrap();
         self.runtime.block_on(async {
             let tls = ClientTls::own(&self.token_file(), &self.token_file());
-            let dialled = connect(document["address"].as_str().unwrap(), &token, &tls).await;
+            let dialled = connect(&self.address(), &token, &tls).await;
             let client = dialled.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
             with(ControlClient::new(client).max_decoding_message_size(MAX_MESSAGE_BYTES)).await
         })

@@ -37,7 +37,7 @@ pub fn own_server(token_file: &Path, now: Millis) -> Result<PathBuf, PkiError> {
     let left = inspect(&folder.join(COORDINATOR).join(tls::CERTIFICATE))?.days_left(now);
     // More than a certificate's life: it was made while the clock was ahead, and does not count yet.
     if !(RENEW..=LEAF_DAYS as i64).contains(&left) {
-        rotate(&folder, now)?;
+        rotate(&folder, None, now)?;
     }
     Ok(folder.join(COORDINATOR))
 }

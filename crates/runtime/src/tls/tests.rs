@@ -92,7 +92,7 @@ async fn rotated_certificates_are_used_by_who_is_running_and_broken_ones_are_not
     let agent = ClientTls::open(&host(&cluster, pki::AGENT)).unwrap();
     let before = meet(&server, &agent, "localhost").await.unwrap();
     assert_eq!(meet(&server, &agent, "localhost").await.unwrap(), before);
-    pki::rotate(&cluster.path().join("c"), now()).unwrap();
+    pki::rotate(&cluster.path().join("c"), None, now()).unwrap();
     let after = meet(&server, &agent, "localhost").await.unwrap();
     assert!(after.0 != before.0 && after.1 != before.1, "the old certificates are still shown");
 
@@ -102,7 +102,7 @@ async fn rotated_certificates_are_used_by_who_is_running_and_broken_ones_are_not
     fs::copy(spare, &key).unwrap();
     assert_eq!(meet(&server, &agent, "localhost").await.unwrap(), after);
     fs::write(&key, kept).unwrap();
-    pki::rotate(&cluster.path().join("c"), now()).unwrap();
+    pki::rotate(&cluster.path().join("c"), None, now()).unwrap();
     assert_ne!(meet(&server, &agent, "localhost").await.unwrap().1, after.1);
 }
 
