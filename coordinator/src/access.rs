@@ -13,7 +13,7 @@ pub use tokens::ChangeError;
 
 use crate::ledger::{Ledger, LedgerError};
 use log::Log;
-use osler_core::access::{NewToken, OWNER};
+use osler_core::access::{Need, NewToken, OWNER};
 use osler_core::digest::Digest;
 use osler_runtime::auth::Token;
 use osler_runtime::clock::Clock;
@@ -48,6 +48,11 @@ impl Access {
         }
         let (name, known) = self.tokens.find(&sha256)?;
         Some(Caller { name: name.to_string(), role: Some(known.role), worker: known.worker, sha256 })
+    }
+
+    /// Whether a token is known and good for this.
+    pub(crate) fn may(&self, sha256: Digest, need: Need) -> bool {
+        self.identify(sha256).is_some_and(|caller| caller.role.is_none_or(|role| role.may(need)))
     }
 
     /// Resolves when the caller's token is no longer good.

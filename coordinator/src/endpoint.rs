@@ -24,7 +24,7 @@ impl Endpoint {
     /// Replaces the file as a whole: a reader sees the old contents or the new.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        files::make_folder(folder)?;
         files::replace(path, &serde_json::to_vec(self)?, 0o644)
     }
 

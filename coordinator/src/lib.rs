@@ -11,6 +11,7 @@ pub mod cluster;
 mod document;
 pub mod endpoint;
 pub mod ledger;
+pub mod lookout;
 pub mod metrics;
 pub mod owner;
 pub mod reign;

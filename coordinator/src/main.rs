@@ -9,15 +9,17 @@ use osler_coordinator::access::Access;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::ledger::{Ledger, LedgerError};
+use osler_coordinator::lookout::{self, Duty};
 use osler_coordinator::owner::Owner;
 use osler_coordinator::reign::{Reign, Terms, stand_by};
-use osler_coordinator::service::{Door, serve, serve_metrics};
+use osler_coordinator::service::{Door, serve};
+use osler_core::access::NewToken;
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::net::{may_listen, may_show_metrics};
-use osler_runtime::pki::first_tokens;
+use osler_runtime::pki::{first_tokens, own_server};
 use osler_runtime::shutdown::Signals;
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::ServerTls;
@@ -29,9 +31,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const ENDPOINT_CHECK: Duration = Duration::from_secs(2);
+const LOOKOUT_RETRY: Duration = Duration::from_secs(1);
+const RENEWAL_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Decides what runs where, and publishes checkpoints. One per store.
 #[derive(Debug, Parser)]
@@ -58,10 +63,11 @@ struct Options {
     /// Seconds that a gang may train before work of a higher priority takes its slots.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     preempt_after: u64,
-    /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
+    /// Serve /metrics for Prometheus, /healthz and /readyz over HTTP on loopback; on any address with --tls, the metrics for a viewer's token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
-    /// Encrypt, with the folder `coordinator` that `osler cluster init` made. Agents must then show a certificate.
+    /// The folder `coordinator` that `osler cluster init` made [default: one of its own, `tls` beside the token file, for the programs of
+    /// its user on this machine].
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
     /// The owner's secret, which may do everything; made if it is not there [default: ~/.config/osler/token].
@@ -83,7 +89,8 @@ async fn main() -> ExitCode {
         }
     };
     telemetry::init();
-    let fit = may_listen(options.listen, options.tls.is_some()).and_then(|()| options.metrics.map_or(Ok(()), may_show_metrics));
+    let fit = may_listen(options.listen, options.tls.is_some())
+        .and_then(|()| options.metrics.map_or(Ok(()), |address| may_show_metrics(address, options.tls.is_some())));
     if let Err(e) = fit {
         tracing::error!("{e}");
         return code(exit::USAGE);
@@ -106,8 +113,17 @@ async fn run(options: Options) -> anyhow::Result<()> {
         "--listen {}: agents cannot call the wildcard; add --advertise HOST:PORT",
         options.listen
     );
-    let tls = options.tls.as_deref().map(ServerTls::open).transpose()?.map(Arc::new);
+    let folder = match &options.tls {
+        Some(folder) => folder.clone(),
+        None => own_server(&token_file, SystemClock.now()).context("make certificates for this machine")?,
+    };
+    let tls = Arc::new(ServerTls::open(&folder)?);
+    let (duty, seen) = watch::channel(Duty::default());
+    if let Some(address) = options.metrics {
+        look_out(address, options.standby, seen, options.tls.is_some().then(|| tls.clone())).await?;
+    }
     let store = Store::open(&options.store)?;
+    store.keep_private();
     store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
     let end = asked_to_end();
     tokio::pin!(end);
@@ -115,6 +131,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         let ledger = match options.standby {
             false => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
             true => {
+                duty.send_replace(Duty::StandingBy);
                 announce("standing by")?;
                 tokio::select! {
                     () = &mut end => return Ok(()),
@@ -122,7 +139,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
                 }
             }
         };
-        match reign(&options, &token_file, tls.clone(), ledger, end.as_mut()).await {
+        duty.send_replace(Duty::TakingOver);
+        match reign(&options, &token_file, &duty, tls.clone(), first_tokens(&folder)?, ledger, end.as_mut()).await {
             Err(e) if options.standby && matches!(e.downcast_ref(), Some(LedgerError::Fenced { .. })) => tracing::warn!("{e:#}"),
             ended => return ended,
         }
@@ -133,7 +151,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
 async fn reign(
     options: &Options,
     token_file: &Path,
-    tls: Option<Arc<ServerTls>>,
+    duty: &watch::Sender<Duty>,
+    tls: Arc<ServerTls>,
+    first: Vec<NewToken>,
     ledger: Ledger,
     end: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<()> {
@@ -143,7 +163,6 @@ async fn reign(
     let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
     let serving = async {
         let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), limits(options)).await.context("take over the store")?;
-        let first = options.tls.as_deref().map(first_tokens).transpose()?.unwrap_or_default();
         let token = Token::load(token_file)?;
         let access = Access::open(owner.ledger().clone(), Arc::new(SystemClock), &token, first).await.context("take over the tokens")?;
         let endpoint_file = match &options.endpoint_file {
@@ -156,14 +175,13 @@ async fn reign(
         announce(&format!("listening on {address}"))?;
         // The servers end with the reign: open streams must not keep it.
         let mut servers = JoinSet::new();
-        if let Some(address) = options.metrics {
-            let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for metrics"))?;
-            tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
-            servers.spawn(serve_metrics(listener, handle.clone()).map(drop));
-        }
+        duty.send_replace(Duty::Leading { epoch: owner.ledger().epoch(), handle: handle.clone(), access: access.clone() });
         let door = Door { handle, access, tls, limits: listen::Limits::default() };
         servers.spawn(serve(listener, door, std::future::pending()).map(drop));
         servers.spawn(keep(endpoint.clone(), endpoint_file.clone(), owner.ledger().clone()));
+        if options.tls.is_none() {
+            servers.spawn(renew(token_file.to_owned()));
+        }
         let ended = owner.run(end).await;
         servers.shutdown().await; // the file must not be written again after this
         endpoint.remove(&endpoint_file)?;
@@ -177,6 +195,34 @@ async fn reign(
         lease.release(Terms::default()).await;
     }
     ended
+}
+
+/// From the start on: whoever looks after daemons asks before there is anything to lead. A standby beside a coordinator with the same
+/// address gets it when that one has ended.
+async fn look_out(address: SocketAddr, waits: bool, duty: watch::Receiver<Duty>, tls: Option<Arc<ServerTls>>) -> anyhow::Result<()> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let begin = move |listener: TcpListener| {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!("metrics at {scheme}://{address}/metrics");
+        }
+        lookout::serve(listener, duty, tls).map(drop)
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => drop(tokio::spawn(begin(listener))),
+        Err(error) if waits => {
+            tracing::warn!(%error, "listen on {address} for metrics; trying again");
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOKOUT_RETRY).await;
+                    if let Ok(listener) = TcpListener::bind(address).await {
+                        return begin(listener).await;
+                    }
+                }
+            });
+        }
+        Err(error) => return Err(error).with_context(|| format!("listen on {address} for metrics")),
+    }
+    Ok(())
 }
 
 fn limits(options: &Options) -> Limits {
@@ -196,6 +242,16 @@ async fn keep(endpoint: Endpoint, file: PathBuf, ledger: Ledger) {
         }
         if let Err(error) = endpoint.restore(&file) {
             tracing::warn!(%error, "restore {}", file.display());
+        }
+    }
+}
+
+/// A coordinator may live for longer than the certificates that it made for itself.
+async fn renew(token_file: PathBuf) {
+    loop {
+        tokio::time::sleep(RENEWAL_CHECK).await;
+        if let Err(error) = own_server(&token_file, SystemClock.now()) {
+            tracing::warn!(%error, "renew the certificates of this machine");
         }
     }
 }

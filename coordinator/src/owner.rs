@@ -207,6 +207,7 @@ impl Owner {
             Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
             Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
+            Request::Here { reply } => drop(reply.send(())),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
             Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
             Request::Control { .. } => {} // taken in by `accept`

@@ -4,10 +4,7 @@ mod admin;
 
 use crate::access::{Access, Caller, Gate, told};
 use crate::cluster::{Refused, RewindRequest};
-use crate::metrics;
 use crate::owner::{Handle, HandleError, Watcher};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use futures::stream::{Stream, StreamExt};
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::spec::RunSpec;
@@ -15,7 +12,7 @@ use osler_core::sync::Observed;
 use osler_proto::v1::control_server::{Control, ControlServer};
 use osler_proto::v1::work_server::{Work, WorkServer};
 use osler_proto::{InvalidMessage, MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, document, v1};
-use osler_runtime::listen::{self, incoming};
+use osler_runtime::listen::{self, Speech, incoming};
 use osler_runtime::tls::ServerTls;
 use std::future::Future;
 use std::pin::Pin;
@@ -28,6 +25,8 @@ use tonic::{Request, Response, Status};
 /// Streams, and calls on their way, of one connection: an agent has one of them, a person a few.
 const STREAMS: u32 = 128;
 const CALLS: usize = 64;
+/// Streams that a client opens and resets before they were looked at, or whose mistakes reset them: an agent resets one call at a time.
+const RESETS: usize = 20;
 /// Of all headers of a request; ours are a few hundred bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -38,8 +37,7 @@ const CONNECTION_AGE: Duration = Duration::from_secs(3600);
 pub struct Door {
     pub handle: Handle,
     pub access: Arc<Access>,
-    /// None: not encrypted, which only loopback may be.
-    pub tls: Option<Arc<ServerTls>>,
+    pub tls: Arc<ServerTls>,
     pub limits: listen::Limits,
 }
 
@@ -54,28 +52,19 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: impl Future<Outp
         .max_concurrent_streams(STREAMS)
         .concurrency_limit_per_connection(CALLS)
         .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(RESETS))
+        .http2_max_local_error_reset_streams(Some(RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE / 2))
         .max_connection_age(CONNECTION_AGE)
         .layer(Gate(access.clone()))
         .add_service(control)
         .add_service(work)
-        .serve_with_incoming_shutdown(incoming(listener, tls, limits), shutdown);
+        .serve_with_incoming_shutdown(incoming(listener, tls, limits, Speech::Http2), shutdown);
     tokio::select! {
         ended = server => ended,
         () = access.keep_log() => Ok(()), // never: it lasts as long as the server
     }
-}
-
-/// Serves `/metrics` for Prometheus on a listener of its own, without a token: it shows names and numbers and takes nothing.
-pub async fn serve_metrics(listener: TcpListener, handle: Handle) -> std::io::Result<()> {
-    let page = move || async move {
-        match handle.metrics().await {
-            Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
-            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain")], error.to_string()),
-        }
-    };
-    axum::serve(listener, axum::Router::new().route("/metrics", axum::routing::get(page))).await
 }
 
 #[derive(Clone)]

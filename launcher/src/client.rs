@@ -14,7 +14,7 @@ use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::{MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, v1};
 use osler_runtime::auth::{Token, default_token_file};
-use osler_runtime::connect::{Authorized, connect};
+use osler_runtime::connect::{Authorized, ConnectError, Unproven, connect};
 use osler_runtime::lease;
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
@@ -37,13 +37,14 @@ pub struct Access {
     /// The runs' store, a folder or s3://BUCKET/PREFIX; its coordinator is found through it.
     #[arg(long, global = true, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE", help_heading = "Everywhere")]
     pub store: String,
-    /// A coordinator's address, HOST:PORT, if not found through the store.
-    #[arg(long, global = true, env = "OSLER_COORDINATOR", value_name = "ADDR", help_heading = "Everywhere")]
-    pub coordinator: Option<String>,
+    /// A coordinator's address, HOST:PORT, if not found through the store; with standbys theirs too, separated by commas.
+    #[arg(long, global = true, env = "OSLER_COORDINATOR", value_name = "ADDR", value_delimiter = ',', help_heading = "Everywhere")]
+    pub coordinator: Vec<String>,
     /// Your token's file, with --coordinator [default: DIR/token with --tls DIR].
     #[arg(long, global = true, env = "OSLER_TOKEN_FILE", value_name = "PATH", help_heading = "Everywhere")]
     pub token_file: Option<PathBuf>,
-    /// Encrypt, with a folder that holds the cluster's ca.pem (and your token).
+    /// A folder that holds the cluster's ca.pem, by which the coordinator is known (and your token) [default: `tls/agent` beside the token
+    /// file, which the owner's coordinator on this machine makes].
     #[arg(long, global = true, env = "OSLER_TLS", value_name = "DIR", help_heading = "Everywhere")]
     pub tls: Option<PathBuf>,
 }
@@ -69,7 +70,7 @@ impl Endpoint {
 
 impl Access {
     pub fn local(store: &str) -> Self {
-        Self { store: store.to_owned(), coordinator: None, token_file: None, tls: None }
+        Self { store: store.to_owned(), coordinator: vec![], token_file: None, tls: None }
     }
 
     /// The store's folder on this machine, whether it exists or not.
@@ -89,48 +90,89 @@ impl Access {
         Ok(Store::open(&self.store)?)
     }
 
-    /// The caller's own token, if one was named: by its file, or by a folder that holds one. Whoever names one is not taken for another,
-    /// so one that cannot be read is an error.
-    fn own_token(&self) -> Outcome<Option<Token>> {
+    /// The file of the caller's own token, if one was named: by itself, or by a folder that holds one. Whoever names one is not taken for
+    /// another, so one that cannot be read is an error.
+    fn own_token(&self) -> Option<PathBuf> {
         let in_folder = || self.tls.as_ref().map(|folder| folder.join(tls::TOKEN)).filter(|file| file.exists());
-        Ok(self.token_file.clone().or_else(in_folder).map(|file| Token::load(&file)).transpose()?)
+        self.token_file.clone().or_else(in_folder)
     }
 
-    /// The coordinator, None if none lives here. One that was named must be there.
-    pub async fn coordinator(&self) -> Outcome<Option<Coordinator>> {
-        let tls = self.tls.as_deref().map(ClientTls::open).transpose().map_err(|e| usage(e.to_string()))?;
-        if let Some(address) = &self.coordinator {
-            let token = self.own_token()?;
-            let token = token.ok_or_else(|| usage("whose call is it?").hint("give --token-file PATH, or --tls DIR with a token in it"))?;
-            return match Coordinator::connect(address, &token, tls.as_ref()).await {
-                Ok(found) => Ok(Some(found)),
-                Err(e) => {
-                    Err(failed(format!("no coordinator answers at {address}: {e}")).hint("check --coordinator, --tls and whether it runs"))
-                }
-            };
+    /// By what the coordinator is known: the folder that was named, else what its owner's coordinator left beside `owners`, a token file.
+    fn trust(&self, owners: &Path, token_file: &Path) -> Outcome<ClientTls> {
+        match &self.tls {
+            Some(folder) => ClientTls::open(folder).map_err(|e| usage(e.to_string())),
+            None => Ok(ClientTls::own(owners, token_file)),
         }
+    }
+
+    /// The coordinator, None if none lives here. One that was named must be there, and nobody else may be in its place.
+    pub async fn coordinator(&self) -> Outcome<Option<Coordinator>> {
+        match self.look().await? {
+            Found::Here(coordinator) => Ok(Some(coordinator)),
+            Found::Nobody => Ok(None),
+            Found::Unproven(stranger) => Err(failed(stranger.to_string()).hint(ELSEWHERE)),
+        }
+    }
+
+    /// As [`Self::coordinator`], for who starts one if there is none: that a stranger has a dead one's port keeps nobody from it.
+    pub async fn living(&self) -> Outcome<Option<Coordinator>> {
+        match self.look().await? {
+            Found::Here(coordinator) => Ok(Some(coordinator)),
+            Found::Nobody | Found::Unproven(_) => Ok(None),
+        }
+    }
+
+    async fn look(&self) -> Outcome<Found> {
+        if !self.coordinator.is_empty() {
+            return self.named().await.map(Found::Here);
+        }
+        let own = self.own_token();
+        let mut found = Found::Nobody;
         if let Some(endpoint) = Endpoint::read(&self.folder()?) {
             // One's own; without one the owner's, which only the owner can read.
-            if let Some(token) = self.own_token()? {
-                if let Some(found) = answering_to(&endpoint.address, &token, tls.as_ref()).await? {
-                    return Ok(Some(found));
-                }
-            } else if let Ok(token) = Token::load(&endpoint.token_file)
-                && let Some(found) = answering(&endpoint.address, &token, tls.as_ref()).await
-            {
-                return Ok(Some(found));
+            if let Some(file) = &own {
+                let beside = self.trust(&endpoint.token_file, file)?;
+                let tls = if beside.usable().is_ok() { beside } else { self.trust(file, file)? };
+                found = answering_to(&endpoint.address, &Token::load(file)?, &tls).await?;
+            } else if let Ok(token) = Token::load(&endpoint.token_file) {
+                found = answering(&endpoint.address, &token, &self.trust(&endpoint.token_file, &endpoint.token_file)?).await;
             }
         }
-        self.reigning(tls.as_ref()).await
+        match found {
+            Found::Here(_) => Ok(found),
+            nobody => match self.reigning(own).await? {
+                Found::Nobody => Ok(nobody),
+                found => Ok(found),
+            },
+        }
+    }
+
+    /// One of those that were named, the first that answers.
+    async fn named(&self) -> Outcome<Coordinator> {
+        let file = self.own_token();
+        let file = file.ok_or_else(|| usage("whose call is it?").hint("give --token-file PATH, or --tls DIR with a token in it"))?;
+        let (token, tls) = (Token::load(&file)?, self.trust(&file, &file)?);
+        let mut last = None;
+        for address in &self.coordinator {
+            match Coordinator::connect(address, &token, &tls).await {
+                Ok(found) => return Ok(found),
+                Err(e) => last = Some(format!("no coordinator answers at {address}: {e}")),
+            }
+        }
+        Err(failed(last.unwrap_or_default()).hint("check --coordinator, --tls and whether it runs"))
     }
 
     /// On another machine, or a standby that took over: the store knows where.
-    async fn reigning(&self, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
-        let usual = || Token::load(&default_token_file()?).ok();
-        let (Some(token), Ok(store)) = (self.own_token()?.or_else(usual), self.open_store()) else { return Ok(None) };
+    async fn reigning(&self, own: Option<PathBuf>) -> Outcome<Found> {
+        let (Some(file), Ok(store)) = (own.clone().or_else(default_token_file), self.open_store()) else { return Ok(Found::Nobody) };
+        let token = match Token::load(&file) {
+            Err(e) if own.is_some() => return Err(e.into()),
+            Err(_) => return Ok(Found::Nobody),
+            Ok(token) => token,
+        };
         match timeout(CONNECT, lease::address(&store)).await {
-            Ok(Ok(Some(address))) => Ok(answering(&address, &token, tls).await),
-            _ => Ok(None),
+            Ok(Ok(Some(address))) => Ok(answering(&address, &token, &self.trust(&file, &file)?).await),
+            _ => Ok(Found::Nobody),
         }
     }
 
@@ -146,22 +188,37 @@ impl Access {
     }
 }
 
+/// Who is where a coordinator should be.
+enum Found {
+    Here(Coordinator),
+    Nobody,
+    /// The word of one that was killed stays; its port may have gone to somebody else.
+    Unproven(Unproven),
+}
+
+const ELSEWHERE: &str = "when a coordinator ends its port may go to somebody else: start it again, or give --tls DIR with its ca.pem if it is \
+                         another's";
+
 /// A coordinator that answers, for a caller who named the token: that it is refused is the answer, not that nobody is there.
-async fn answering_to(address: &str, token: &Token, tls: Option<&ClientTls>) -> Outcome<Option<Coordinator>> {
-    let Ok(mut found) = Coordinator::connect(address, token, tls).await else { return Ok(None) };
+async fn answering_to(address: &str, token: &Token, tls: &ClientTls) -> Outcome<Found> {
+    let mut found = match Coordinator::connect(address, token, tls).await {
+        Ok(found) => found,
+        Err(ConnectError::Unproven(stranger)) => return Ok(Found::Unproven(stranger)),
+        Err(_) => return Ok(Found::Nobody),
+    };
     match timeout(CONNECT, found.control.list_runs(v1::ListRunsRequest {})).await {
-        Ok(Ok(_)) => Ok(Some(found)),
+        Ok(Ok(_)) => Ok(Found::Here(found)),
         Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => Err(failed(format!(
             "the coordinator at {address} refuses the token that was named (--token-file, OSLER_TOKEN_FILE, or in the folder of --tls): {}",
             status.message()
         ))),
-        _ => Ok(None),
+        _ => Ok(Found::Nobody),
     }
 }
 
-/// As [`answering_to`], where a refusal means nobody. The word of one that was killed stays; its port may have gone to somebody else.
-async fn answering(address: &str, token: &Token, tls: Option<&ClientTls>) -> Option<Coordinator> {
-    answering_to(address, token, tls).await.ok().flatten()
+/// As [`answering_to`], where a refusal means nobody: another coordinator of the same user has the port now.
+async fn answering(address: &str, token: &Token, tls: &ClientTls) -> Found {
+    answering_to(address, token, tls).await.unwrap_or(Found::Nobody)
 }
 
 /// A line of a list of runs.
@@ -311,7 +368,7 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    async fn connect(address: &str, token: &Token, tls: Option<&ClientTls>) -> anyhow::Result<Self> {
+    async fn connect(address: &str, token: &Token, tls: &ClientTls) -> Result<Self, ConnectError> {
         let control = ControlClient::new(connect(address, token, tls).await?);
         Ok(Self { control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_CONTROL_BYTES) })
     }

@@ -5,6 +5,7 @@
 use osler_core::ids::CorpusName;
 use osler_core::spec::{Init, RunSpec, TokenizerSpec};
 use osler_model::json::{Fields, read_object};
+use osler_runtime::files::what;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -205,7 +206,8 @@ fn readable(path: &Path) -> Result<u64, String> {
         _ => format!("cannot be read: {e}"),
     })?;
     if !about.is_file() {
-        return Err("not a file: give the files in it, for example with /*".to_owned());
+        let way_out = if about.is_dir() { "give the files in it, for example with /*" } else { "give regular files" };
+        return Err(format!("not a file but {}: {way_out}", what(about.file_type())));
     }
     File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
     Ok(about.len())

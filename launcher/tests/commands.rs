@@ -276,6 +276,14 @@ fn a_cluster_is_made_shown_and_rotated_and_never_made_twice() {
     assert_eq!((code(&shown), stderr(&shown).as_str()), (0, ""), "a new certificate needs no warning");
     assert_eq!(code(&run(&["cluster", "rotate", "c"])), 0);
     assert_eq!((read("ca.pem") == ca, read("coordinator/cert.pem") == before), (true, false));
+    let other = run(&["cluster", "rotate", "c", "--host", "b.example"]);
+    assert_eq!(
+        (code(&other), stdout(&other).contains("b.example"), stdout(&other).contains("agents'")),
+        (0, true, false),
+        "{}",
+        stdout(&other)
+    );
+    assert_eq!(code(&run(&["cluster", "rotate", "c", "--host", "not a host"])), 64);
     assert_eq!(code(&run(&["cluster", "init", "d", "--host", "not a host"])), 64);
     assert_eq!(code(&run(&["cluster", "init", "d"])), 64);
     assert!(!folder.path().join("d").exists());
@@ -287,7 +295,7 @@ fn a_token_goes_nowhere_unencrypted_and_callers_are_told_what_they_lack() {
     let run = |arguments: &[&str]| osler(folder.path(), arguments);
     assert_eq!(code(&run(&["cluster", "init", "c", "--host", "127.0.0.1"])), 0);
     let far = run(&["token", "list", "--coordinator", "192.0.2.1:7", "--token-file", "c/admin/token"]);
-    assert_eq!((code(&far), stderr(&far).contains("never sent unencrypted")), (1, true), "{}", stderr(&far));
+    assert_eq!((code(&far), stderr(&far).contains("nothing to know the coordinator by")), (1, true), "{}", stderr(&far));
     let nobody = run(&["ps", "--coordinator", "127.0.0.1:7"]);
     assert_eq!((code(&nobody), stderr(&nobody).contains("--token-file")), (64, true), "{}", stderr(&nobody));
     let lost = run(&["ps", "--coordinator", "127.0.0.1:1", "--tls", "nowhere"]);

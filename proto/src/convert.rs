@@ -9,6 +9,7 @@ use bounds::{MAX_HEALTH_BYTES, MAX_HOST, MAX_LABELS, MAX_PROCESSES, MAX_SLOTS};
 use osler_core::health::Health;
 use osler_core::ids::{Epoch, Generation, Incarnation, InvalidName, LabelKey, LabelValue, RunName, WorkerName};
 use osler_core::job::JobId;
+use osler_core::output::one_line;
 use osler_core::sync::{Desired, NumberedReport, Observed, ProcessId, ProcessPhase, ProcessStatus, Wanted};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,7 +21,7 @@ pub enum InvalidMessage {
     Missing(&'static str),
     #[error("field {field}: {source}")]
     Name { field: &'static str, source: InvalidName },
-    #[error("field {field} is not a valid document: {source}")]
+    #[error("field {field} is not a valid document: {}", one_line(&source.to_string(), 200))]
     Document { field: &'static str, source: serde_json::Error },
     #[error("field {field} holds {found}, at most {limit} are accepted")]
     TooMany { field: &'static str, found: usize, limit: usize },

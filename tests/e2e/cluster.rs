@@ -10,7 +10,9 @@ use osler_core::report::{Report, build};
 use osler_core::spec::{Override, RunSpec, parse};
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::{MAX_MESSAGE_BYTES, v1};
-use osler_runtime::auth::{Token, WithToken};
+use osler_runtime::auth::Token;
+use osler_runtime::connect::{Authorized, connect};
+use osler_runtime::tls::ClientTls;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,6 +111,13 @@ impl Cluster {
         document["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
+    /// Where it listens, or did last.
+    pub fn address(&self) -> String {
+        let endpoint = fs::read(self.store().join("coordinator/endpoint.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
+        document["address"].as_str().unwrap().to_owned()
+    }
+
     pub fn start_coordinator(&mut self) {
         self.start_coordinator_with(&[]);
     }
@@ -145,6 +154,8 @@ impl Cluster {
         command.arg("--store").arg(self.store()).arg("--token-file").arg(self.token_file());
         command.arg("--scratch").arg(self.folder.path().join(format!("scratch-{name}")));
         command.arg("--state").arg(self.folder.path().join("state"));
+        // A test may have two clusters, and one world for both.
+        command.arg("--may-read").arg(std::env::temp_dir());
         let child = command.stdout(Stdio::null()).stderr(self.log("agents.log")).spawn().unwrap();
         self.agents.insert(name.to_owned(), (child, slots));
     }
@@ -245,17 +256,12 @@ impl Cluster {
     }
 
     fn call<T>(&self, with: impl AsyncFnOnce(Client) -> Result<T, tonic::Status>) -> Result<T, tonic::Status> {
-        let endpoint = fs::read(self.store().join("coordinator/endpoint.json")).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&endpoint).unwrap();
         let token = Token::load(&self.token_file()).unwrap();
         self.runtime.block_on(async {
-            let uri = format!("http://{}", document["address"].as_str().unwrap());
-            let channel = tonic::transport::Endpoint::from_shared(uri)
-                .unwrap()
-                .connect()
-                .await
-                .map_err(|e| tonic::Status::unavailable(e.to_string()))?;
-            with(ControlClient::with_interceptor(channel, WithToken(token)).max_decoding_message_size(MAX_MESSAGE_BYTES)).await
+            let tls = ClientTls::own(&self.token_file(), &self.token_file());
+            let dialled = connect(&self.address(), &token, &tls).await;
+            let client = dialled.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
+            with(ControlClient::new(client).max_decoding_message_size(MAX_MESSAGE_BYTES)).await
         })
     }
 
@@ -362,7 +368,7 @@ pub fn signal(pid: Pid, signal: Signal) {
     let _gone = kill(pid, signal);
 }
 
-type Client = ControlClient<tonic::service::interceptor::InterceptedService<tonic::transport::Channel, WithToken>>;
+type Client = ControlClient<Authorized>;
 
 pub fn events(record: &RunRecord) -> String {
     record.events.iter().map(|e| format!("{} {:?} {}", e.id, e.kind, e.message)).collect::<Vec<_>>().join("\n")

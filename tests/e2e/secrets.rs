@@ -60,7 +60,7 @@ fn no_secret_is_found_outside_of_the_file_that_keeps_it() {
     let certificates = folder.join("certificates");
     let coordinator = daemon(&cluster, "osler-coordinator", "coordinator", &["--token-file", "owner", "--listen", "127.0.0.1:0"]);
     wait_for("the coordinator listens", || cluster.store().join("coordinator/endpoint.json").exists().then_some(()));
-    let agent = daemon(&cluster, "osler-worker", "agent", &["--slots", "2", "--scratch", "scratch", "--state", "state"]);
+    let agent = daemon(&cluster, "osler-worker", "agent", &["--slots", "2", "--scratch", "scratch", "--state", "state", "--may-read", "."]);
 
     mini_spec(folder, &[]); // makes the world that the run file names
     fs::write(folder.join("world/mini.toml"), include_str!("mini.toml")).unwrap();

@@ -217,6 +217,7 @@ fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
     limits::bound_memory(&assignment)?;
     let heart = Heart::start("starting");
     let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
+    store.store().keep_private();
     let (sender, commands) = channel();
     std::thread::spawn(move || {
         loop {

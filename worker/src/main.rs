@@ -12,7 +12,7 @@ use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::store::{Store, local_folder};
 use osler_runtime::tls::{self, ClientTls};
 use osler_runtime::{files, shutdown, telemetry};
-use osler_worker::agent::{self, Ended, Endpoint, Options, life};
+use osler_worker::agent::{self, Ended, Endpoint, Options, Reading, life};
 use osler_worker::{harness, jobs};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
@@ -51,7 +51,8 @@ struct AgentArgs {
     /// A file in which the coordinator keeps its address; read again after every lost connection.
     #[arg(long)]
     endpoint_file: Option<PathBuf>,
-    /// Encrypt, with the folder `agent` that `osler cluster init` made; the token is looked for there too.
+    /// The folder `agent` that `osler cluster init` made; the token is looked for there too [default: `tls/agent` beside the token file, which
+    /// the owner's coordinator on this machine makes].
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
     /// A worker's token; only its owner may be able to read it [default: DIR/token with --tls DIR, else ~/.config/osler/token].
@@ -73,6 +74,10 @@ struct AgentArgs {
     /// For files that are worth nothing after a job; a folder of the system's temporary one if absent.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// A folder whose files runs may read as source files, exams, tokenizers and models; several for several. Without one runs read nothing but
+    /// the store.
+    #[arg(long = "may-read", value_name = "DIR")]
+    may_read: Vec<PathBuf>,
     /// A folder that outlives the agent, so that a restarted one is known to be the later one even if the clock was set back
     /// [default: ~/.local/state/osler].
     #[arg(long, value_name = "DIR")]
@@ -118,6 +123,7 @@ fn complain(error: &anyhow::Error, code: i32) -> i32 {
 async fn run_agent(options: Options) -> anyhow::Result<Ended> {
     // Before anything that takes time: a signal must find somebody who listens.
     let stop = shutdown::requested().context("listen for signals")?;
+    files::keep_private(options.store.as_deref());
     tracing::info!(worker = %options.worker, slots = options.slots, "agent started");
     Ok(agent::run(options, stop).await?)
 }
@@ -163,9 +169,10 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         scratch: args.scratch.unwrap_or_else(|| std::env::temp_dir().join(format!("osler-{worker}-{}", std::process::id()))),
         incarnation: life::begin(&state, &worker, SystemClock.now())?,
         token: Token::load(&token_file)?,
-        tls: args.tls.as_deref().map(ClientTls::open).transpose()?,
+        tls: args.tls.as_deref().map_or_else(|| Ok(ClientTls::own(&token_file, &token_file)), ClientTls::open)?,
         slots: args.slots,
         labels: labels(args.labels)?,
+        reading: Reading::new(&args.may_read).map_err(anyhow::Error::msg)?,
         store,
         grace: Duration::from_secs(args.grace),
         gang_address: usable(args.gang_address)?,

@@ -2,21 +2,22 @@
 
 use anyhow::{Context, Result};
 use osler_proto::v1::control_client::ControlClient;
-use osler_runtime::auth::{Token, WithToken};
+use osler_runtime::auth::Token;
+use osler_runtime::connect::{Authorized, connect};
+use osler_runtime::tls::ClientTls;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
 
-pub type Client = InterceptedService<Channel, WithToken>;
+pub type Client = Authorized;
 
 pub struct Daemon {
     child: Child,
     address: String,
-    pub token: Token,
+    token: Token,
+    tls: ClientTls,
 }
 
 impl Daemon {
@@ -29,15 +30,16 @@ impl Daemon {
         let out = child.stdout.take().context("no standard output")?;
         let line = BufReader::new(out).lines().next_line().await?.context("the coordinator ended at once")?;
         let address = line.strip_prefix("listening on ").context("not the line of a coordinator")?.to_owned();
-        Ok(Self { child, address, token: Token::load(&token_file)? })
+        Ok(Self { child, address, token: Token::load(&token_file)?, tls: ClientTls::own(&token_file, &token_file) })
     }
 
-    pub async fn channel(&self) -> Result<Channel> {
-        Ok(Endpoint::from_shared(format!("http://{}", self.address))?.tcp_nodelay(true).connect().await?)
+    /// A connection of its own.
+    pub async fn dial(&self) -> Result<Client> {
+        Ok(connect(&self.address, &self.token, &self.tls).await?)
     }
 
     pub async fn control(&self) -> Result<ControlClient<Client>> {
-        Ok(ControlClient::with_interceptor(self.channel().await?, WithToken(self.token.clone())))
+        Ok(ControlClient::new(self.dial().await?))
     }
 
     /// Bytes in memory now.

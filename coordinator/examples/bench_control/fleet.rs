@@ -9,7 +9,6 @@ use osler_core::process::{Assignment, Progress, Report, exit, phase};
 use osler_core::sync::{Desired, ProcessId};
 use osler_proto::v1::SyncRequest;
 use osler_proto::v1::work_client::WorkClient;
-use osler_runtime::auth::WithToken;
 use osler_worker::agent::{Action, Book};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,7 +79,7 @@ impl Fleet {
         let (seen, probes) = (Arc::<Mutex<Seen>>::default(), Probes::default());
         let mut agents = vec![];
         for first in (0..count).step_by(AGENTS_PER_CONNECTION) {
-            let client = WorkClient::with_interceptor(daemon.channel().await?, WithToken(daemon.token.clone()));
+            let client = WorkClient::new(daemon.dial().await?);
             for number in first..count.min(first + AGENTS_PER_CONNECTION) {
                 let agent = Agent::new(number, client.clone(), seen.clone())?;
                 agents.push(match number % PROBES {

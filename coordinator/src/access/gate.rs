@@ -25,6 +25,9 @@ use tower::{Layer, Service};
 /// The longest that a call may take, its request's way included. Only a store that fails for long makes one take seconds.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// The longest refusal: as many problems of a run file as a person reads.
+const MAX_WORDS: usize = 4_000;
+
 /// Whose call it is; with every request that passed.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -197,9 +200,18 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     match tokio::time::timeout(LONGEST, inner.call(request)).await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => bounded(response),
         Ok(Err(never)) => match never {},
         Err(_) => Status::deadline_exceeded(format!("not done within {} s", LONGEST.as_secs())).into_http(),
+    }
+}
+
+/// A refusal says what is wrong with a request; it does not send it back.
+fn bounded(response: Response<Body>) -> Response<Body> {
+    let long = |status: &Status| status.message().len() > MAX_WORDS;
+    match Status::from_header_map(response.headers()).filter(long) {
+        Some(status) => Status::new(status.code(), status.message().chars().take(MAX_WORDS).collect::<String>() + "…").into_http(),
+        None => response,
     }
 }
 
@@ -224,9 +236,10 @@ pub(super) fn allowed<'a>(method: Option<&'a Method>, caller: Option<&Caller>, p
         }
         _ => {}
     }
-    if method.need == Need::Work && peer.encrypted && !peer.certified {
+    if method.need == Need::Work && !peer.certified {
         return Err(Status::permission_denied(
-            "an agent must show a certificate of the cluster's CA: give it the folder `agent` of `osler cluster init` (--tls)",
+            "an agent must show a certificate of the cluster's CA: give it the folder `agent` of `osler cluster init` (--tls), or that of \
+             the folder `tls` beside the owner's token",
         ));
     }
     Ok((method, caller.clone()))

@@ -86,18 +86,18 @@ async fn no_number_of_strangers_fills_the_log() {
 }
 
 #[test]
-fn the_owner_runs_agents_on_loopback_only_and_encrypted_agents_show_a_certificate() {
+fn the_owner_runs_agents_on_loopback_only_and_every_agent_shows_a_certificate() {
     let caller = |role| Caller { name: "x".into(), role, worker: None, sha256: Digest::of(b"x") };
     let code = |role, peer: &Peer| allowed(find("/osler.v1.Work/Sync"), Some(&caller(role)), peer).err().map(|s| s.code());
-    let (near, far) = (Peer::new("127.0.0.1:1".parse().unwrap()), Peer::new("10.0.0.1:1".parse().unwrap()));
+    let peer = |address: &str, certified| Peer::new(address.parse().unwrap(), certified);
+    let (near, far) = (peer("127.0.0.1:1", true), peer("10.0.0.1:1", true));
     assert_eq!((code(None, &near), code(None, &far)), (None, Some(Code::PermissionDenied)));
-    let mut encrypted = far;
-    encrypted.encrypted = true;
-    let mut certified = encrypted.clone();
-    certified.certified = true;
     let worker = Some(Role::Worker);
-    assert_eq!((code(worker, &encrypted), code(worker, &certified)), (Some(Code::PermissionDenied), None));
-    assert_eq!(code(None, &certified), Some(Code::PermissionDenied));
+    for address in ["127.0.0.1:1", "10.0.0.1:1"] {
+        let (bare, certified) = (peer(address, false), peer(address, true));
+        assert_eq!((code(worker, &bare), code(worker, &certified)), (Some(Code::PermissionDenied), None), "{address}");
+    }
+    let certified = far;
     let nobody = allowed(find("/osler.v1.Control/ListRuns"), None, &certified).err().map(|s| s.code());
     assert_eq!(nobody, Some(Code::Unauthenticated));
 }
@@ -174,7 +174,7 @@ fn stop_run(world: &World) -> Request<Body> {
     Request::builder()
         .uri("/osler.v1.Control/StopRun")
         .header("authorization", format!("Bearer {}", world.owner.reveal()))
-        .extension(Peer::new("127.0.0.1:1".parse().unwrap()))
+        .extension(Peer::new("127.0.0.1:1".parse().unwrap(), false))
         .body(Body::empty())
         .unwrap()
 }

@@ -26,12 +26,30 @@ pub(super) struct AgentCall {
 
 /// What people ask.
 pub(super) enum Request {
-    Control { event: Event, reply: Reply<Result<Answer, Refused>> },
-    Runs { reply: Reply<Vec<v1::RunLine>> },
-    Workers { reply: Reply<Vec<v1::WorkerLine>> },
-    Queue { reply: Reply<v1::ListQueueReply> },
-    Metrics { reply: Reply<String> },
-    Watch { run: RunName, reply: Reply<Option<Watcher>> },
+    Control {
+        event: Event,
+        reply: Reply<Result<Answer, Refused>>,
+    },
+    Runs {
+        reply: Reply<Vec<v1::RunLine>>,
+    },
+    Workers {
+        reply: Reply<Vec<v1::WorkerLine>>,
+    },
+    Queue {
+        reply: Reply<v1::ListQueueReply>,
+    },
+    Metrics {
+        reply: Reply<String>,
+    },
+    /// Whether anybody decides.
+    Here {
+        reply: Reply<()>,
+    },
+    Watch {
+        run: RunName,
+        reply: Reply<Option<Watcher>>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +147,11 @@ impl Handle {
     /// For Prometheus, see [`crate::metrics`].
     pub async fn metrics(&self) -> Result<String, HandleError> {
         self.ask(|reply| Request::Metrics { reply }).await
+    }
+
+    /// Whether the owner answers.
+    pub async fn here(&self) -> Result<(), HandleError> {
+        self.ask(|reply| Request::Here { reply }).await
     }
 
     /// A run's view, now and whenever it changes.

@@ -13,22 +13,23 @@ use osler_core::record::{RunRecord, RunState};
 use osler_core::sync::Desired;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::v1::work_client::WorkClient;
-use osler_runtime::auth::{Token, WithToken};
+use osler_runtime::auth::Token;
 use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::connect::{Authorized, connect};
+use osler_runtime::pki;
 use osler_runtime::store::Store;
+use osler_runtime::tls::ClientTls;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
-
-type Client = InterceptedService<Channel, WithToken>;
 
 struct Running {
     address: SocketAddr,
+    /// As its owner's programs know it.
+    own: ClientTls,
     kill: oneshot::Sender<()>,
     owner: JoinHandle<Result<(), LedgerError>>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -50,11 +51,13 @@ async fn start_with(folder: &Path, tls: Option<&Path>, first: Vec<NewToken>, lim
     let address = listener.local_addr().unwrap();
     let (kill, killed) = oneshot::channel::<()>();
     let access = Access::open(owner.ledger().clone(), Arc::new(SystemClock), &token(folder), first).await.unwrap();
-    let tls = tls.map(|folder| Arc::new(ServerTls::open(folder).unwrap()));
+    let token_file = folder.join("token");
+    let tls = tls.map_or_else(|| pki::own_server(&token_file, SystemClock.now()).unwrap(), Path::to_owned);
+    let tls = Arc::new(ServerTls::open(&tls).unwrap());
     let door = Door { handle, access, tls, limits };
     let server = tokio::spawn(serve(listener, door, std::future::pending()));
     let owner = tokio::spawn(owner.run(async move { drop(killed.await) }));
-    Running { address, kill, owner, server }
+    Running { address, own: ClientTls::own(&token_file, &token_file), kill, owner, server }
 }
 
 impl Running {
@@ -64,26 +67,32 @@ impl Running {
         self.server.abort();
     }
 
-    async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    async fn dial(&self, token: &Token) -> Authorized {
+        connect(&self.address.to_string(), token, &self.own).await.unwrap()
     }
 
-    async fn control(&self, folder: &Path) -> ControlClient<Client> {
-        ControlClient::with_interceptor(self.channel().await, WithToken(token(folder)))
+    async fn control(&self, folder: &Path) -> ControlClient<Authorized> {
+        ControlClient::new(self.dial(&token(folder)).await)
     }
 
-    async fn work(&self, folder: &Path) -> WorkClient<Client> {
-        WorkClient::with_interceptor(self.channel().await, WithToken(token(folder)))
+    async fn work(&self, folder: &Path) -> WorkClient<Authorized> {
+        WorkClient::new(self.dial(&token(folder)).await)
     }
 }
 
-async fn submit(control: &mut ControlClient<Client>, spec: RunSpec) -> Result<v1::SubmitReply, Status> {
+async fn submit(control: &mut ControlClient<Authorized>, spec: RunSpec) -> Result<v1::SubmitReply, Status> {
     let spec_json = serde_json::to_vec(&spec).unwrap();
     Ok(control.submit(v1::SubmitRequest { spec_json }).await?.into_inner())
 }
 
 /// One call of an agent, obeyed. Gives the reply's number.
-async fn call(work: &mut WorkClient<Client>, agent: &mut Agent, gangs: &mut Gangs, wait_ms: u32, seen_reply: u64) -> Result<u64, Status> {
+async fn call(
+    work: &mut WorkClient<Authorized>,
+    agent: &mut Agent,
+    gangs: &mut Gangs,
+    wait_ms: u32,
+    seen_reply: u64,
+) -> Result<u64, Status> {
     let request = v1::SyncRequest { wait_ms, seen_reply, ..agent.observe().try_into().unwrap() };
     let reply = work.sync(request).await?.into_inner();
     let number = reply.reply;
@@ -91,7 +100,7 @@ async fn call(work: &mut WorkClient<Client>, agent: &mut Agent, gangs: &mut Gang
     Ok(number)
 }
 
-async fn record(control: &mut ControlClient<Client>, run: &str) -> RunRecord {
+async fn record(control: &mut ControlClient<Authorized>, run: &str) -> RunRecord {
     let reply = control.get_run(v1::GetRunRequest { run: run.into() }).await.unwrap().into_inner();
     serde_json::from_slice(&reply.record_json).unwrap()
 }
@@ -185,10 +194,7 @@ async fn refusals_have_codes_and_say_what_to_do() {
     let superseded = call(&mut work, &mut Agent::new("a", 1, 1), &mut Gangs::default(), 0, 0).await.unwrap_err();
     assert_eq!((superseded.code(), superseded.message().contains("must exit")), (Code::FailedPrecondition, true));
 
-    let bare = ControlClient::new(running.channel().await).list_runs(v1::ListRunsRequest {}).await.unwrap_err();
-    assert_eq!(bare.code(), Code::Unauthenticated);
-    let elsewhere = tempfile::tempdir().unwrap();
-    let mut stranger = ControlClient::with_interceptor(running.channel().await, WithToken(token(elsewhere.path())));
+    let mut stranger = ControlClient::new(running.dial(&Token::random().unwrap()).await);
     assert_eq!(stranger.list_runs(v1::ListRunsRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
     running.end().await;
 }
@@ -212,31 +218,6 @@ async fn an_agent_is_told_at_once_and_otherwise_held_back() {
     let running_jobs = tokio::time::timeout(Duration::from_millis(900), held).await.expect("news was held back").unwrap();
     assert_eq!(running_jobs, 2);
     running.end().await;
-}
-
-#[tokio::test]
-async fn prometheus_gets_its_page_without_a_token_and_nothing_else() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().join("store").to_str().unwrap()).unwrap();
-    let ledger = Ledger::open(store, SystemClock.now()).await.unwrap();
-    let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), Limits::default()).await.unwrap();
-    let owner = tokio::spawn(owner.run(std::future::pending()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve_metrics(listener, handle));
-    for (request, status, word) in
-        [("GET /metrics", "200", "osler_coordinator_epoch 1\n"), ("POST /metrics", "405", ""), ("GET /../metrics", "404", "")]
-    {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(word), "{request}: {answer}");
-        assert_eq!(answer.contains("text/plain; version=0.0.4"), status == "200", "{answer}");
-    }
-    server.abort();
-    owner.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,15 @@ pub fn printable(text: &str) -> String {
     text.chars().map(safe).collect()
 }
 
+/// The first line of a text from outside, [`printable`] and of at most `limit` characters: as much of it as an error may repeat.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let line = text.trim_start().lines().next().unwrap_or_default().trim_end();
+    let mut characters = line.chars();
+    let start: String = characters.by_ref().take(limit).collect();
+    let cut = if characters.next().is_some() { "…" } else { "" };
+    format!("{}{cut}", printable(&start))
+}
+
 /// JSON that is fit for a terminal and says the same: what [`printable`] would replace is written as an escape.
 pub fn harmless(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
@@ -77,6 +86,13 @@ fn misleads(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_repeats_one_short_line() {
+        assert_eq!(one_line("\n a\u{1b}[2J\nb", 80), "a\u{fffd}[2J");
+        assert_eq!(one_line(&"x".repeat(9), 8), "xxxxxxxx…");
+        assert_eq!(one_line("", 8), "");
+    }
 
     #[test]
     fn nothing_that_steers_or_misleads_is_printed() {

@@ -1,26 +1,33 @@
-//! Connections as a server takes them: TLS where there is a folder for it, and no trust before the first call that was allowed.
+//! Connections as a server takes them: TLS always, and no trust before the first call that was allowed.
 //!
-//! A stranger is whoever has not yet made an allowed call. It has a few seconds for its handshake and a few more for that call,
-//! whatever it sends or does not send meanwhile, and there are only so many strangers at a time, of one address only a part of them.
+//! A stranger is whoever has neither shown a certificate of the cluster nor made an allowed call. It has a few seconds for its handshake
+//! and a few more for that call, whatever it sends or does not send meanwhile. There are only so many strangers at a time; one more is let
+//! in, and one who has shown nothing yet has to go ([`strangers`]). Nobody, stranger or not, may make the server work without end by
+//! frames that ask for nothing ([`frames`]).
 
+mod frames;
+mod plain;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
 use crate::tls::ServerTls;
-use std::collections::HashMap;
+use frames::Frames;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use strangers::{Place, Strangers};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
@@ -40,20 +47,26 @@ impl Default for Limits {
     }
 }
 
+/// What is spoken inside of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// gRPC; frames are counted.
+    Http2,
+    Http1,
+}
+
 /// Who is at the other end; with every request of the connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub address: SocketAddr,
-    pub encrypted: bool,
     /// It showed a certificate of the cluster's CA.
     pub certified: bool,
     admitted: Arc<AtomicBool>,
 }
 
 impl Peer {
-    /// Of a plain connection.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, encrypted: false, certified: false, admitted: Arc::default() }
+    pub fn new(address: SocketAddr, certified: bool) -> Self {
+        Self { address, certified, admitted: Arc::default() }
     }
 
     /// It has made a call that it may make: it is no stranger any more.
@@ -69,17 +82,32 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub struct Conn {
     io: Box<dyn Io>,
     peer: Peer,
-    /// While it is a stranger's.
+    frames: Option<Frames>,
+    /// Until its first allowed call.
     probation: Option<Probation>,
 }
 
 struct Probation {
     ends: Pin<Box<Sleep>>,
-    _place: Place,
+    /// None: it showed a certificate, and is in nobody's way.
+    stranger: Option<Stranger>,
+}
+
+/// One who has just come.
+struct Guest {
+    stream: TcpStream,
+    address: SocketAddr,
+    stranger: Stranger,
+}
+
+/// A place among the strangers, and the word that somebody else needs it.
+struct Stranger {
+    place: Place,
+    evicted: oneshot::Receiver<()>,
 }
 
 /// Takes connections until the stream is dropped.
-pub fn incoming(listener: TcpListener, tls: Option<Arc<ServerTls>>, limits: Limits) -> ReceiverStream<io::Result<Conn>> {
+pub fn incoming(listener: TcpListener, tls: Arc<ServerTls>, limits: Limits, speech: Speech) -> ReceiverStream<io::Result<Conn>> {
     let (ready, stream) = mpsc::channel(16);
     tokio::spawn(async move {
         let strangers = Strangers::default();
@@ -97,75 +125,55 @@ pub fn incoming(listener: TcpListener, tls: Option<Arc<ServerTls>>, limits: Limi
                     continue;
                 }
             };
-            // One too many is closed by being dropped.
-            let Some(place) = strangers.place(address.ip(), limits) else { continue };
-            let (tls, ready) = (tls.clone(), ready.clone());
-            tokio::spawn(async move {
-                match timeout(limits.handshake, greet(stream, address, tls)).await {
-                    Ok(Ok((io, peer))) => {
-                        let probation = Some(Probation { ends: Box::pin(sleep(limits.first_call)), _place: place });
-                        let _server_has_ended = ready.send(Ok(Conn { io, peer, probation })).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%address, %error, "a handshake failed"),
-                    Err(_) => tracing::debug!(%address, "a handshake took too long"),
-                }
-            });
+            let (place, evicted) = strangers.place(address.ip(), limits);
+            let guest = Guest { stream, address, stranger: Stranger { place, evicted } };
+            tokio::spawn(welcome(guest, tls.clone(), limits, speech, ready.clone()));
         }
     });
     ReceiverStream::new(stream)
 }
 
-async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> io::Result<(Box<dyn Io>, Peer)> {
+/// From the first byte to the server.
+async fn welcome(guest: Guest, tls: Arc<ServerTls>, limits: Limits, speech: Speech, ready: mpsc::Sender<io::Result<Conn>>) {
+    let Guest { stream, address, mut stranger } = guest;
+    let greeted = tokio::select! {
+        _ = &mut stranger.evicted => return tracing::debug!(%address, "closed before its handshake: there are too many strangers"),
+        greeted = timeout(limits.handshake, greet(stream, &tls, speech)) => greeted,
+    };
+    let stream = match greeted {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
+        Err(_) => return tracing::debug!(%address, "a handshake took too long"),
+    };
+    let certified = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+    let stranger = if certified { None } else { Some(stranger) };
+    if let Some(stranger) = &stranger {
+        stranger.place.greeted();
+    }
+    let probation = Some(Probation { ends: Box::pin(sleep(limits.first_call)), stranger });
+    let frames = (speech == Speech::Http2).then(|| Frames::new(Instant::now()));
+    let _server_has_ended = ready.send(Ok(Conn { io: Box::new(stream), peer: Peer::new(address, certified), frames, probation })).await;
+}
+
+async fn greet(stream: TcpStream, tls: &ServerTls, speech: Speech) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
-    let mut peer = Peer::new(address);
-    let Some(tls) = tls else { return Ok((Box::new(stream), peer)) };
-    let stream = TlsAcceptor::from(tls.config()).accept(stream).await?;
-    let shown = stream.get_ref().1.peer_certificates();
-    (peer.encrypted, peer.certified) = (true, shown.is_some_and(|chain| !chain.is_empty()));
-    Ok((Box::new(stream), peer))
-}
-
-/// How many strangers there are, by address.
-#[derive(Debug, Clone, Default)]
-struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-impl Strangers {
-    fn place(&self, address: IpAddr, limits: Limits) -> Option<Place> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (total, here) = (all.values().sum::<usize>(), all.get(&address).copied().unwrap_or(0));
-        if total >= limits.strangers || here >= limits.strangers_of_one_address {
-            return None;
-        }
-        all.insert(address, here + 1);
-        Some(Place { strangers: self.clone(), address })
+    if plain::spoken(&stream).await? {
+        return Err(plain::refuse(stream).await);
     }
-}
-
-/// A stranger's place; free again when dropped.
-#[derive(Debug)]
-struct Place {
-    strangers: Strangers,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(&self.address) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => drop(all.remove(&self.address)),
-        }
-    }
+    TlsAcceptor::from(tls.config(speech)).accept(stream).await
 }
 
 impl Conn {
-    /// Fails once a stranger's time is over. Wakes the connection's task then, also when nothing comes in.
+    /// Fails once the time without an allowed call is over, or its place is needed. Wakes the connection's task then, also when nothing
+    /// comes in.
     fn still_welcome(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(probation) = &mut self.probation else { return Ok(()) };
         if self.peer.admitted.load(Ordering::Relaxed) {
             self.probation = None;
         } else if probation.ends.as_mut().poll(cx).is_ready() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no allowed call in time"));
+        } else if probation.stranger.as_mut().is_some_and(|stranger| Pin::new(&mut stranger.evicted).poll(cx).is_ready()) {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "there are too many strangers"));
         }
         Ok(())
     }
@@ -181,14 +189,23 @@ impl Connected for Conn {
 impl AsyncRead for Conn {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.still_welcome(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Some(frames) = &mut self.frames {
+            frames.read(&buf.filled()[before..], Instant::now())?;
+        }
+        read
     }
 }
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.still_welcome(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let (Some(frames), Poll::Ready(Ok(n))) = (&mut self.frames, &written) {
+            frames.wrote(*n);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

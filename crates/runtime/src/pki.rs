@@ -7,10 +7,12 @@
 mod damage;
 mod inspect;
 mod issue;
+mod own;
 #[cfg(test)]
 mod tests;
 
 pub use inspect::{Seen, inspect};
+pub use own::{own_client, own_server};
 
 use crate::auth::{Token, TokenError};
 use crate::files;
@@ -74,14 +76,7 @@ pub fn init(folder: &Path, hosts: &[String], now: Millis) -> Result<(), PkiError
             return Err(PkiError::Exists(folder.to_owned()));
         }
     }
-    let hosts = checked(hosts)?;
-    private_folder(folder)?;
-    let ca = issue::Authority::new(now, CA_DAYS)?;
-    for host in [COORDINATOR, AGENT, ADMIN] {
-        private_folder(&folder.join(host))?;
-        write(&folder.join(host).join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
-    }
-    leaves(folder, &ca, &hosts, now)?;
+    let ca = begin(folder, &[COORDINATOR, AGENT, ADMIN], &checked(hosts)?, now)?;
     let mut first = vec![];
     for (host, role) in [(AGENT, Role::Worker), (ADMIN, Role::Admin)] {
         let token = Token::load_or_create(&folder.join(host).join(tls::TOKEN))?;
@@ -90,18 +85,37 @@ pub fn init(folder: &Path, hosts: &[String], now: Millis) -> Result<(), PkiError
     let path = folder.join(COORDINATOR).join(FIRST_TOKENS);
     let document = serde_json::to_vec_pretty(&first).map_err(|source| PkiError::Document { path: path.clone(), source })?;
     write(&path, &document, 0o600)?;
-    // The key last: a folder without it is not yet one, and one with it is whole.
+    finish(folder, &ca)
+}
+
+/// A CA, a folder for each kind of host that knows it, and their certificates.
+fn begin(folder: &Path, kinds: &[&str], hosts: &[String], now: Millis) -> Result<issue::Authority, PkiError> {
+    private_folder(folder)?;
+    let ca = issue::Authority::new(now, CA_DAYS)?;
+    for kind in kinds {
+        private_folder(&folder.join(kind))?;
+        write(&folder.join(kind).join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
+    }
+    leaves(folder, &ca, hosts, now)?;
+    Ok(ca)
+}
+
+/// The key last: a folder without it is not yet one, and one with it is whole.
+fn finish(folder: &Path, ca: &issue::Authority) -> Result<(), PkiError> {
     write(&folder.join(tls::CA), ca.certificate().as_bytes(), 0o644)?;
     write(&folder.join(CA_KEY), ca.key().as_bytes(), 0o600)
 }
 
-/// New certificates and keys for all hosts from the same CA, for the same names.
-pub fn rotate(folder: &Path, now: Millis) -> Result<(), PkiError> {
+/// New certificates and keys for all hosts from the same CA, for the same names; or, with other names by which the coordinators are
+/// reached from now on, for them alone.
+pub fn rotate(folder: &Path, hosts: Option<&[String]>, now: Millis) -> Result<(), PkiError> {
     let path = |name| folder.join(name);
     let read = |path: &Path| fs::read_to_string(path).map_err(io_at(path));
     let ca = issue::Authority::load(&read(&path(tls::CA))?, &read(&path(CA_KEY))?)?;
-    let hosts = inspect(&path(COORDINATOR).join(tls::CERTIFICATE))?.hosts;
-    leaves(folder, &ca, &hosts, now)
+    match hosts {
+        Some(hosts) => server(folder, &ca, &checked(hosts)?, now),
+        None => leaves(folder, &ca, &inspect(&path(COORDINATOR).join(tls::CERTIFICATE))?.hosts, now),
+    }
 }
 
 /// The tokens that a coordinator's folder brings, none if it brings none.
@@ -115,14 +129,18 @@ pub fn first_tokens(folder: &Path) -> Result<Vec<NewToken>, PkiError> {
 }
 
 fn leaves(folder: &Path, ca: &issue::Authority, hosts: &[String], now: Millis) -> Result<(), PkiError> {
-    let server = ca.issue("osler coordinator", issue::Use::Server(hosts), now, LEAF_DAYS)?;
-    let client = ca.issue("osler agents", issue::Use::Client, now, LEAF_DAYS)?;
-    for (host, leaf) in [(COORDINATOR, server), (AGENT, client)] {
-        // Between the two renames the pair does not fit, and who reads then keeps what it had or tries again.
-        write(&folder.join(host).join(tls::KEY), leaf.key.as_bytes(), 0o600)?;
-        write(&folder.join(host).join(tls::CERTIFICATE), leaf.certificate.as_bytes(), 0o644)?;
-    }
-    Ok(())
+    server(folder, ca, hosts, now)?;
+    put(&folder.join(AGENT), &ca.issue("osler agents", issue::Use::Client, now, LEAF_DAYS)?)
+}
+
+fn server(folder: &Path, ca: &issue::Authority, hosts: &[String], now: Millis) -> Result<(), PkiError> {
+    put(&folder.join(COORDINATOR), &ca.issue("osler coordinator", issue::Use::Server(hosts), now, LEAF_DAYS)?)
+}
+
+/// Between the two renames the pair does not fit, and who reads then keeps what it had or tries again.
+fn put(host: &Path, leaf: &issue::Leaf) -> Result<(), PkiError> {
+    write(&host.join(tls::KEY), leaf.key.as_bytes(), 0o600)?;
+    write(&host.join(tls::CERTIFICATE), leaf.certificate.as_bytes(), 0o644)
 }
 
 fn checked(hosts: &[String]) -> Result<Vec<String>, PkiError> {

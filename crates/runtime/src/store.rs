@@ -15,6 +15,7 @@ pub use blocking::BlockingStore;
 pub use folder::local_folder;
 pub use patience::Patience;
 
+use crate::files;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path as Key;
@@ -98,7 +99,7 @@ impl Store {
 
     fn open_folder(url: &str, path: &str) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { verb: "open store", path: url.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(io)?;
+        files::make_folder(Path::new(path)).map_err(io)?;
         let root = std::fs::canonicalize(path).map_err(io)?;
         let objects = local::objects(&root).map_err(|source| StoreError::Backend { verb: "open store", path: url.to_owned(), source })?;
         let url = format!("file://{}", root.display());
@@ -131,6 +132,11 @@ impl Store {
     /// As people name it: the folder, or the address.
     pub fn shown(&self) -> String {
         self.local_root().map_or_else(|| self.url.clone(), |root| root.display().to_string())
+    }
+
+    /// See [`files::keep_private`]: for programs whose business is this store, before they write anything.
+    pub fn keep_private(&self) {
+        files::keep_private(self.local_root());
     }
 
     /// The folder of a local store.

@@ -29,6 +29,8 @@ pub const TOKEN: &str = "token";
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const ALPN: &[u8] = b"h2";
+/// What certificates name that a coordinator made for itself.
+pub const OWN_NAME: &str = "localhost";
 /// No certificate or key is longer.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -42,6 +44,24 @@ pub enum TlsError {
     Malformed { path: PathBuf, what: &'static str, why: String },
     #[error("the files in {folder} do not fit together: {source}")]
     Unfit { folder: PathBuf, source: rustls::Error },
+    #[error(
+        "there is nothing to know the coordinator by: {folder} is not there. A coordinator of this machine makes it beside its owner's token \
+         when it starts; for any other give --tls DIR, which holds its ca.pem"
+    )]
+    Unknown { folder: PathBuf },
+    #[error(
+        "{folder} says which coordinator is believed, but others than the owner of {token_file} can write it: see who made it, or give \
+         --tls DIR with the coordinator's ca.pem"
+    )]
+    NotOurs { folder: PathBuf, token_file: PathBuf },
+}
+
+/// Whether a folder that was found beside a token, not named by anybody, may be believed: it is its owner's, and nobody else writes it.
+pub(crate) fn belongs(folder: &Path, token_file: &Path) -> Result<(), TlsError> {
+    let look = |path: &Path| fs::metadata(path).map_err(|source| TlsError::Io { path: path.to_owned(), source });
+    let (about, token) = (look(folder)?, look(token_file)?);
+    let ours = about.is_dir() && about.uid() == token.uid() && about.permissions().mode() & 0o022 == 0;
+    if ours { Ok(()) } else { Err(TlsError::NotOurs { folder: folder.to_owned(), token_file: token_file.to_owned() }) }
 }
 
 fn provider() -> Arc<CryptoProvider> {

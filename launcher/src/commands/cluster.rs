@@ -1,7 +1,7 @@
 //! `osler cluster init|certs|rotate|log`: the certificates and first tokens of a cluster of several hosts, and who did what in it.
 
 use super::Context;
-use crate::failure::{Outcome, usage};
+use crate::failure::{Failure, Outcome, usage};
 use crate::show;
 use crate::terminal::{Cell, Page, Style, Table, name, number, prose};
 use osler_core::access::LogEntry;
@@ -22,7 +22,7 @@ pub enum Command {
     /// Show a cluster's certificates, what for and how long.
     Certs(FolderArgs),
     /// Make new certificates from the same CA. Daemons that run read them when the files are replaced.
-    Rotate(FolderArgs),
+    Rotate(RotateArgs),
     /// Show who changed what, and who was refused.
     Log(LogArgs),
 }
@@ -43,6 +43,16 @@ pub struct FolderArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct RotateArgs {
+    /// A folder of `osler cluster init`.
+    folder: PathBuf,
+    /// A name or address by which the coordinator is reached from now on, instead of those that it has; several for several. Only the
+    /// coordinators' certificate is made anew then.
+    #[arg(long = "host", value_name = "HOST", num_args = 1..)]
+    hosts: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct LogArgs {
     /// So many entries, the newest.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -53,17 +63,14 @@ pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
         Command::Init(args) => init(args, cx),
         Command::Certs(args) => show_certificates(&args.folder, Page::new(), SystemClock.now(), cx),
-        Command::Rotate(args) => rotate(&args.folder, cx),
+        Command::Rotate(args) => rotate(args, cx),
         Command::Log(args) => log(args, cx).await,
     }
 }
 
 fn init(args: &InitArgs, cx: &Context) -> Outcome {
     let now = SystemClock.now();
-    pki::init(&args.folder, &args.hosts, now).map_err(|e| match e {
-        PkiError::Exists(_) | PkiError::BadHost(_) | PkiError::Hosts => usage(e.to_string()),
-        other => other.into(),
-    })?;
+    pki::init(&args.folder, &args.hosts, now).map_err(refused)?;
     let folder = args.folder.display();
     let page = Page::from(format!(
         "Copy, so that only the daemons' user can read them:\n\
@@ -80,16 +87,23 @@ fn init(args: &InitArgs, cx: &Context) -> Outcome {
     show_certificates(&args.folder, page, now, cx)
 }
 
-fn rotate(folder: &Path, cx: &Context) -> Outcome {
-    let now = SystemClock.now();
-    pki::rotate(folder, now)?;
+fn rotate(args: &RotateArgs, cx: &Context) -> Outcome {
+    let (now, folder) = (SystemClock.now(), args.folder.display());
+    let hosts = Some(args.hosts.as_slice()).filter(|hosts| !hosts.is_empty());
+    pki::rotate(&args.folder, hosts, now).map_err(refused)?;
+    let agents = if hosts.is_some() { String::new() } else { format!(" and the agents' ({folder}/{})", pki::AGENT) };
     let page = Page::from(format!(
-        "new certificates: replace cert.pem and key.pem on the coordinators' hosts ({0}/{1}) and the agents' ({0}/{2}); nothing needs a restart",
-        folder.display(),
+        "new certificates: replace cert.pem and key.pem on the coordinators' hosts ({folder}/{}){agents}; nothing needs a restart",
         pki::COORDINATOR,
-        pki::AGENT,
     ));
-    show_certificates(folder, page, now, cx)
+    show_certificates(&args.folder, page, now, cx)
+}
+
+fn refused(error: PkiError) -> Failure {
+    match error {
+        PkiError::Exists(_) | PkiError::BadHost(_) | PkiError::Hosts => usage(error.to_string()),
+        other => other.into(),
+    }
 }
 
 #[derive(Serialize)]

@@ -135,7 +135,7 @@ async fn begin(terminal: &Terminal, access: &Access, goal: &Goal) -> Outcome<boo
     // Another `osler up` may just be starting its coordinator.
     let deadline = Instant::now() + OTHERS_STARTUP;
     let mut coordinator = loop {
-        match access.coordinator().await? {
+        match access.living().await? {
             Some(coordinator) => break coordinator,
             None if Instant::now() > deadline => return access.need_coordinator().await.map(|_| false),
             None => sleep(Duration::from_millis(100)).await,

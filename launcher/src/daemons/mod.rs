@@ -65,12 +65,16 @@ impl Daemons {
     pub async fn own(store: &str, slots: u32) -> Outcome<Option<Self>> {
         let home = local_folder(store)?;
         let folder = home.join("coordinator");
-        fs::create_dir_all(&folder).map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
+        let made = files::make_folder(&home).and_then(|()| {
+            files::keep_private(Some(&home));
+            files::make_folder(&folder)
+        });
+        made.map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
         let Some(lock) = lock(&folder.join("up.lock"))? else { return Ok(None) };
         let known: Known = fs::read(folder.join("up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let access = Access::local(store);
         let adopted = known.coordinator.and_then(Process::adopt);
-        let coordinator = match (adopted, access.coordinator().await?) {
+        let coordinator = match (adopted, access.living().await?) {
             (Some(ours), _) => ours,
             // Started by hand: it stays its starter's.
             (None, Some(_)) => return Ok(None),
@@ -105,7 +109,7 @@ impl Daemons {
         let deadline = Instant::now() + STARTUP;
         loop {
             let ours = Endpoint::read(&self.home).is_some_and(|endpoint| endpoint.pid == self.coordinator.pid());
-            if let Some(coordinator) = if ours { access.coordinator().await? } else { None } {
+            if let Some(coordinator) = if ours { access.living().await? } else { None } {
                 return Ok(coordinator);
             }
             if let Some(how) = self.coordinator.ended() {
@@ -169,6 +173,8 @@ impl Daemons {
             .path("--token-file", &token_file(&self.folder))
             .path("--scratch", &scratch)
             .path("--state", &self.home.join("state"))
+            // It is the caller's own run: it reads what the caller may.
+            .text("--may-read", "/")
             .path("--rank-binary", &binaries::find(binaries::RANK)?)
             .text("--slots", &slots)
             .text("--name", WORKER);

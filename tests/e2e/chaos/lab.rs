@@ -114,7 +114,7 @@ impl Lab {
         let mut command = self.on(host, "osler-worker");
         let scratch = self.log(&format!("scratch-{host}"));
         command.args(["--slots", "1", "--name", &format!("h{host}"), "--gang-address", &address(host)]).arg("--scratch").arg(scratch);
-        command.arg("--state").arg(self.log(&format!("state-{host}")));
+        command.arg("--state").arg(self.log(&format!("state-{host}"))).arg("--may-read").arg(self.cluster.folder.path());
         self.daemon(command, "agent", &format!("agent-{host}.log"))
     }
 

@@ -8,6 +8,7 @@ use osler_core::job::{Fault, FaultClass};
 use osler_core::paths;
 use osler_core::process::{Assignment, Command, GANG_ADDRESS_VARIABLE, GPU_VARIABLE, MAX_LINE_BYTES, Report};
 use osler_core::sync::ProcessId;
+use osler_runtime::files;
 use osler_runtime::store::Store;
 use std::collections::VecDeque;
 use std::io;
@@ -135,10 +136,11 @@ impl Log {
     fn new(assignment: &Assignment, process: &ProcessId, scratch: &Path) -> io::Result<Self> {
         let path = paths::log(&process.id, process.generation, process.rank);
         let store = Store::open(&assignment.store).ok();
+        store.iter().for_each(Store::keep_private);
         let root = store.as_ref().and_then(|store| store.local_root()).unwrap_or(scratch);
         let file = root.join(&path);
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)?;
+            files::make_folder(folder)?;
         }
         let to = store.filter(|store| store.local_root().is_none()).map(|store| (store, path));
         Ok(Self { file, to })

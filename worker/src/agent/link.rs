@@ -76,7 +76,7 @@ type Client = WorkClient<Authorized>;
 pub struct Link {
     endpoint: Endpoint,
     token: Token,
-    tls: Option<ClientTls>,
+    tls: ClientTls,
     client: Option<Client>,
     seen_reply: u64,
     /// Calls made, dropped ones included.
@@ -88,7 +88,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(endpoint: Endpoint, token: Token, tls: Option<ClientTls>) -> Self {
+    pub fn new(endpoint: Endpoint, token: Token, tls: ClientTls) -> Self {
         Self { endpoint, token, tls, client: None, seen_reply: 0, calls: 0, retry: FIRST_RETRY, away: false, missed: 0 }
     }
 
@@ -133,7 +133,7 @@ impl Link {
     async fn call(&mut self, mut request: v1::SyncRequest, wait: Duration) -> Result<v1::SyncReply, Status> {
         let client = match &mut self.client {
             Some(client) => client,
-            empty => empty.insert(dial(&self.endpoint, self.missed, &self.token, self.tls.as_ref()).await?),
+            empty => empty.insert(dial(&self.endpoint, self.missed, &self.token, &self.tls).await?),
         };
         // After the connection is made: the coordinator compares its clock with this one.
         request.sent_at_ms = SystemClock.now().0;
@@ -153,7 +153,7 @@ fn not_older(newest: Epoch, reply: v1::SyncReply) -> Result<v1::SyncReply, Statu
     )))
 }
 
-async fn dial(endpoint: &Endpoint, tries: usize, token: &Token, tls: Option<&ClientTls>) -> Result<Client, Status> {
+async fn dial(endpoint: &Endpoint, tries: usize, token: &Token, tls: &ClientTls) -> Result<Client, Status> {
     let address = endpoint.address(tries).await.map_err(Status::unavailable)?;
     let channel = connect(&address, token, tls).await.map_err(|e| Status::unavailable(e.to_string()))?;
     Ok(WorkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_SYNC_BYTES))

@@ -8,16 +8,19 @@ mod child;
 mod health;
 pub mod life;
 mod link;
+mod reading;
 mod threads;
 
 pub use book::{Action, Book};
 pub use link::{Endpoint, LinkError};
+pub use reading::Reading;
 
 use child::{Child, ChildEvent};
 use health::Doctor;
 use link::{Link, Reply};
 use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
-use osler_core::process::{Command, Report};
+use osler_core::job::{Fault, FaultClass};
+use osler_core::process::{Command, Report, exit};
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
 use osler_runtime::tls::ClientTls;
@@ -44,13 +47,15 @@ pub struct Options {
     pub store: Option<PathBuf>,
     pub endpoint: Endpoint,
     pub token: Token,
-    /// None: the coordinator is on this machine, and not encrypted.
-    pub tls: Option<ClientTls>,
+    /// By which it knows the coordinator, and is known by it.
+    pub tls: ClientTls,
     /// Runs jobs that need libtorch.
     pub rank_binary: PathBuf,
     /// Runs the others: this binary, with the argument `job`.
     pub job_binary: PathBuf,
     pub scratch: PathBuf,
+    /// What jobs may read beside the store.
+    pub reading: Reading,
     /// Where ranks here listen for those of other machines.
     pub gang_address: IpAddr,
     /// How long gangs have to save when this agent is asked to end; then everything is killed.
@@ -164,6 +169,12 @@ impl Agent {
                 Action::Start(process, assignment, gpu) => {
                     let binary = if assignment.kind.needs_torch() { &self.options.rank_binary } else { &self.options.job_binary };
                     tracing::info!(job = %process.id, generation = %process.generation, rank = process.rank, "starting process");
+                    if let Err(why) = self.options.reading.may(&assignment) {
+                        tracing::warn!(job = %process.id, "not started: {why}");
+                        self.book.reported(process.clone(), Report::Failed { fault: Fault::new(FaultClass::User, why) });
+                        self.book.exited(&process, exit::USAGE, vec![]);
+                        continue;
+                    }
                     let Options { scratch, gang_address, .. } = &self.options;
                     match Child::start(binary, scratch, &process, *assignment, gpu, *gang_address, self.events.clone()) {
                         Ok(child) => drop(self.children.insert(process, child)),

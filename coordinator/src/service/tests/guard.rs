@@ -5,9 +5,7 @@ use crate::access::methods::{METHODS, Method};
 use osler_core::access::{LogEntry, Need, Role};
 use osler_core::ids::{Millis, TokenName};
 use osler_core::process::Report;
-use osler_runtime::connect::{Authorized, connect};
-use osler_runtime::pki;
-use osler_runtime::tls::ClientTls;
+use osler_runtime::connect::ConnectError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -39,10 +37,6 @@ async fn open(folder: &Path) -> (Running, Tokens) {
 }
 
 impl Running {
-    async fn dial(&self, token: &Token) -> Authorized {
-        connect(&self.address.to_string(), token, None).await.unwrap()
-    }
-
     async fn person(&self, token: &Token) -> ControlClient<Authorized> {
         ControlClient::new(self.dial(token).await)
     }
@@ -243,11 +237,11 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_loopback_agents_need_a_certificate_and_people_a_ca() {
+async fn agents_need_a_certificate_and_everybody_knows_whom_he_calls() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let cluster = folder.join("cluster");
-    let now = osler_runtime::clock::Clock::now(&SystemClock);
+    let now = SystemClock.now();
     pki::init(&cluster, &["localhost".into(), "127.0.0.1".into()], now).unwrap();
     let first = pki::first_tokens(&cluster.join(pki::COORDINATOR)).unwrap();
     let running = start_with(folder, Some(&cluster.join(pki::COORDINATOR)), first, listen::Limits::default()).await;
@@ -256,18 +250,23 @@ async fn off_loopback_agents_need_a_certificate_and_people_a_ca() {
     let ((agent, worker_token), (person, admin_token)) = (host(pki::AGENT), host(pki::ADMIN));
     let (worker_token, admin_token) = (Token::load(&worker_token).unwrap(), Token::load(&admin_token).unwrap());
 
-    let mut admin = ControlClient::new(connect(&address, &admin_token, Some(&person)).await.unwrap());
+    let mut admin = ControlClient::new(connect(&address, &admin_token, &person).await.unwrap());
     admin.list_tokens(v1::ListTokensRequest {}).await.unwrap();
     let request: v1::SyncRequest = Agent::new("a", 1, 1).observe().try_into().unwrap();
     for token in [&worker_token, &token(folder)] {
-        let mut bare = WorkClient::new(connect(&address, token, Some(&person)).await.unwrap());
+        let mut bare = WorkClient::new(connect(&address, token, &person).await.unwrap());
         let refused = bare.sync(request.clone()).await.unwrap_err();
         assert_eq!((refused.code(), refused.message().contains("certificate")), (Code::PermissionDenied, true), "{refused}");
     }
-    let mut work = WorkClient::new(connect(&address, &worker_token, Some(&agent)).await.unwrap());
+    let mut work = WorkClient::new(connect(&address, &worker_token, &agent).await.unwrap());
     work.sync(request).await.unwrap();
-    let mut plain = ControlClient::new(connect(&address, &admin_token, None).await.unwrap());
-    assert!(plain.list_runs(v1::ListRunsRequest {}).await.is_err(), "who forgot --tls is let in");
+    // Neither who trusts another coordinator nor who trusts nobody sends it a token.
+    let refused = connect(&address, &token(folder), &ClientTls::own(&folder.join("token"), &folder.join("token"))).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Unknown(_)), "{refused}");
+    pki::own_server(&folder.join("token"), SystemClock.now()).unwrap();
+    let refused = running.own.clone();
+    let refused = connect(&address, &token(folder), &refused).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Unproven(_)) && refused.to_string().contains("no token was sent"), "{refused}");
     running.end().await;
 }
 
@@ -315,15 +314,16 @@ async fn headers_and_junk_have_bounds() {
     running.control(folder).await.list_runs(v1::ListRunsRequest {}).await.unwrap();
 
     // Whoever only ever makes calls that are refused is a stranger, and its connection ends.
-    let channel = running.channel().await;
-    let mut stranger = ControlClient::with_interceptor(channel, WithToken(Token::random().unwrap()));
+    let mut stranger = ControlClient::new(running.dial(&Token::random().unwrap()).await);
     assert_eq!(stranger.list_runs(v1::ListRunsRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
 
     // Nothing, no HTTP/2, and HTTP/2's beginning followed by a frame of the largest length there is.
     let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for bytes in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", preface, &[preface, &[0xff; 64]].concat()] {
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let stream = TcpStream::connect(running.address).await.unwrap();
+        let mut stream = running.own.connect("", stream).await.unwrap();
         stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
         let mut answer = vec![];
         let closed = timeout(LATE, stream.read_to_end(&mut answer)).await;
         assert!(closed.is_ok(), "still open after {bytes:?}");

@@ -5,6 +5,7 @@ mod check;
 mod compute;
 mod limits;
 mod model;
+mod outside;
 mod parse;
 mod queue;
 mod reader;
@@ -17,6 +18,7 @@ pub use check::{check, check_shape};
 pub use compute::{ComputeSpec, DecayOn, Determinism, Precision, Recompute};
 pub use limits::{ByKind, LimitsSpec};
 pub use model::{BERT_TOKEN_TYPES, Family, ModelSpec, RopeScaling};
+pub use outside::Outside;
 pub use parse::{Override, names_context, parse, parse_tier};
 pub use queue::{Affinity, QueueSpec};
 pub use reader::{Problem, Problems};
@@ -200,6 +202,14 @@ impl Init {
         match self {
             Self::Stage(stage) | Self::Fork { stage, .. } => Some(stage),
             Self::Scratch | Self::HuggingFace(_) => None,
+        }
+    }
+
+    /// The model's folder that it begins with.
+    pub fn folder(&self) -> Option<&str> {
+        match self {
+            Self::HuggingFace(path) => Some(path),
+            Self::Scratch | Self::Stage(_) | Self::Fork { .. } => None,
         }
     }
 }

@@ -56,12 +56,27 @@ fn rotation_keeps_the_ca_the_names_and_the_tokens() {
     let read = |name: &str| fs::read(folder.join(name)).unwrap();
     let before = ["ca.pem", "ca-key.pem", "agent/token", "coordinator/tokens.json"].map(read);
     let replaced = ["coordinator/cert.pem", "coordinator/key.pem", "agent/cert.pem", "agent/key.pem"].map(read);
-    rotate(&folder, Millis(NOW.0 + 300 * DAY)).unwrap();
+    rotate(&folder, None, Millis(NOW.0 + 300 * DAY)).unwrap();
     assert_eq!(["ca.pem", "ca-key.pem", "agent/token", "coordinator/tokens.json"].map(read), before);
     let now = ["coordinator/cert.pem", "coordinator/key.pem", "agent/cert.pem", "agent/key.pem"].map(read);
     assert!(now.iter().zip(&replaced).all(|(now, before)| now != before));
     let seen = inspect(&folder.join("coordinator/cert.pem")).unwrap();
     assert_eq!((seen.hosts.clone(), seen.days_left(NOW)), (hosts(), 665));
+}
+
+#[test]
+fn a_coordinator_gets_other_names_and_its_agents_keep_their_certificates() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("c");
+    init(&folder, &hosts(), NOW).unwrap();
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let before = ["ca.pem", "agent/cert.pem", "agent/key.pem"].map(read);
+    let other = ["standby.example".to_owned(), "10.1.2.4".to_owned()];
+    rotate(&folder, Some(&other), NOW).unwrap();
+    assert_eq!(inspect(&folder.join("coordinator/cert.pem")).unwrap().hosts, other);
+    assert_eq!(["ca.pem", "agent/cert.pem", "agent/key.pem"].map(read), before);
+    assert!(matches!(rotate(&folder, Some(&["a b".to_owned()]), NOW), Err(PkiError::BadHost(_))));
+    assert_eq!(inspect(&folder.join("coordinator/cert.pem")).unwrap().hosts, other);
 }
 
 #[test]

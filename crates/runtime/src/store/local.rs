@@ -1,5 +1,6 @@
 //! File work of the local store: digests, and moving a finished file to its name.
 
+use crate::files;
 use object_store::local::LocalFileSystem;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::digest::Digest;
@@ -34,12 +35,13 @@ pub fn digest(file: &Path) -> io::Result<(u64, Digest)> {
 /// again when its writer has just digested what it wrote.
 pub fn adopt(file: &Path, to: &Path, path: String, known: Option<(u64, Digest)>) -> io::Result<ObjectRef> {
     let folder = to.parent().ok_or_else(|| io::Error::other("an object needs a folder"))?;
-    fs::create_dir_all(folder)?;
+    files::make_folder(folder)?;
     let (bytes, digest) = known.map_or_else(|| digest(file), Ok)?;
     let found = fs::metadata(file)?.len();
     if found != bytes {
         return Err(io::Error::other(format!("{} has {found} bytes, its writer said {bytes}", file.display())));
     }
+    files::settle(file, folder)?;
     File::open(file)?.sync_all()?;
     if let Err(e) = fs::rename(file, to) {
         if e.kind() != io::ErrorKind::CrossesDevices {
@@ -54,7 +56,7 @@ pub fn adopt(file: &Path, to: &Path, path: String, known: Option<(u64, Digest)>)
 /// The file is on another file system: copy under a temporary name, then rename.
 fn copy_beside(file: &Path, to: &Path) -> io::Result<()> {
     let temporary = to.with_extension(format!("partial-{}", std::process::id()));
-    fs::copy(file, &temporary)?;
+    fs::copy(file, &temporary)?; // with its rights
     File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, to)?;
     fs::remove_file(file)

@@ -1,6 +1,7 @@
 //! The server's side: shows its certificate, and asks for one that the cluster's CA has signed without insisting on it.
 
 use super::{ALPN, Stamp, TlsError, VERSIONS, identity, provider, roots};
+use crate::listen::Speech;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use std::fmt;
@@ -32,8 +33,22 @@ impl ServerTls {
         Ok(Self { folder: folder.to_owned(), loaded: Mutex::new(Loaded { stamp, config }) })
     }
 
+    /// For one handshake, by what is to be spoken after it.
+    pub(crate) fn config(&self, speech: Speech) -> Arc<ServerConfig> {
+        let config = self.current();
+        match speech {
+            Speech::Http2 => config,
+            // Nothing is agreed on, which is what every client of HTTP/1.1 takes.
+            Speech::Http1 => {
+                let mut config = ServerConfig::clone(&config);
+                config.alpn_protocols.clear();
+                Arc::new(config)
+            }
+        }
+    }
+
     /// Files that cannot be used, because they are just being replaced for one, leave the ones before in force.
-    pub fn config(&self) -> Arc<ServerConfig> {
+    fn current(&self) -> Arc<ServerConfig> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of(&self.folder);
         if stamp != loaded.stamp {

@@ -1,6 +1,7 @@
 //! Who may connect to whom, over real sockets.
 
 use super::*;
+use crate::listen::Speech;
 use crate::pki;
 use osler_core::ids::Millis;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ fn host(folder: &tempfile::TempDir, name: &str) -> PathBuf {
 async fn meet(server: &ServerTls, client: &ClientTls, name: &str) -> Result<(Option<Vec<u8>>, Vec<u8>), String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = server.config();
+    let config = server.config(Speech::Http2);
     let accept = async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(config).accept(stream).await?;
@@ -91,7 +92,7 @@ async fn rotated_certificates_are_used_by_who_is_running_and_broken_ones_are_not
     let agent = ClientTls::open(&host(&cluster, pki::AGENT)).unwrap();
     let before = meet(&server, &agent, "localhost").await.unwrap();
     assert_eq!(meet(&server, &agent, "localhost").await.unwrap(), before);
-    pki::rotate(&cluster.path().join("c"), now()).unwrap();
+    pki::rotate(&cluster.path().join("c"), None, now()).unwrap();
     let after = meet(&server, &agent, "localhost").await.unwrap();
     assert!(after.0 != before.0 && after.1 != before.1, "the old certificates are still shown");
 
@@ -101,7 +102,7 @@ async fn rotated_certificates_are_used_by_who_is_running_and_broken_ones_are_not
     fs::copy(spare, &key).unwrap();
     assert_eq!(meet(&server, &agent, "localhost").await.unwrap(), after);
     fs::write(&key, kept).unwrap();
-    pki::rotate(&cluster.path().join("c"), now()).unwrap();
+    pki::rotate(&cluster.path().join("c"), None, now()).unwrap();
     assert_ne!(meet(&server, &agent, "localhost").await.unwrap().1, after.1);
 }
 
@@ -114,7 +115,7 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
     let (stream, _) = listener.accept().await.unwrap();
     client.write_all(&client_hello_of_tls_1_2()).await.unwrap();
     client.shutdown().await.unwrap(); // it says no more, so a server that takes it does not wait
-    assert!(TlsAcceptor::from(server.config()).accept(stream).await.is_err());
+    assert!(TlsAcceptor::from(server.config(Speech::Http2)).accept(stream).await.is_err());
     let mut answer = vec![];
     client.read_to_end(&mut answer).await.unwrap();
     let (fatal, protocol_version) = (2, 70);
