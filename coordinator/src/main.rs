@@ -10,12 +10,13 @@ use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::ledger::{Ledger, LedgerError};
 use osler_coordinator::owner::Owner;
-use osler_coordinator::reign::{Reign, Terms, stand_by};
+use osler_coordinator::reign::{LedAlready, NotBegun, Reign, Terms, begin, stand_by};
 use osler_coordinator::service::{Door, serve, serve_metrics};
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::lease::Leader;
 use osler_runtime::net::{may_listen, may_show_metrics};
 use osler_runtime::pki::first_tokens;
 use osler_runtime::shutdown::Signals;
@@ -49,6 +50,9 @@ struct Options {
     /// Wait beside the store's coordinator and take over when it dies or ends; and wait again when another one has taken over.
     #[arg(long)]
     standby: bool,
+    /// End the reign of a coordinator that leads the store, and take its runs. Without this such a store is refused, with exit code 64.
+    #[arg(long, conflicts_with = "standby")]
+    take_over: bool,
     /// Seconds that a run with `min_ranks` waits for all of its slots before it goes on with fewer.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     shrink_after: u64,
@@ -92,7 +96,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
-            code(exit::FAILED)
+            code(if e.is::<LedAlready>() { exit::USAGE } else { exit::FAILED })
         }
     }
 }
@@ -113,7 +117,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     tokio::pin!(end);
     loop {
         let ledger = match options.standby {
-            false => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
+            false if options.take_over => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
+            false => begin(&store, &SystemClock, Terms::default()).await.map_err(|e| match e {
+                NotBegun::Led(led) => anyhow::Error::new(led),
+                NotBegun::Ledger(e) => anyhow::Error::new(e).context("take over the store"),
+            })?,
             true => {
                 announce("standing by")?;
                 tokio::select! {
@@ -140,7 +148,9 @@ async fn reign(
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let address = listener.local_addr()?;
     let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
-    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
+    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised, Some(Leader::own(SystemClock.now())))
+        .await
+        .context("write the lease")?;
     let serving = async {
         let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), limits(options)).await.context("take over the store")?;
         let first = options.tls.as_deref().map(first_tokens).transpose()?.unwrap_or_default();

@@ -210,16 +210,18 @@ impl Cluster {
 
     pub fn submit(&self, spec: &RunSpec) -> Result<v1::SubmitReply, tonic::Status> {
         let spec_json = serde_json::to_vec(spec).unwrap();
-        self.call(async |mut client| Ok(client.submit(v1::SubmitRequest { spec_json }).await?.into_inner()))
+        self.call(async |mut client| Ok(client.submit(v1::SubmitRequest { spec_json, ..Default::default() }).await?.into_inner()))
     }
 
     pub fn stop(&self, run: &str) -> Result<v1::StopRunReply, tonic::Status> {
-        self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into() }).await?.into_inner()))
+        self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into(), ..Default::default() }).await?.into_inner()))
     }
 
     /// `ranks`: another number of them; 0: as before.
     pub fn resume(&self, run: &str, ranks: u32) -> Result<v1::ResumeRunReply, tonic::Status> {
-        self.call(async |mut client| Ok(client.resume_run(v1::ResumeRunRequest { run: run.into(), ranks }).await?.into_inner()))
+        self.call(async |mut client| {
+            Ok(client.resume_run(v1::ResumeRunRequest { run: run.into(), ranks, ..Default::default() }).await?.into_inner())
+        })
     }
 
     pub fn rewind(&self, request: v1::RewindStageRequest) -> Result<v1::RewindStageReply, tonic::Status> {

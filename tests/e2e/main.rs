@@ -15,6 +15,7 @@ mod layout;
 mod load;
 mod memory;
 mod metrics;
+mod people;
 mod pipeline;
 mod preempt;
 mod queue;

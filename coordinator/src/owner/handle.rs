@@ -1,10 +1,10 @@
 //! How the rest of the process talks to the owner: methods that wait for a durable answer.
 
 use super::watch::Watcher;
-use crate::cluster::{Answer, Event, Refused, RewindRequest};
+use crate::cluster::{Answer, Event, Refused, RewindRequest, StopRequest, WaiveRequest};
+use osler_core::identity::Submission;
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::record::RunState;
-use osler_core::spec::RunSpec;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
@@ -63,16 +63,21 @@ impl Handle {
     }
 
     /// Whether the run is new, and its state.
-    pub async fn submit(&self, spec: RunSpec) -> Result<(bool, RunState), HandleError> {
-        match self.control(Event::Submit(Box::new(spec))).await? {
+    pub async fn submit(&self, run: impl Into<Submission>) -> Result<(bool, RunState), HandleError> {
+        match self.control(Event::Submit(Box::new(run.into()))).await? {
             Answer::Submitted { created, state } => Ok((created, state)),
             Answer::State(state) => Ok((false, state)),
             Answer::Set | Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
         }
     }
 
-    pub async fn stop(&self, run: RunName) -> Result<RunState, HandleError> {
-        self.state(Event::Stop(run)).await
+    pub async fn stop(&self, request: StopRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Stop(request)).await
+    }
+
+    /// Lets failed gates pass; the run goes on when it is resumed.
+    pub async fn waive(&self, request: WaiveRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Waive(request)).await
     }
 
     pub async fn resume(&self, run: RunName, ranks: Option<u32>) -> Result<RunState, HandleError> {

@@ -9,6 +9,7 @@ pub mod lease;
 pub mod listen;
 pub mod net;
 pub mod pki;
+pub mod process;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -33,7 +33,7 @@ mod up;
 mod validate;
 
 use crate::client::Access;
-use crate::failure::{Outcome, usage};
+use crate::failure::{Outcome, exit_codes, usage};
 use crate::terminal::{Colour, Format, Settings, Terminal};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -41,10 +41,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 
 /// Trains domain language models from one run file, and can prove on what.
-///
-/// Exit codes: 0 ok, 1 failed, 64 bad file or usage, 75 stopped and resumable, 93 failed for good.
 #[derive(Debug, Parser)]
-#[command(name = "osler", version, max_term_width = 120)]
+#[command(name = "osler", version, max_term_width = 120, after_help = exit_codes())]
 pub struct Cli {
     #[command(flatten)]
     pub context: Context,

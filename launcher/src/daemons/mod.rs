@@ -10,7 +10,7 @@ use crate::client::{Access, Coordinator, Endpoint};
 use crate::failure::{Outcome, failed};
 use nix::fcntl::{Flock, FlockArg};
 use osler_runtime::files;
-use osler_runtime::store::local_folder;
+use osler_runtime::store::{Store, local_folder};
 use process::{Process, Spawn};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -25,6 +25,14 @@ const STARTUP: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// What a daemon gets between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How daemons are started, if they have to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub slots: u32,
+    /// Also where another coordinator leads.
+    pub take_over: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -62,19 +70,26 @@ pub struct Daemons {
 
 impl Daemons {
     /// Starts or adopts the daemons of a store. None: somebody else runs a coordinator there, or another `osler up` does.
-    pub async fn own(store: &str, slots: u32) -> Outcome<Option<Self>> {
+    ///
+    /// A coordinator that leads the store from elsewhere, or for another user, is left alone, unless its reign is to be ended.
+    pub async fn own(store: &str, Start { slots, take_over }: Start) -> Outcome<Option<Self>> {
         let home = local_folder(store)?;
         let folder = home.join("coordinator");
-        fs::create_dir_all(&folder).map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
-        let Some(lock) = lock(&folder.join("up.lock"))? else { return Ok(None) };
-        let known: Known = fs::read(folder.join("up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let access = Access::local(store);
+        let lock = match lock(&folder) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(None),
+            // Who leads a store that is not ours to write says more than that it is not.
+            Err(failure) => return Err(access.find_before_start(&Store::open(store)?).await.err().unwrap_or(failure)),
+        };
+        let known: Known = fs::read(folder.join("up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let adopted = known.coordinator.and_then(Process::adopt);
         let coordinator = match (adopted, access.coordinator().await?) {
             (Some(ours), _) => ours,
             // Started by hand: it stays its starter's.
             (None, Some(_)) => return Ok(None),
-            (None, None) => start_coordinator(store, &home).await?,
+            (None, None) if !take_over && access.find_before_start(&Store::open(store)?).await?.is_some() => return Ok(None),
+            (None, None) => start_coordinator(store, &home, take_over)?,
         };
         let mut daemons =
             Self { home, folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
@@ -123,6 +138,10 @@ impl Daemons {
         failed(format!("the coordinator did not start: {how}; the end of {}:\n{}", log.display(), process::tail(&log)))
     }
 
+    fn access(&self) -> Access {
+        Access::local(&self.store)
+    }
+
     pub fn log(&self, which: Which) -> PathBuf {
         self.folder.join(format!("{}.log", which.name()))
     }
@@ -145,9 +164,11 @@ impl Daemons {
     pub async fn restart(&mut self, which: Which) -> Outcome {
         match which {
             Which::Coordinator => {
-                self.coordinator = start_coordinator(&self.store, &self.home).await?;
+                // Ours is dead; if another leads, it took the place.
+                self.access().find_before_start(&Store::open(&self.store)?).await?;
+                self.coordinator = start_coordinator(&self.store, &self.home, false)?;
                 self.remember()?;
-                self.answering(&Access::local(&self.store)).await?;
+                self.answering(&self.access()).await?;
             }
             Which::Worker => {
                 self.worker = Some(self.start_worker()?);
@@ -199,13 +220,14 @@ impl Daemons {
     }
 }
 
-async fn start_coordinator(store: &str, home: &Path) -> Outcome<Process> {
+fn start_coordinator(store: &str, home: &Path, take_over: bool) -> Outcome<Process> {
     let folder = home.join("coordinator");
     let spawn = Spawn::new(binaries::find(binaries::COORDINATOR)?)
         .text("--store", store)
         .text("--listen", "127.0.0.1:0")
         .path("--token-file", &token_file(&folder))
         .path("--endpoint-file", &Endpoint::path(home));
+    let spawn = if take_over { spawn.flag("--take-over") } else { spawn };
     spawn.start(&folder.join("coordinator.log"))
 }
 
@@ -213,9 +235,16 @@ fn token_file(folder: &Path) -> PathBuf {
     folder.join("token")
 }
 
-fn lock(path: &Path) -> Outcome<Option<Flock<File>>> {
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).map_err(|e| failed(format!("open {}: {e}", path.display())))?;
+/// Of the one `osler up` that owns the daemons of a folder; none while another does.
+fn lock(folder: &Path) -> Outcome<Option<Flock<File>>> {
+    fs::create_dir_all(folder).map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
+    let path = folder.join("up.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| failed(format!("open {}: {e}", path.display())))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
