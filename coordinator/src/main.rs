@@ -62,6 +62,9 @@ struct Options {
     /// Seconds that a gang may train before work of a higher priority takes its slots.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     preempt_after: u64,
+    /// End when for so many seconds no run was there that is not over, and nobody asked for anything.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    end_when_idle: Option<u64>,
     /// Serve http://ADDR/metrics for Prometheus, on loopback and without a token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -171,10 +174,22 @@ async fn reign(
             tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
             servers.spawn(serve_metrics(listener, handle.clone()).map(drop));
         }
+        let (idle, limit) = (handle.clone(), options.end_when_idle.map(Duration::from_secs));
         let door = Door { handle, access, tls, limits: listen::Limits::default() };
         servers.spawn(serve(listener, door, std::future::pending()).map(drop));
         servers.spawn(keep(endpoint.clone(), endpoint_file.clone(), owner.ledger().clone()));
-        let ended = owner.run(end).await;
+        let unneeded = async {
+            match limit {
+                Some(limit) => idle.unneeded(limit).await,
+                None => std::future::pending().await,
+            }
+            tracing::info!("nobody has needed this coordinator for {limit:?}: ending");
+        };
+        let ended = owner
+            .run(async {
+                tokio::select! { () = end => {}, () = unneeded => {} }
+            })
+            .await;
         servers.shutdown().await; // the file must not be written again after this
         endpoint.remove(&endpoint_file)?;
         anyhow::Ok(ended?)

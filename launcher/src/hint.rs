@@ -8,8 +8,8 @@ pub const USUAL_STORE: &str = "./osler-store";
 
 /// Commands that have no use for a store or a coordinator; `cluster log` alone of its kind has.
 const PLACELESS: [&str; 8] = ["validate", "cluster", "corpus", "exam", "quantize", "demo", "completion", "man"];
-/// Those that start a coordinator or look at the store only.
-const STORE_ONLY: [&str; 2] = ["up", "plan"];
+/// Those that start or end a coordinator here, or look at the store only.
+const STORE_ONLY: [&str; 3] = ["up", "down", "plan"];
 
 impl Access {
     /// "`osler resume RUN --store 'my runs'`". `words` are of our own making: names of runs and stages, which need no quotes.

@@ -62,6 +62,10 @@ impl Access {
         }
         let named = Self { coordinator: Some(lease.address.clone()), token_file: self.some_token(), ..self.clone() };
         let asked = async {
+            if named.token_file.is_none() && named.tls.is_none() {
+                let hint = "give --token-file PATH, or --tls DIR with a token in it";
+                return Err(failed("you have no token that can be read for it").hint(hint));
+            }
             let Some(mut found) = named.coordinator().await? else { return Err(failed("nobody answers there")) };
             found.runs().await?;
             Ok(found)

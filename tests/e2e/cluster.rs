@@ -93,7 +93,7 @@ impl Cluster {
         Stdio::from(fs::OpenOptions::new().create(true).append(true).open(path).unwrap())
     }
 
-    fn token_file(&self) -> PathBuf {
+    pub fn token_file(&self) -> PathBuf {
         self.folder.path().join("token")
     }
 
@@ -163,6 +163,13 @@ impl Cluster {
             let _gone = child.kill();
             let _reaped = child.wait();
         }
+    }
+
+    /// Waits until the coordinator and every agent have ended by themselves, and gives their exit codes, the coordinator's first.
+    pub fn wait_for_ends(&mut self) -> Vec<Option<i32>> {
+        let agents = std::mem::take(&mut self.agents).into_values().map(|(child, _)| child);
+        let all = self.coordinator.take().into_iter().chain(agents);
+        all.map(|mut child| wait_for("a daemon ended by itself", || child.try_wait().unwrap()).code()).collect()
     }
 
     /// Asks an agent to end, and waits for its exit code.

@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, TRAINING_ALONE, binary, events, mini_spec, signal,
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 
 /// `osler` on a cluster's store; `up` of the small run is given with its changes.
@@ -53,15 +54,15 @@ fn a_store_that_somebody_leads_is_refused_and_the_leader_goes_on() {
     let mut cluster = Cluster::new();
     let file = run_file(&cluster);
     cluster.start_coordinator();
-    // What a person has who shares the store and neither this machine nor the token: only the lease tells of the coordinator.
-    let endpoint = cluster.store().join("coordinator/endpoint.json");
+    // What a person has who shares the store and not the token, which is as if unreadable while its mode is too open.
+    let mode = |mode| fs::set_permissions(cluster.token_file(), fs::Permissions::from_mode(mode)).unwrap();
     let home = cluster.folder.path().join("stranger");
     fs::create_dir(&home).unwrap();
     let as_stranger = |mut command: Command| {
         command.env("HOME", &home).env_remove("OSLER_TOKEN_FILE");
-        fs::remove_file(&endpoint).ok();
         command
     };
+    mode(0o644);
     let (code, words) = end(&mut as_stranger(up(&cluster, &file, &[])));
     assert_eq!(code, Some(64), "{words}");
     for word in ["is led already, by the coordinator of ", " on ", " at 127.0.0.1:", ", since 20", "osler submit", "--take-over"] {
@@ -75,8 +76,8 @@ fn a_store_that_somebody_leads_is_refused_and_the_leader_goes_on() {
     rival.arg("--store").arg(cluster.store()).env("HOME", &home).stderr(Stdio::piped()).stdout(Stdio::null());
     let (code, words) = end(&mut rival);
     assert_eq!((code, words.contains("--take-over")), (Some(64), true), "{words}");
-    // It reigns as before; and its file comes back.
-    wait_for("the leader's own people find it", || endpoint.exists().then_some(()));
+    // It reigns as before.
+    mode(0o600);
     assert!(cluster.osler(&["ps"]).contains("no runs"));
     let log = fs::read_to_string(cluster.folder.path().join("coordinator.log")).unwrap();
     assert!(!log.contains("has taken over"), "{log}");
@@ -116,7 +117,7 @@ fn a_stop_by_hand_outlives_the_command_that_it_ended_and_an_interruption_does_no
     let published = cluster.record("mini").unwrap().published_steps(&domain);
     let third = up(&cluster, &file, &long()).spawn().unwrap();
     cluster.wait_until("mini", "the same command went on", |r| r.published_steps(&domain) > published);
-    // Its terminal is closed: the run goes on, and can be watched over again.
+    // Its terminal is closed: the run goes on, until `osler down` has it saved and ends the daemons.
     let closed = third.id() as i32;
     signal(Pid::from_raw(closed), Signal::SIGHUP);
     let (code, words) = waited(third);
@@ -124,11 +125,11 @@ fn a_stop_by_hand_outlives_the_command_that_it_ended_and_an_interruption_does_no
     let published = cluster.record("mini").unwrap().published_steps(&domain);
     let record = cluster.wait_until("mini", "it goes on", |r| r.published_steps(&domain) > published + 50);
     assert_eq!(record.state.as_str(), "running", "{}", events(&record));
-    let last = osler(&cluster, &["resume", "mini"]).spawn().unwrap();
-    // It adopts the daemons, and ends them with the run.
-    wait_for("it watches", || fs::read_to_string(cluster.store().join("coordinator/endpoint.json")).ok());
-    cluster.osler(&["stop", "mini", "--wait"]);
-    waited(last);
+    let down = cluster.osler(&["down"]);
+    assert!(down.contains("ended: worker, coordinator") && down.contains("run mini is saved"), "{down}");
+    let record = cluster.record("mini").unwrap();
+    assert_eq!((record.state.as_str(), record.stopped_by_hand()), ("stopped", None), "{}", events(&record));
+    assert!(cluster.osler(&["down"]).contains("no daemons"));
 }
 
 #[test]
@@ -175,4 +176,47 @@ fn a_shut_gate_stays_shut_until_it_is_waived_by_name() {
     let (code, words) = end(&mut up(&cluster, there.to_str().unwrap(), &[&changes[..], &["seed=4"]].concat()));
     assert_eq!(code, Some(64), "{words}");
     assert!(words.contains("corpora.general.files.0: sha256:") && words.contains("seed: 3, now 4"), "{words}");
+}
+
+#[test]
+fn daemons_that_nobody_needs_end_by_themselves() {
+    let mut cluster = Cluster::new();
+    // With short limits: nothing runs, nobody asks.
+    cluster.start_coordinator_with(&["--end-when-idle", "1"]);
+    cluster.start_agent_with("a", 1, &["--end-when-alone", "1"]);
+    assert_eq!(cluster.wait_for_ends(), [Some(0), Some(0)]);
+    assert!(!cluster.folder.path().join("scratch-a").exists(), "an agent takes its scratch folder with it");
+}
+
+#[test]
+fn a_node_whose_ranks_cannot_start_takes_no_work_and_says_why() {
+    let mut cluster = Cluster::new();
+    cluster.start_coordinator();
+    for (name, script, why) in [
+        ("without", "echo 'libtorch_cpu.so: cannot open shared object file' >&2; exit 127", "exit code 127: libtorch_cpu.so"),
+        ("other", "echo build 0.0.1-other", "its osler-rank is of build 0.0.1-other"),
+    ] {
+        let rank = cluster.folder.path().join(format!("rank-{name}"));
+        fs::write(&rank, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&rank, fs::Permissions::from_mode(0o755)).unwrap();
+        cluster.start_agent_with(name, 2, &["--rank-binary", rank.to_str().unwrap()]);
+        let shown = wait_for("the node is listed", || {
+            let shown = cluster.osler(&["node", "list", "-o", "json"]);
+            shown.contains(&format!("\"worker\": \"{name}\"")).then_some(shown)
+        });
+        assert!(shown.contains("\"state\": \"unfit\"") && shown.contains(why), "{shown}");
+    }
+    // On one machine: `osler up` says so at once.
+    let bin = cluster.folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for name in ["osler-coordinator", "osler-worker"] {
+        std::os::unix::fs::symlink(binary(name), bin.join(name)).unwrap();
+    }
+    fs::copy(cluster.folder.path().join("rank-without"), bin.join("osler-rank")).unwrap();
+    let file = run_file(&cluster);
+    let alone = cluster.folder.path().join("alone");
+    let mut command = Command::new(binary("osler"));
+    command.args(["up", &file, "--store"]).arg(&alone).env("OSLER_BIN_DIR", &bin).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (code, words) = end(&mut command);
+    assert_eq!((code, words.contains("osler-rank does not run on this machine: exit code 127")), (Some(64), true), "{words}");
 }

@@ -4,6 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+/// Which build this is: what its maker called it (`OSLER_BUILD` when it was compiled, for example 0.1.0+4a4c14c), or the version. All
+/// daemons of a cluster are of one build: only then is it known that they compute the same bits.
+pub const BUILD: &str = match option_env!("OSLER_BUILD") {
+    Some(build) => build,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 pub mod accounting;
 pub mod audit;
 pub mod checkpoint;

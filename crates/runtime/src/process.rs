@@ -1,7 +1,10 @@
-//! Which process: a number alone may have gone to another one, and means nothing on another machine.
+//! Which process: a number alone may have gone to another one, and means nothing on another machine. And whether a binary runs here.
 
+use osler_core::health::RankCheck;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// A process of this machine, as long as it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +72,47 @@ fn machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), numbers.display()))
 }
 
+/// Starts the binary that runs ranks, to hear which build it is and whether it runs here at all.
+pub fn about(binary: &Path) -> RankCheck {
+    let none = |error: String| RankCheck { build: None, error: Some(error) };
+    let output = match Command::new(binary).arg("about").stdin(Stdio::null()).output() {
+        Ok(output) => output,
+        Err(e) => return none(format!("{} cannot be started: {e}", binary.display())),
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line: String = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it says nothing").chars().take(300).collect();
+        let how = output.status.code().map_or_else(|| output.status.to_string(), |code| format!("exit code {code}"));
+        return none(format!("{how}: {line}"));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    match said.trim().strip_prefix("build ") {
+        Some(build) => RankCheck { build: Some(build.chars().take(100).collect()), error: None },
+        None => none("it does not say which build it is: it is of another version".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_binary_tells_its_build_or_why_it_does_not_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let told = |script: &str| {
+            let path = folder.path().join("rank");
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            about(&path)
+        };
+        assert_eq!(told("echo build 0.1.0"), RankCheck { build: Some("0.1.0".into()), error: None });
+        let missing = told("echo libtorch_cpu.so: cannot open >&2; exit 127").error.unwrap();
+        assert_eq!(missing, "exit code 127: libtorch_cpu.so: cannot open");
+        assert!(told("kill -9 $$").error.unwrap().contains("signal: 9"));
+        assert!(told("echo hello").error.unwrap().contains("another version"));
+        assert!(about(Path::new("/nowhere/rank")).error.unwrap().contains("cannot be started"));
+    }
 
     #[test]
     fn the_start_is_found_behind_any_name() {

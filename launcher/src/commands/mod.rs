@@ -8,6 +8,7 @@ mod completion;
 mod corpus;
 mod demo;
 mod describe;
+mod down;
 mod events;
 mod exam;
 mod explain;
@@ -84,7 +85,7 @@ impl Cli {
         }
         let name = names.join(" ");
         let unused: &[&str] = match &self.command {
-            Command::Plan(_) | Command::Up(_) => &["coordinator", "token_file", "tls"],
+            Command::Plan(_) | Command::Up(_) | Command::Down(_) => &["coordinator", "token_file", "tls"],
             Command::Cluster(cluster::Command::Log(_)) => &[],
             Command::Validate(_)
             | Command::Cluster(_)
@@ -129,6 +130,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Do a run on this machine: start the daemons, submit, watch, report.
     Up(up::Args),
+    /// End the daemons that `up` left on this machine, after what they train is saved.
+    Down(down::Args),
     /// Hand a run to a coordinator.
     Submit(submit::Args),
     /// List the runs.
@@ -191,6 +194,7 @@ impl Command {
             Self::Validate(args) => validate::run(&args, cx),
             Self::Plan(args) => plan::run(&args, cx).await,
             Self::Up(args) => up::run(args, cx).await,
+            Self::Down(args) => down::run(&args, cx).await,
             Self::Submit(args) => submit::run(&args, cx).await,
             Self::Ps(args) => ps::run(&args, cx).await,
             Self::Describe(args) => describe::run(&args, cx).await,

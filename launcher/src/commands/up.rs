@@ -10,6 +10,7 @@ use crate::failure::{Failure, Kind, Outcome, failed, stopped, usage};
 use crate::machine;
 use crate::render::cause;
 use crate::run_file::RunFile;
+use crate::source::is_live;
 use crate::sources::submission;
 use crate::stored;
 use crate::terminal::Terminal;
@@ -262,16 +263,15 @@ async fn leave(terminal: &Terminal, daemons: &mut Daemons, access: &Access, run:
         Ok(Some(mut coordinator)) => coordinator.runs().await.unwrap_or_default(),
         _ => vec![],
     };
-    let live = ["submitted", "running", "stopping", "failing"];
     let busy: Vec<String> =
-        others.into_iter().filter(|line| line.run != run.as_str() && live.contains(&line.state.as_str())).map(|line| line.run).collect();
+        others.into_iter().filter(|line| line.run != run.as_str() && is_live(&line.state)).map(|line| line.run).collect();
     if busy.is_empty() {
         daemons.end().await;
     } else {
         terminal.note(format!(
-            "the coordinator and the worker go on for {}; {} watches over them again",
+            "the coordinator and the worker go on for {}; {} saves what they train and ends them",
             busy.join(", "),
-            access.command(&format!("resume {}", busy.first().map_or("RUN", String::as_str)))
+            access.command("down")
         ));
     }
 }
@@ -283,8 +283,9 @@ fn interrupted(run: &RunName, store: &str) -> Failure {
 
 fn unwatched(run: &RunName, store: &str) -> Failure {
     let access = Access::local(store);
-    let (watch, stop) = (access.command(&format!("resume {run}")), access.command(&format!("stop {run}")));
-    failed(format!("the terminal was closed; run {run} goes on without it")).hint(format!("{watch} watches over it again, {stop} stops it"))
+    let (watch, down) = (access.command(&format!("status {run} -w")), access.command("down"));
+    failed(format!("the terminal was closed; run {run} goes on without it"))
+        .hint(format!("{watch} shows it, {down} saves it and ends the daemons"))
 }
 
 /// Grows with everything that is durable: published steps and finished jobs.
