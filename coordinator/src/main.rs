@@ -11,13 +11,14 @@ use osler_coordinator::endpoint::Endpoint;
 use osler_coordinator::ledger::{Ledger, LedgerError};
 use osler_coordinator::lookout::{self, Duty};
 use osler_coordinator::owner::Owner;
-use osler_coordinator::reign::{Reign, Terms, stand_by};
+use osler_coordinator::reign::{LedAlready, NotBegun, Reign, Terms, begin, stand_by};
 use osler_coordinator::service::{Door, serve};
 use osler_core::access::NewToken;
 use osler_core::paths;
 use osler_core::process::exit;
 use osler_runtime::auth::{Token, default_token_file};
 use osler_runtime::clock::{Clock, SystemClock};
+use osler_runtime::lease::Leader;
 use osler_runtime::net::{may_listen, may_show_metrics};
 use osler_runtime::pki::{first_tokens, own_server};
 use osler_runtime::shutdown::Signals;
@@ -54,6 +55,9 @@ struct Options {
     /// Wait beside the store's coordinator and take over when it dies or ends; and wait again when another one has taken over.
     #[arg(long)]
     standby: bool,
+    /// End the reign of a coordinator that leads the store, and take its runs. Without this such a store is refused, with exit code 64.
+    #[arg(long, conflicts_with = "standby")]
+    take_over: bool,
     /// Seconds that a run with `min_ranks` waits for all of its slots before it goes on with fewer.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     shrink_after: u64,
@@ -63,6 +67,9 @@ struct Options {
     /// Seconds that a gang may train before work of a higher priority takes its slots.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     preempt_after: u64,
+    /// End when for so many seconds no run was there that is not over, and nobody asked for anything.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    end_when_idle: Option<u64>,
     /// Serve /metrics for Prometheus, /healthz and /readyz over HTTP on loopback; on any address with --tls, the metrics for a viewer's token.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -99,7 +106,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
-            code(exit::FAILED)
+            code(if e.is::<LedAlready>() { exit::USAGE } else { exit::FAILED })
         }
     }
 }
@@ -129,7 +136,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     tokio::pin!(end);
     loop {
         let ledger = match options.standby {
-            false => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
+            false if options.take_over => Ledger::open(store.clone(), SystemClock.now()).await.context("take over the store")?,
+            false => begin(&store, &SystemClock, Terms::default()).await.map_err(|e| match e {
+                NotBegun::Led(led) => anyhow::Error::new(led),
+                NotBegun::Ledger(e) => anyhow::Error::new(e).context("take over the store"),
+            })?,
             true => {
                 duty.send_replace(Duty::StandingBy);
                 announce("standing by")?;
@@ -160,7 +171,9 @@ async fn reign(
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let address = listener.local_addr()?;
     let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
-    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised).await.context("write the lease")?;
+    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised, Some(Leader::own(SystemClock.now())))
+        .await
+        .context("write the lease")?;
     let serving = async {
         let (handle, owner) = Owner::start(ledger, Arc::new(SystemClock), limits(options)).await.context("take over the store")?;
         let token = Token::load(token_file)?;
@@ -176,13 +189,25 @@ async fn reign(
         // The servers end with the reign: open streams must not keep it.
         let mut servers = JoinSet::new();
         duty.send_replace(Duty::Leading { epoch: owner.ledger().epoch(), handle: handle.clone(), access: access.clone() });
+        let (idle, limit) = (handle.clone(), options.end_when_idle.map(Duration::from_secs));
         let door = Door { handle, access, tls, limits: listen::Limits::default() };
         servers.spawn(serve(listener, door, std::future::pending()).map(drop));
         servers.spawn(keep(endpoint.clone(), endpoint_file.clone(), owner.ledger().clone()));
         if options.tls.is_none() {
             servers.spawn(renew(token_file.to_owned()));
         }
-        let ended = owner.run(end).await;
+        let unneeded = async {
+            match limit {
+                Some(limit) => idle.unneeded(limit).await,
+                None => std::future::pending().await,
+            }
+            tracing::info!("nobody has needed this coordinator for {limit:?}: ending");
+        };
+        let ended = owner
+            .run(async {
+                tokio::select! { () = end => {}, () = unneeded => {} }
+            })
+            .await;
         servers.shutdown().await; // the file must not be written again after this
         endpoint.remove(&endpoint_file)?;
         anyhow::Ok(ended?)

@@ -7,26 +7,12 @@ use crate::ledger::{Ledger, LedgerError};
 use osler_core::ids::Epoch;
 use osler_core::paths;
 use osler_runtime::clock::Clock;
-use osler_runtime::lease::{self, Lease};
+pub use osler_runtime::lease::watch::Terms;
+use osler_runtime::lease::watch::{Led, Sight, led, look};
+use osler_runtime::lease::{Leader, Lease};
 use osler_runtime::store::{Store, StoreError};
 use std::convert::Infallible;
-use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-
-/// How often a lease is renewed and looked at, and how long it may stay as it is. From the active one's death to the standby's reign:
-/// at most `expiry` and two looks.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    pub renew: Duration,
-    pub look: Duration,
-    pub expiry: Duration,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { renew: Duration::from_secs(1), look: Duration::from_millis(500), expiry: Duration::from_secs(5) }
-    }
-}
 
 /// The lease of a reign, to be renewed until it is given up.
 #[derive(Debug)]
@@ -36,9 +22,10 @@ pub struct Reign {
 }
 
 impl Reign {
-    /// Writes the lease for the first time, and removes the one before.
-    pub async fn begin(store: Store, epoch: Epoch, address: String) -> Result<Self, StoreError> {
-        let mut reign = Self { store, lease: Lease { epoch, address, beat: 0, released: false } };
+    /// Writes the lease for the first time, and removes the one before. `leader`: whose reign it is, for people.
+    pub async fn begin(store: Store, epoch: Epoch, address: String, leader: Option<Leader>) -> Result<Self, StoreError> {
+        let lease = Lease { epoch, address, beat: 0, released: false, leader };
+        let mut reign = Self { store, lease };
         reign.write().await?;
         if let Some(before) = epoch.0.checked_sub(1).filter(|before| *before > 0) {
             reign.store.delete(&paths::lease(Epoch(before))).await?;
@@ -74,45 +61,39 @@ impl Reign {
     }
 }
 
-/// What a standby has seen, and since when it is so.
-struct Sight {
-    epoch: Epoch,
-    lease: Option<Lease>,
-    since: Instant,
-    looked: Instant,
+/// Somebody leads the store, and does not look as if it would end.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{store} is led by {lease}: give your runs to it (`osler submit`), wait beside it with --standby, or take its place with --take-over, \
+     which ends its reign and moves its runs to the workers of this one"
+)]
+pub struct LedAlready {
+    pub store: String,
+    pub lease: Box<Lease>,
 }
 
-impl Sight {
-    /// Takes in a look. A pause between two looks, ours or the store's, proves nobody's silence: the wait begins anew.
-    fn update(before: Option<Self>, (epoch, lease): (Epoch, Option<Lease>), now: Instant, terms: Terms) -> Self {
-        let longest_gap = terms.look * 2 + terms.renew;
-        let since = match before {
-            Some(old) if (old.epoch, &old.lease) == (epoch, &lease) && now - old.looked <= longest_gap => old.since,
-            _ => now,
-        };
-        Self { epoch, lease, since, looked: now }
-    }
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    #[error(transparent)]
+    Led(#[from] LedAlready),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
 
-    fn why_over(&self, terms: Terms) -> Option<String> {
-        let silent = self.looked - self.since;
-        match &self.lease {
-            Some(lease) if lease.released => Some(format!("the coordinator at {} ended", lease.address)),
-            Some(lease) if silent >= terms.expiry => Some(format!("no sign of the coordinator at {} for {silent:.1?}", lease.address)),
-            None if self.epoch == Epoch::default() => Some("nobody has reigned over this store yet".to_owned()),
-            None if silent >= terms.expiry => Some(format!("no sign of the coordinator of epoch {} for {silent:.1?}", self.epoch)),
-            _ => None,
+/// Begins the next reign if nobody leads the store; waits no longer than it takes to know.
+pub async fn begin(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<Ledger, NotBegun> {
+    loop {
+        match led(store, terms).await.map_err(LedgerError::from)? {
+            Led::By(lease) => return Err(LedAlready { store: store.shown(), lease: Box::new(lease) }.into()),
+            Led::ByNobody { last, why } => {
+                tracing::info!("beginning to lead: {why}");
+                // Else somebody was first: then look at that one.
+                if let Some(ledger) = Ledger::succeed(store.clone(), last, clock.now()).await? {
+                    return Ok(ledger);
+                }
+            }
         }
     }
-}
-
-/// One look. The epochs are listed only when a lease gives no answer: a standby looks for weeks, and listing a bucket is dear.
-async fn look(store: &Store, known: Option<Epoch>) -> Result<Option<(Epoch, Option<Lease>)>, StoreError> {
-    if let Some(epoch) = known
-        && let Some(lease) = lease::of(store, epoch).await?
-    {
-        return Ok(Some((epoch, Some(lease))));
-    }
-    lease::newest(store).await
 }
 
 /// Waits until nobody reigns over the store, then begins the next reign. Of several standbys one does; the others go on waiting.
@@ -122,7 +103,7 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
         match look(store, sight.as_ref().map(|sight| sight.epoch)).await {
             Ok(found) => {
                 failing = false;
-                let now = Sight::update(sight.take(), found.unwrap_or_default(), Instant::now(), terms);
+                let now = Sight::update(sight.take(), found, Instant::now(), terms);
                 if let Some(why) = now.why_over(terms) {
                     tracing::warn!("taking over: {why}");
                     if let Some(ledger) = Ledger::succeed(store.clone(), now.epoch, clock.now()).await? {

@@ -3,15 +3,17 @@
 mod admin;
 
 use crate::access::{Access, Caller, Gate, told};
-use crate::cluster::{Refused, RewindRequest};
+use crate::cluster::{Refused, RewindRequest, StopRequest, WaiveRequest};
 use crate::owner::{Handle, HandleError, Watcher};
 use futures::stream::{Stream, StreamExt};
+use osler_core::identity::{Sources, Submission};
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::spec::RunSpec;
+use osler_core::stop::StopKind;
 use osler_core::sync::Observed;
 use osler_proto::v1::control_server::{Control, ControlServer};
 use osler_proto::v1::work_server::{Work, WorkServer};
-use osler_proto::{InvalidMessage, MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, document, v1};
+use osler_proto::{InvalidMessage, MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, document, v1, waivers};
 use osler_runtime::listen::{self, Speech, incoming};
 use osler_runtime::tls::ServerTls;
 use std::future::Future;
@@ -79,14 +81,18 @@ fn status(error: HandleError) -> Status {
         HandleError::Ended => Status::unavailable(message),
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
-            Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } | Refused::NoSuchWorker(_) | Refused::NoSuchTeam(_) => {
-                Status::not_found(message)
-            }
+            Refused::NoSuchRun(_)
+            | Refused::NoSuchCheckpoint { .. }
+            | Refused::NoSuchWorker(_)
+            | Refused::NoSuchTeam(_)
+            | Refused::NoSuchGate { .. } => Status::not_found(message),
             Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::Succeeded { .. } => Status::unavailable(message),
             Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
-            Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } => Status::failed_precondition(message),
+            Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } | Refused::ShutGate { .. } => {
+                Status::failed_precondition(message)
+            }
         },
     }
 }
@@ -111,9 +117,11 @@ fn worker_name(name: String) -> Result<WorkerName, Status> {
 impl Control for Desk {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitReply>, Status> {
         let spec: RunSpec = document("spec_json", &request.get_ref().spec_json).map_err(invalid)?;
-        let run = spec.name.to_string();
-        told(&request, |_| format!("run={run} spec=sha256:{}", spec.digest())).await?;
-        let (created, state) = self.handle.submit(spec).await.map_err(status)?;
+        let sources = &request.get_ref().sources_json;
+        let sources: Sources = if sources.is_empty() { Sources::new() } else { document("sources_json", sources).map_err(invalid)? };
+        let (run, submission) = (spec.name.to_string(), Submission { spec, sources });
+        told(&request, |_| format!("run={run} spec=sha256:{}", submission.identity())).await?;
+        let (created, state) = self.handle.submit(submission).await.map_err(status)?;
         Ok(Response::new(v1::SubmitReply { run, created, state: state.to_string() }))
     }
 
@@ -137,16 +145,24 @@ impl Control for Desk {
     }
 
     async fn stop_run(&self, request: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunReply>, Status> {
-        told(&request, |r| format!("run={:?}", r.run)).await?;
-        let state = self.handle.stop(run_name(request.into_inner().run)?).await.map_err(status)?;
+        told(&request, |r| format!("run={:?} from={:?} interrupted={}", r.run, r.from, r.interrupted)).await?;
+        let by = by(&request, &request.get_ref().from)?;
+        let v1::StopRunRequest { run, interrupted, .. } = request.into_inner();
+        let kind = if interrupted { StopKind::Interrupted } else { StopKind::ByHand };
+        let state = self.handle.stop(StopRequest { run: run_name(run)?, kind, by }).await.map_err(status)?;
         Ok(Response::new(v1::StopRunReply { state: state.to_string() }))
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {
-        told(&request, |r| format!("run={:?} ranks={}", r.run, r.ranks)).await?;
-        let v1::ResumeRunRequest { run, ranks } = request.into_inner();
-        let ranks = Some(ranks).filter(|ranks| *ranks > 0);
-        let state = self.handle.resume(run_name(run)?, ranks).await.map_err(status)?;
+        told(&request, |r| format!("run={:?} ranks={} waive={:?} reason={:?}", r.run, r.ranks, r.waive_gates, r.reason)).await?;
+        let by = by(&request, &request.get_ref().from)?;
+        let v1::ResumeRunRequest { run, ranks, waive_gates: gates, reason, .. } = request.into_inner();
+        waivers(&gates, &reason).map_err(invalid)?;
+        let (run, ranks) = (run_name(run)?, Some(ranks).filter(|ranks| *ranks > 0));
+        if !gates.is_empty() {
+            self.handle.waive(WaiveRequest { run: run.clone(), gates, reason, by }).await.map_err(status)?;
+        }
+        let state = self.handle.resume(run, ranks).await.map_err(status)?;
         Ok(Response::new(v1::ResumeRunReply { state: state.to_string() }))
     }
 
@@ -233,6 +249,13 @@ impl Work for Desk {
 
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get().cloned().ok_or_else(|| Status::internal("the caller is not known"))
+}
+
+/// Who decided something, for the record: the name of the token, and what the caller says of itself.
+fn by<T>(request: &Request<T>, from: &str) -> Result<String, Status> {
+    osler_proto::from("from", from).map_err(invalid)?;
+    let name = caller(request)?.name;
+    Ok(if from.is_empty() { name } else { format!("{name} ({from})") })
 }
 
 /// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if

@@ -1,16 +1,17 @@
 //! Finding and calling a coordinator. Its refusals become messages with an exit code; the wire's types end here.
 
 use crate::failure::{Failure, Outcome, failed, usage};
+use crate::hint::USUAL_STORE;
 use clap::Args;
 use osler_core::access::{LogEntry, NewToken};
 use osler_core::cluster::{Drain, Strike};
 use osler_core::health::Health;
+use osler_core::identity::Submission;
 use osler_core::ids::{Millis, TokenName};
 use osler_core::job::JobKey;
 use osler_core::process::Progress;
 use osler_core::reason::Reason;
 use osler_core::record::RunRecord;
-use osler_core::spec::RunSpec;
 use osler_proto::v1::control_client::ControlClient;
 use osler_proto::{MAX_CONTROL_BYTES, MAX_MESSAGE_BYTES, v1};
 use osler_runtime::auth::{Token, default_token_file};
@@ -35,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Args)]
 pub struct Access {
     /// The runs' store, a folder or s3://BUCKET/PREFIX; its coordinator is found through it.
-    #[arg(long, global = true, env = "OSLER_STORE", default_value = "./osler-store", value_name = "STORE", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "OSLER_STORE", default_value = USUAL_STORE, value_name = "STORE", help_heading = "Everywhere")]
     pub store: String,
     /// A coordinator's address, HOST:PORT, if not found through the store; with standbys theirs too, separated by commas.
     #[arg(long, global = true, env = "OSLER_COORDINATOR", value_name = "ADDR", value_delimiter = ',', help_heading = "Everywhere")]
@@ -178,11 +179,11 @@ impl Access {
 
     /// The coordinator, which must be there.
     pub async fn need_coordinator(&self) -> Outcome<Coordinator> {
-        match self.coordinator().await? {
+        match self.find().await? {
             Some(found) => Ok(found),
             None => Err(failed(format!("no coordinator is running on {}", self.store)).hint(format!(
-                "start one with `osler up RUN.toml --store {}` or osler-coordinator, or name one with --coordinator (and --tls, if it is encrypted)",
-                self.store
+                "start one with {} or osler-coordinator, or name one with --coordinator (and --tls, if it is encrypted)",
+                self.command("up RUN.toml")
             ))),
         }
     }
@@ -374,8 +375,8 @@ impl Coordinator {
     }
 
     /// Whether the run was created by this call, and its state.
-    pub async fn submit(&mut self, spec: &RunSpec) -> Outcome<(bool, String)> {
-        let request = v1::SubmitRequest { spec_json: serde_json::to_vec(spec)? };
+    pub async fn submit(&mut self, run: &Submission) -> Outcome<(bool, String)> {
+        let request = v1::SubmitRequest { spec_json: serde_json::to_vec(&run.spec)?, sources_json: serde_json::to_vec(&run.sources)? };
         let reply = answer(self.control.submit(request)).await?;
         Ok((reply.created, reply.state))
     }
@@ -436,8 +437,10 @@ impl Coordinator {
         Ok(Views(stream))
     }
 
-    pub async fn stop(&mut self, run: &str) -> Outcome<String> {
-        Ok(answer(self.control.stop_run(v1::StopRunRequest { run: run.to_owned() })).await?.state)
+    /// `interrupted`: the command that watches over the run must end; else a person stops the run.
+    pub async fn stop(&mut self, run: &str, interrupted: bool) -> Outcome<String> {
+        let request = v1::StopRunRequest { run: run.to_owned(), from: whoami(), interrupted };
+        Ok(answer(self.control.stop_run(request)).await?.state)
     }
 
     pub async fn pin(&mut self, run: &str, stage: &str, step: u64, pinned: bool) -> Outcome {
@@ -445,9 +448,10 @@ impl Coordinator {
         answer(self.control.pin_checkpoint(request)).await.map(drop)
     }
 
-    /// With another number of ranks, if one is given.
-    pub async fn resume(&mut self, run: &str, ranks: Option<u32>) -> Outcome<String> {
-        let request = v1::ResumeRunRequest { run: run.to_owned(), ranks: ranks.unwrap_or(0) };
+    /// With another number of ranks, if one is given; `waive`: failed gates that are let pass, and why.
+    pub async fn resume(&mut self, run: &str, ranks: Option<u32>, waive: (&[String], &str)) -> Outcome<String> {
+        let (waive_gates, reason) = (waive.0.to_vec(), waive.1.to_owned());
+        let request = v1::ResumeRunRequest { run: run.to_owned(), ranks: ranks.unwrap_or(0), waive_gates, reason, from: whoami() };
         Ok(answer(self.control.resume_run(request)).await?.state)
     }
 
@@ -491,6 +495,12 @@ impl Coordinator {
         let reply = answer(self.control.list_calls(v1::ListCallsRequest { last })).await?;
         Ok(reply.entry_json.iter().map(|json| serde_json::from_slice(json)).collect::<Result<_, _>>()?)
     }
+}
+
+/// USER@HOST, for the record; what it says of itself proves nothing.
+fn whoami() -> String {
+    let printable = |text: String| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
+    format!("{}@{}", printable(lease::user()), printable(lease::host()))
 }
 
 pub struct Views(tonic::Streaming<v1::GetRunReply>);

@@ -152,7 +152,10 @@ fn of_run(record: &RunRecord, jobs: &[Explained], live: bool) -> String {
             format!("run {name} was {state}, and no coordinator is running: `osler resume {name}` goes on")
         }
         RunState::Finished => format!("run {name} is finished"),
-        RunState::Stopped => format!("run {name} was stopped: `osler resume {name}` goes on"),
+        RunState::Stopped => {
+            let how = record.stopped_by().unwrap_or_else(|| "was stopped".to_owned());
+            format!("run {name} is stopped ({how}): `osler resume {name}` goes on")
+        }
         RunState::Failed(why) => format!("run {name} failed: {why}; mend that, then `osler resume {name}` tries again"),
         RunState::Failing(why) => format!("run {name} fails: {why}; {} of its jobs are still being ended", jobs.len()),
         RunState::Stopping => format!("run {name} is stopping: {} of its jobs save or are being ended", running.len()),

@@ -1,5 +1,6 @@
 //! How a command ends when it does not succeed: the kind, which is the exit code, the message, and what to do about it.
 
+use crate::client::Access;
 use crate::terminal::{Line, Page, Style};
 use osler_core::process::exit;
 use std::fmt;
@@ -15,6 +16,25 @@ pub enum Kind {
     Stopped,
     /// The run failed in a way that going on as it is would repeat.
     Hopeless,
+    /// A person stopped the run, and only a person's `osler resume` goes on.
+    ByHand,
+}
+
+/// The exit codes of `osler`, its kinds of failure for programs, and what they mean: what `osler --help` says, and docs/output.md as a
+/// test compares it.
+pub const EXIT_CODES: [(i32, Option<Kind>, &str); 6] = [
+    (exit::OK, None, "done"),
+    (exit::FAILED, Some(Kind::Failed), "failed, or found something bad"),
+    (exit::USAGE, Some(Kind::Usage), "bad file, bad usage, or a store that somebody else leads"),
+    (exit::STOPPED, Some(Kind::Stopped), "interrupted; the same command goes on: requeue"),
+    (exit::NO_REQUEUE, Some(Kind::Hopeless), "failed for good, or at a gate: do not requeue"),
+    (exit::BY_HAND, Some(Kind::ByHand), "stopped by a person; only osler resume goes on: do not requeue"),
+];
+
+/// For the end of `osler --help`.
+pub fn exit_codes() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, _, meaning)| format!("  {code:>2}  {meaning}"));
+    std::iter::once("Exit codes:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 impl Kind {
@@ -24,6 +44,7 @@ impl Kind {
             Self::Failed => exit::FAILED,
             Self::Stopped => exit::STOPPED,
             Self::Hopeless => exit::NO_REQUEUE,
+            Self::ByHand => exit::BY_HAND,
         }
     }
 
@@ -34,6 +55,7 @@ impl Kind {
             Self::Failed => "failed",
             Self::Stopped => "stopped",
             Self::Hopeless => "failed-for-good",
+            Self::ByHand => "stopped-by-hand",
         }
     }
 }
@@ -53,6 +75,11 @@ impl Failure {
     /// What to do about it, in one sentence.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With the commands that it names made whole, for whoever was given this access.
+    pub fn completed(self, access: &Access) -> Self {
+        Self { message: access.complete(&self.message), hint: self.hint.map(|hint| access.complete(&hint)), ..self }
     }
 
     pub fn kind(&self) -> Kind {
@@ -78,7 +105,7 @@ impl Failure {
         if self.message.contains('\n') {
             page.text(self.message.trim_end());
         } else {
-            let style = if self.kind == Kind::Stopped { Style::Careful } else { Style::Bad };
+            let style = if matches!(self.kind, Kind::Stopped | Kind::ByHand) { Style::Careful } else { Style::Bad };
             page.line(Line::default().styled("error: ", style).then(self.message.clone()).hang(2));
         }
         if let Some(hint) = &self.hint {
@@ -115,6 +142,31 @@ pub fn stopped(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Stopped, message)
 }
 
+pub fn by_hand(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::ByHand, message)
+}
+
 pub fn hopeless(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Hopeless, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_stands_in_the_one_table_and_in_the_manual() {
+        for (code, kind, _) in EXIT_CODES {
+            assert_eq!(kind.map_or(exit::OK, Kind::code), code);
+        }
+        let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/output.md")).unwrap();
+        let row = |line: &str| {
+            let mut cells = line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned());
+            Some((cells.next()?.parse::<i32>().ok()?, cells.next()?))
+        };
+        let rows: Vec<(i32, String)> = manual.lines().filter(|line| line.starts_with('|')).filter_map(row).collect();
+        let table: Vec<(i32, String)> =
+            EXIT_CODES.iter().map(|(code, kind, _)| (*code, kind.map_or("", Kind::as_str).to_owned())).collect();
+        assert_eq!(rows, table, "docs/output.md, Errors");
+    }
 }

@@ -163,8 +163,10 @@ pub fn finished() -> (RunRecord, Manifests) {
         version: 40,
         epoch: Epoch(2),
         spec_digest: spec.digest(),
+        sources: Default::default(),
         submitted_at: Millis(1_795_410_000_000),
         state: RunState::Finished,
+        stop: None,
         jobs: BTreeMap::new(),
         next_generation: Generation(30),
         checkpoints: BTreeMap::new(),
@@ -295,6 +297,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         passed: true,
         evidence: "accuracy 96.50 %, at least 90 %".into(),
         on_fail: OnFail::Stop,
+        waived: None,
     });
     let event = |id, kind, job: Option<&str>, message: &str| Event {
         id,

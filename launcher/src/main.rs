@@ -23,6 +23,7 @@ async fn main() -> ExitCode {
     match cli.command.run(&cli.context).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.completed(&cli.context.access);
             terminal.fail(&failure);
             code(failure.code())
         }

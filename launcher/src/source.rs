@@ -16,7 +16,7 @@ pub enum Source {
 
 impl Source {
     pub async fn find(access: &Access) -> Outcome<Self> {
-        match access.coordinator().await? {
+        match access.find().await? {
             Some(coordinator) => Ok(Self::Live(coordinator)),
             None => Ok(Self::Stored(access.open_store()?)),
         }
@@ -59,16 +59,20 @@ fn unknown(run: &RunName, known: &[String]) -> Failure {
     usage(format!("no run is named {:?}{meant}", run.as_str())).hint(hint)
 }
 
+/// Whether a run of a list is neither over nor stopped.
+pub fn is_live(state: &str) -> bool {
+    ["submitted", "running", "stopping", "failing"].contains(&state)
+}
+
 /// When the record last changed, as far as it says.
 pub fn as_of(record: &RunRecord) -> Millis {
     record.events.last().map_or(record.submitted_at, |event| event.at)
 }
 
-/// The state as people should read it: one that claims life without a coordinator is the past.
+/// The state as people should read it: one that claims life without a coordinator is the past, and waived gates are not forgotten.
 pub fn state_text(record: &RunRecord, live: bool) -> String {
-    if live || !record.state.is_live() {
-        record.state.to_string()
-    } else {
-        format!("{} (no coordinator: as of {})", record.state, show::time(as_of(record)))
-    }
+    let past = || format!(" (no coordinator: as of {})", show::time(as_of(record)));
+    let past = if live || !record.state.is_live() { String::new() } else { past() };
+    let waived = record.waived().map(|gates| format!("; {gates}")).unwrap_or_default();
+    format!("{}{past}{waived}", record.state)
 }

@@ -8,6 +8,7 @@ use osler_core::plan::train_key;
 use osler_core::reason::Reason;
 use osler_core::record::{JobState, RunRecord, RunState};
 use osler_core::spec::StageSpec;
+use osler_core::stop::Stop;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,6 +17,10 @@ pub struct Status {
     pub run: String,
     pub state: String,
     pub reason: Option<String>,
+    /// Of a run that is stopping or stopped: who did it, and whether only `osler resume` goes on.
+    pub stop: Option<Stop>,
+    /// Gates that failed and that somebody let pass.
+    pub waived: Option<String>,
     /// Whether a coordinator says so; otherwise it is what the store last recorded.
     pub coordinator: bool,
     pub as_of: Millis,
@@ -74,6 +79,8 @@ impl Status {
             run: record.name().to_string(),
             state: record.state.to_string(),
             reason: reason(record),
+            stop: record.stop.clone().filter(|_| record.stopped_by().is_some()),
+            waived: record.waived(),
             coordinator: live,
             as_of: as_of(record),
             stages: record.spec.stages.iter().map(|stage| stage_line(seen, stage)).collect(),

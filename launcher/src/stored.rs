@@ -61,7 +61,7 @@ pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
         lines.push(RunLine {
             run: name.to_string(),
             state: record.state.to_string(),
-            reason: status.reason.clone().unwrap_or_default(),
+            reason: record.beside_state().unwrap_or_default(),
             stage: stage.map(|s| s.name.clone()).unwrap_or_default(),
             step: stage.map_or(0, |s| s.step),
             planned_steps: stage.map_or(0, |s| s.planned_steps),

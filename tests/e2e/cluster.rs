@@ -95,7 +95,7 @@ impl Cluster {
         Stdio::from(fs::OpenOptions::new().create(true).append(true).open(path).unwrap())
     }
 
-    fn token_file(&self) -> PathBuf {
+    pub fn token_file(&self) -> PathBuf {
         self.folder.path().join("token")
     }
 
@@ -176,6 +176,13 @@ impl Cluster {
         }
     }
 
+    /// Waits until the coordinator and every agent have ended by themselves, and gives their exit codes, the coordinator's first.
+    pub fn wait_for_ends(&mut self) -> Vec<Option<i32>> {
+        let agents = std::mem::take(&mut self.agents).into_values().map(|(child, _)| child);
+        let all = self.coordinator.take().into_iter().chain(agents);
+        all.map(|mut child| wait_for("a daemon ended by itself", || child.try_wait().unwrap()).code()).collect()
+    }
+
     /// Asks an agent to end, and waits for its exit code.
     pub fn end_agent(&mut self, name: &str, by: Signal) -> Option<i32> {
         let (mut child, _) = self.agents.remove(name).unwrap();
@@ -221,16 +228,18 @@ impl Cluster {
 
     pub fn submit(&self, spec: &RunSpec) -> Result<v1::SubmitReply, tonic::Status> {
         let spec_json = serde_json::to_vec(spec).unwrap();
-        self.call(async |mut client| Ok(client.submit(v1::SubmitRequest { spec_json }).await?.into_inner()))
+        self.call(async |mut client| Ok(client.submit(v1::SubmitRequest { spec_json, ..Default::default() }).await?.into_inner()))
     }
 
     pub fn stop(&self, run: &str) -> Result<v1::StopRunReply, tonic::Status> {
-        self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into() }).await?.into_inner()))
+        self.call(async |mut client| Ok(client.stop_run(v1::StopRunRequest { run: run.into(), ..Default::default() }).await?.into_inner()))
     }
 
     /// `ranks`: another number of them; 0: as before.
     pub fn resume(&self, run: &str, ranks: u32) -> Result<v1::ResumeRunReply, tonic::Status> {
-        self.call(async |mut client| Ok(client.resume_run(v1::ResumeRunRequest { run: run.into(), ranks }).await?.into_inner()))
+        self.call(async |mut client| {
+            Ok(client.resume_run(v1::ResumeRunRequest { run: run.into(), ranks, ..Default::default() }).await?.into_inner())
+        })
     }
 
     pub fn rewind(&self, request: v1::RewindStageRequest) -> Result<v1::RewindStageReply, tonic::Status> {

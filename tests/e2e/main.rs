@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod metrics;
 mod outside;
+mod people;
 mod pipeline;
 mod preempt;
 mod queue;

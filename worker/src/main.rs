@@ -85,6 +85,9 @@ struct AgentArgs {
     /// Seconds that gangs have to save after SIGTERM or SIGUSR1, before everything is killed. A second signal kills at once.
     #[arg(long, env = "OSLER_GRACE", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     grace: u64,
+    /// End when there is nothing to do and no coordinator has answered for so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    end_when_alone: Option<u64>,
     /// The binary that runs jobs with libtorch; the one beside this one if absent.
     #[arg(long)]
     rank_binary: Option<PathBuf>,
@@ -175,6 +178,7 @@ fn options(args: AgentArgs) -> anyhow::Result<Options> {
         reading: Reading::new(&args.may_read).map_err(anyhow::Error::msg)?,
         store,
         grace: Duration::from_secs(args.grace),
+        end_when_alone: args.end_when_alone.map(Duration::from_secs),
         gang_address: usable(args.gang_address)?,
         worker,
         host,

@@ -12,12 +12,12 @@ use std::time::Instant;
 pub async fn submit(control: &mut ControlClient<Client>, spec: &RunSpec) -> Result<Instant> {
     let spec_json = serde_json::to_vec(spec)?;
     let begun = Instant::now();
-    control.submit(SubmitRequest { spec_json }).await?;
+    control.submit(SubmitRequest { spec_json, ..Default::default() }).await?;
     Ok(begun)
 }
 
 pub async fn stop(control: &mut ControlClient<Client>, run: &str) -> Result<()> {
-    control.stop_run(StopRunRequest { run: run.into() }).await?;
+    control.stop_run(StopRunRequest { run: run.into(), ..Default::default() }).await?;
     Ok(())
 }
 

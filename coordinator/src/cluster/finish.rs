@@ -27,6 +27,14 @@ impl Run {
         if result.outputs.is_empty() && !matches!(kind, JobKind::Train { .. }) {
             return internal("the result names no object".to_owned());
         }
+        if let Summary::Clean { source, source_digest, .. } = &result.summary
+            && self.record.sources.get(source).is_some_and(|submitted| submitted != source_digest)
+        {
+            let source: String = source.chars().take(200).collect();
+            let message =
+                format!("{source} has changed since the run was submitted: put the file back, or submit what it holds now as another run");
+            return Some(Fault::new(FaultClass::User, message));
+        }
         match worth(kind, &result.summary) {
             Worth::Some => None,
             Worth::Nothing(what) => internal(format!("the job says that it is done, but it made no {what}")),

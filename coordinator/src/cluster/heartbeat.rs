@@ -2,6 +2,7 @@
 
 use super::Cluster;
 use super::workers::Worker;
+use osler_core::BUILD;
 use osler_core::health::Health;
 use osler_core::ids::Millis;
 use osler_core::process::Report;
@@ -46,7 +47,7 @@ impl Cluster {
 }
 
 pub(super) fn same_node(worker: &Worker, observed: &Observed) -> bool {
-    let fit = |health: &Option<Health>| health.as_ref().and_then(Health::unfit).is_none();
+    let fit = |health: &Option<Health>| health.as_ref().and_then(|health| health.unfit_for(BUILD)).is_none();
     fit(&worker.health) == fit(&observed.health)
         && (worker.slots, worker.draining, &worker.labels) == (observed.slots, observed.draining, &observed.labels)
 }

@@ -36,14 +36,15 @@ pub use limits::Limits;
 pub use publish::leftovers;
 pub use rewind::RewindRequest;
 pub use run::Run;
+pub use submit::{StopRequest, WaiveRequest};
 pub use view::{QuotaLine, RunLine, WorkerLine, reason};
 pub use waiting::QueueLine;
 pub use workers::{Worker, WorkerState};
 
+use osler_core::identity::Submission;
 use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunRecord, RunState, Then};
-use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
@@ -52,8 +53,9 @@ use workers::Workers;
 /// Everything that can happen to a cluster.
 #[derive(Debug, Clone)]
 pub enum Event {
-    Submit(Box<RunSpec>),
-    Stop(RunName),
+    Submit(Box<Submission>),
+    Stop(StopRequest),
+    Waive(WaiveRequest),
     /// With another number of ranks, if one is given.
     Resume {
         run: RunName,
@@ -115,8 +117,8 @@ pub struct Effects {
 /// A request that cannot be met, with the way out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("run {run} exists with another run file (digest {submitted}, given {given}): choose another name")]
-    AlreadyExists { run: RunName, submitted: String, given: String },
+    #[error("run {run} exists already, and is another one: {differences}; choose another name, for example with --set name={run}-2")]
+    AlreadyExists { run: RunName, differences: String },
     #[error("there is no run {0:?}: `osler ps` lists them")]
     NoSuchRun(String),
     #[error("the run file cannot be used: {0}")]
@@ -131,6 +133,12 @@ pub enum Refused {
     UnfitRanks { run: RunName, ranks: u32, why: String },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
+    #[error(
+        "run {run} failed at gate {gate}, and would pass it unseen: `osler resume {run} --waive-gate {gate} --reason WHY` lets it pass, for all to see"
+    )]
+    ShutGate { run: RunName, gate: String },
+    #[error("no gate of run {run} that failed is named {gate:?}; those that did: {failed}")]
+    NoSuchGate { run: RunName, gate: String, failed: String },
     #[error("there is no worker {0}: `osler node list` lists them")]
     NoSuchWorker(WorkerName),
     #[error("team {0} has no quota: `osler quota list` lists them")]
@@ -219,8 +227,9 @@ impl Cluster {
         let now = self.advance(clock);
         let mut heartbeat = false;
         let answer = match event {
-            Event::Submit(spec) => self.submit(now, *spec),
-            Event::Stop(run) => self.stop(now, &run).map(Answer::State),
+            Event::Submit(submission) => self.submit(now, *submission),
+            Event::Stop(request) => self.stop(now, request).map(Answer::State),
+            Event::Waive(request) => self.waive(now, request).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, effects).map(Answer::State),
             Event::Quota { team, slots } => self.set_quota(team, slots, effects).map(|()| Answer::Set),

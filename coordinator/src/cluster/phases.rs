@@ -63,6 +63,9 @@ impl Run {
             _ => return,
         };
         self.happened(now, EventKind::Run, None, over.as_str());
+        if over != RunState::Stopped {
+            self.record.stop = None;
+        }
         self.record.state = over;
         self.progress.clear();
     }

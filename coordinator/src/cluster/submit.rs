@@ -2,25 +2,58 @@
 
 use super::run::Run;
 use super::{Answer, Cluster, Effects, Refused};
+use osler_core::gate::GateOutcome;
+use osler_core::identity::{Submission, difference};
 use osler_core::ids::{Generation, Millis, RunName, StageName};
 use osler_core::job::JobKind;
 use osler_core::plan::{PlannedJob, plan, train_key};
 use osler_core::reason::Cause;
 use osler_core::record::{EventKind, JobRecord, JobState, RunRecord, RunState};
-use osler_core::spec::{Determinism, RunSpec, check};
+use osler_core::spec::{Determinism, check};
+use osler_core::stop::{Stop, StopKind, Waiver};
 use std::collections::BTreeMap;
 
+/// Fields that a refusal names.
+const DIFFERENCES: usize = 5;
+
+/// A person's, or that of a command which was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopRequest {
+    pub run: RunName,
+    pub kind: StopKind,
+    pub by: String,
+}
+
+/// Failed gates that somebody lets pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaiveRequest {
+    pub run: RunName,
+    /// As [`GateOutcome::is_named`] understands them.
+    pub gates: Vec<String>,
+    pub reason: String,
+    pub by: String,
+}
+
 impl Cluster {
-    pub(super) fn submit(&mut self, now: Millis, spec: RunSpec) -> Result<Answer, Refused> {
-        let digest = spec.digest();
-        if let Some(run) = self.runs.get(&spec.name) {
-            if run.record.spec_digest != digest {
-                return Err(Refused::AlreadyExists { run: spec.name, submitted: run.record.spec_digest.short(), given: digest.short() });
+    pub(super) fn submit(&mut self, now: Millis, submission: Submission) -> Result<Answer, Refused> {
+        let digest = submission.identity();
+        if let Some(run) = self.runs.get_mut(&submission.spec.name) {
+            if !run.record.is_submitted_as(&submission) {
+                let differences = difference(&run.record.submission(), &submission, DIFFERENCES).join("; ");
+                return Err(Refused::AlreadyExists { run: submission.spec.name, differences });
             }
-            let stopped = matches!(run.record.state, RunState::Stopped | RunState::Failed(_));
-            let state = if stopped { self.resume(now, &spec.name, None)? } else { run.record.state.clone() };
+            let spec = submission.spec;
+            // The same run, elsewhere: what is still to be read is read where it lies now.
+            if run.record.state != RunState::Finished && run.record.spec != spec {
+                run.record.sources = submission.sources;
+                run.record.spec = spec.clone();
+                run.happened(now, EventKind::Run, None, "submitted again from another place, where its files are read from now on");
+            }
+            let again = run.record.goes_on_when_submitted();
+            let state = if again { self.resume(now, &spec.name, None)? } else { run.record.state.clone() };
             return Ok(Answer::Submitted { created: false, state });
         }
+        let Submission { spec, sources } = submission;
         check(&spec).map_err(|problems| Refused::InvalidSpec(problems.to_string()))?;
         if let Some((name, _)) = spec.corpora.iter().find(|(_, corpus)| corpus.files.is_empty()) {
             return Err(Refused::InvalidSpec(format!("corpus.{name}.files is empty: globs are expanded by whoever submits")));
@@ -32,9 +65,11 @@ impl Cluster {
             version: 0,
             epoch: self.epoch,
             spec_digest: digest,
+            sources,
             spec,
             submitted_at: now,
             state: RunState::Submitted,
+            stop: None,
             jobs,
             next_generation: Generation(1),
             checkpoints: BTreeMap::new(),
@@ -49,19 +84,57 @@ impl Cluster {
         Ok(Answer::Submitted { created: true, state: RunState::Submitted })
     }
 
-    pub(super) fn stop(&mut self, now: Millis, name: &RunName) -> Result<RunState, Refused> {
-        let run = self.run_mut(name)?;
-        if matches!(run.record.state, RunState::Submitted | RunState::Running) {
-            run.record.state = RunState::Stopping;
-            run.tell_all();
-            run.happened_because(now, EventKind::Run, None, "stopping", Some(Cause::Stopped));
+    /// A stop by hand also takes the place of an interruption: whoever was interrupted does not go on with the run any more.
+    pub(super) fn stop(&mut self, now: Millis, request: StopRequest) -> Result<RunState, Refused> {
+        let StopRequest { run: name, kind, by } = request;
+        let run = self.run_mut(&name)?;
+        let how = match kind {
+            StopKind::ByHand => format!("by {by}"),
+            StopKind::Interrupted => format!("{by} was interrupted"),
+        };
+        let weaker = run.record.stop.as_ref().is_none_or(|stop| stop.kind == StopKind::Interrupted) && kind == StopKind::ByHand;
+        match run.record.state {
+            RunState::Submitted | RunState::Running => {
+                run.record.state = RunState::Stopping;
+                run.record.stop = Some(Stop { kind, by, at: now });
+                run.tell_all();
+                run.happened_because(now, EventKind::Run, None, format!("stopping: {how}"), Some(Cause::Stopped));
+            }
+            RunState::Stopping | RunState::Stopped if weaker => {
+                run.record.stop = Some(Stop { kind, by, at: now });
+                run.happened_because(now, EventKind::Run, None, format!("stays stopped until it is resumed: {how}"), Some(Cause::Stopped));
+            }
+            _ => {}
         }
+        Ok(run.record.state.clone())
+    }
+
+    /// Lets failed gates of a run pass, all that are named. Asking twice is harmless.
+    pub(super) fn waive(&mut self, now: Millis, request: WaiveRequest) -> Result<RunState, Refused> {
+        let WaiveRequest { run: name, gates, reason, by } = request;
+        let run = self.run_mut(&name)?;
+        let shown = |gates: &mut dyn Iterator<Item = &GateOutcome>| gates.map(GateOutcome::name).collect::<Vec<_>>().join(", ");
+        if let Some(gate) = gates.iter().find(|given| !run.record.gates.iter().any(|gate| !gate.passed && gate.is_named(given))) {
+            let failed = shown(&mut run.record.gates.iter().filter(|gate| !gate.passed));
+            return Err(Refused::NoSuchGate { run: name, gate: gate.clone(), failed });
+        }
+        let meant = |gate: &GateOutcome| gate.is_shut() && gates.iter().any(|given| gate.is_named(given));
+        let waiver = Waiver { by, at: now, reason };
+        let mut told = vec![];
+        for gate in run.record.gates.iter_mut().filter(|gate| meant(gate)) {
+            gate.waived = Some(waiver.clone());
+            told.push(format!("gate {} is waived by {}: {}", gate.name(), waiver.by, waiver.reason));
+        }
+        told.into_iter().for_each(|message| run.happened(now, EventKind::Gate, None, message));
         Ok(run.record.state.clone())
     }
 
     pub(super) fn resume(&mut self, now: Millis, name: &RunName, ranks: Option<u32>) -> Result<RunState, Refused> {
         let run = self.run_mut(name)?;
         let idle = matches!(run.record.state, RunState::Stopped | RunState::Failed(_));
+        if idle && let Some(gate) = run.record.shut_gates().next() {
+            return Err(Refused::ShutGate { run: name.clone(), gate: gate.name() });
+        }
         match ranks {
             Some(ranks) if idle => run.set_ranks(now, ranks)?,
             Some(ranks) if run.record.state.is_live() && run.train_ranks().any(|now| now != ranks) => {
@@ -77,6 +150,7 @@ impl Cluster {
             RunState::Submitted | RunState::Running | RunState::Finished => {}
             RunState::Stopped | RunState::Failed(_) => {
                 run.record.state = RunState::Running;
+                run.record.stop = None;
                 run.happened(now, EventKind::Run, None, "resumed");
                 let next = run.record.next_generation;
                 for key in run.keys(|job| matches!(job.status, JobState::Failed { .. })) {

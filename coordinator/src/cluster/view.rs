@@ -61,12 +61,9 @@ impl Run {
     }
 }
 
-/// The reason that belongs to a state, empty if none does.
-pub fn reason(record: &RunRecord) -> &str {
-    match &record.state {
-        osler_core::record::RunState::Failing(reason) | osler_core::record::RunState::Failed(reason) => reason,
-        _ => "",
-    }
+/// What belongs beside a state: why the run fails, or which failed gates somebody let pass; empty if nothing does.
+pub fn reason(record: &RunRecord) -> String {
+    record.beside_state().unwrap_or_default()
 }
 
 impl Cluster {

@@ -8,6 +8,7 @@
 //! A restarted agent is a new incarnation under the same name: what the old one ran is gone at once.
 
 use super::limits::Limits;
+use osler_core::BUILD;
 use osler_core::cluster::ClusterRecord;
 use osler_core::health::Health;
 use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, WorkerName};
@@ -184,7 +185,7 @@ impl Workers {
         let skew = worker.skew();
         let clock = (skew.unsigned_abs() > self.limits.skew_refused)
             .then(|| format!("its clock differs from the coordinator's by {:.1} s: set it, or run a time service", skew as f64 / 1e3));
-        worker.health.as_ref().and_then(Health::unfit).or(clock)
+        worker.health.as_ref().and_then(|health| health.unfit_for(BUILD)).or(clock)
     }
 
     pub fn any_to_forget(&self, now: Millis) -> bool {

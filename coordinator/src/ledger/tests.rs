@@ -16,7 +16,7 @@ fn folder() -> (tempfile::TempDir, Store) {
 /// A cluster with one run, whose record can be written any number of times.
 fn cluster(epoch: Epoch) -> (Cluster, RunName) {
     let mut cluster = Cluster::new(NOW, epoch, "", Limits::default());
-    cluster.apply(NOW, Event::Submit(Box::new(spec("r")))).0.unwrap();
+    cluster.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
     (cluster, RunName::new("r").unwrap())
 }
 

@@ -1,16 +1,17 @@
 //! How the rest of the process talks to the owner: methods that wait for a durable answer.
 
 use super::watch::Watcher;
-use crate::cluster::{Answer, Event, Refused, RewindRequest};
+use crate::cluster::{Answer, Event, Refused, RewindRequest, StopRequest, WaiveRequest};
+use osler_core::identity::Submission;
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::record::RunState;
-use osler_core::spec::RunSpec;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
@@ -67,6 +68,8 @@ pub struct Handle {
     calls: mpsc::Sender<AgentCall>,
     requests: mpsc::Sender<Request>,
     clock: Arc<dyn Clock>,
+    /// When somebody last asked for something.
+    asked: Arc<Mutex<Instant>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -77,20 +80,25 @@ impl std::fmt::Debug for Handle {
 
 impl Handle {
     pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
-        Self { calls, requests, clock }
+        Self { calls, requests, clock, asked: Arc::new(Mutex::new(Instant::now())) }
     }
 
     /// Whether the run is new, and its state.
-    pub async fn submit(&self, spec: RunSpec) -> Result<(bool, RunState), HandleError> {
-        match self.control(Event::Submit(Box::new(spec))).await? {
+    pub async fn submit(&self, run: impl Into<Submission>) -> Result<(bool, RunState), HandleError> {
+        match self.control(Event::Submit(Box::new(run.into()))).await? {
             Answer::Submitted { created, state } => Ok((created, state)),
             Answer::State(state) => Ok((false, state)),
             Answer::Set | Answer::Synced | Answer::Ticked => Err(HandleError::Ended),
         }
     }
 
-    pub async fn stop(&self, run: RunName) -> Result<RunState, HandleError> {
-        self.state(Event::Stop(run)).await
+    pub async fn stop(&self, request: StopRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Stop(request)).await
+    }
+
+    /// Lets failed gates pass; the run goes on when it is resumed.
+    pub async fn waive(&self, request: WaiveRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Waive(request)).await
     }
 
     pub async fn resume(&self, run: RunName, ranks: Option<u32>) -> Result<RunState, HandleError> {
@@ -171,7 +179,30 @@ impl Handle {
         Ok(self.ask(|reply| Request::Control { event, reply }).await??)
     }
 
+    /// Resolves when nobody has needed this coordinator for so long: no run that is not over, and no question of a person.
+    pub async fn unneeded(&self, limit: Duration) {
+        let mut since = Instant::now();
+        loop {
+            tokio::time::sleep(limit / 10).await;
+            let asked = self.asked.lock().map_or(since, |asked| *asked);
+            match self.send(|reply| Request::Runs { reply }).await {
+                Ok(runs) if !runs.iter().any(|run| matches!(run.state.as_str(), "submitted" | "running" | "stopping" | "failing")) => {}
+                _ => since = Instant::now(),
+            }
+            if since.max(asked).elapsed() >= limit {
+                return;
+            }
+        }
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
+        if let Ok(mut asked) = self.asked.lock() {
+            *asked = Instant::now();
+        }
+        self.send(request).await
+    }
+
+    async fn send<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| HandleError::Ended)?;
         answer.await.map_err(|_| HandleError::Ended)

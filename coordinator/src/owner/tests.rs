@@ -21,7 +21,7 @@ async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     let run = BTreeSet::from([RunName::new("r").unwrap()]);
     let old = Ledger::open(store.clone(), NOW).await.unwrap();
     let mut stalled = Cluster::new(NOW, old.epoch(), "", Limits::default());
-    stalled.apply(NOW, Event::Submit(Box::new(spec("r")))).0.unwrap();
+    stalled.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
     Write::of(&mut stalled, vec![], &run).perform(&old).await.unwrap();
     let new = Ledger::open(store, NOW).await.unwrap();
     let mut cluster = Cluster::new(NOW, new.epoch(), "", Limits::default());

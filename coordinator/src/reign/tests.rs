@@ -2,6 +2,9 @@
 
 use super::*;
 use osler_runtime::clock::SystemClock;
+use osler_runtime::lease;
+use osler_runtime::process::Located;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 fn folder() -> (tempfile::TempDir, Store) {
@@ -14,7 +17,7 @@ fn folder() -> (tempfile::TempDir, Store) {
 async fn active(store: &Store) -> (Epoch, JoinHandle<Infallible>) {
     let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
     let epoch = ledger.epoch();
-    let mut reign = Reign::begin(store.clone(), epoch, "127.0.0.1:1".into()).await.unwrap();
+    let mut reign = Reign::begin(store.clone(), epoch, "127.0.0.1:1".into(), None).await.unwrap();
     (epoch, tokio::spawn(async move { reign.renew(Terms::default()).await }))
 }
 
@@ -48,7 +51,7 @@ async fn a_standby_takes_over_from_a_dead_coordinator_and_not_from_one_that_live
 async fn nobody_waits_for_a_coordinator_that_ended_in_order() {
     let (_folder, store) = folder();
     let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
-    let reign = Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into()).await.unwrap();
+    let reign = Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), None).await.unwrap();
     let standby = standby(&store);
     sleep(Duration::from_secs(2)).await;
     reign.release(Terms::default()).await;
@@ -67,7 +70,7 @@ async fn of_two_standbys_one_reigns_and_the_other_waits_for_it() {
     let [a, b] = &mut standbys;
     let (first, other) = tokio::select! { ledger = a => (ledger, 1), ledger = b => (ledger, 0) };
     let first = first.unwrap();
-    let mut reign = Reign::begin(store.clone(), first.epoch(), "127.0.0.1:2".into()).await.unwrap();
+    let mut reign = Reign::begin(store.clone(), first.epoch(), "127.0.0.1:2".into(), None).await.unwrap();
     let renewing = tokio::spawn(async move { reign.renew(Terms::default()).await });
     sleep(Duration::from_secs(60)).await;
     assert!(!standbys[other].is_finished());
@@ -91,7 +94,7 @@ async fn a_coordinator_that_died_before_it_wrote_a_lease_is_succeeded_too() {
 fn a_standby_that_stood_still_itself_begins_to_wait_anew() {
     let terms = Terms::default();
     let begin = Instant::now();
-    let lease = Lease { epoch: Epoch(1), address: "a".into(), beat: 7, released: false };
+    let lease = Lease { epoch: Epoch(1), address: "a".into(), beat: 7, released: false, leader: None };
     let seen =
         |at: f64, before: Option<Sight>| Sight::update(before, (Epoch(1), Some(lease.clone())), begin + Duration::from_secs_f64(at), terms);
     let sight = seen(4.5, Some(seen(4.0, Some(seen(3.0, Some(seen(1.5, Some(seen(0.0, None)))))))));
@@ -100,4 +103,58 @@ fn a_standby_that_stood_still_itself_begins_to_wait_anew() {
     assert!(frozen.why_over(terms).is_none(), "its own pause was taken for the other's silence");
     let later = seen(65.0, Some(seen(63.5, Some(seen(62.0, Some(frozen))))));
     assert!(later.why_over(terms).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_led_is_not_taken_and_one_whose_leader_died_or_ended_is() {
+    let (_folder, store) = folder();
+    let (epoch, renewing) = active(&store).await;
+    let refused = begin(&store, &SystemClock, Terms::default()).await.unwrap_err();
+    let NotBegun::Led(led) = &refused else { panic!("{refused}") };
+    assert_eq!((led.lease.epoch, led.lease.address.as_str()), (epoch, "127.0.0.1:1"));
+    let said = refused.to_string();
+    assert!([&store.shown(), "127.0.0.1:1", "osler submit", "--standby", "--take-over"].iter().all(|word| said.contains(word)), "{said}");
+    renewing.abort();
+    let silent = Instant::now();
+    let next = begin(&store, &SystemClock, Terms::default()).await.unwrap();
+    assert_eq!(next.epoch(), Epoch(epoch.0 + 1));
+    let waited = silent.elapsed();
+    assert!(waited <= Terms::default().expiry + Terms::default().look * 2, "a dead leader blocked for {waited:?}");
+    Reign::begin(store.clone(), next.epoch(), "127.0.0.1:2".into(), None).await.unwrap().release(Terms::default()).await;
+    let ended = Instant::now();
+    begin(&store, &SystemClock, Terms::default()).await.unwrap();
+    assert_eq!(ended.elapsed(), Duration::ZERO, "nobody waits for one that ended in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_process_is_gone_from_this_machine_is_not_waited_for() {
+    let (_folder, store) = folder();
+    let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let leader = Leader { process: Located::of(child.id()), ..Leader::own(Millis(7)) };
+    Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), Some(leader)).await.unwrap();
+    let begun = Instant::now();
+    let looking = begin(&store, &SystemClock, Terms::default());
+    assert!(timeout(Duration::from_secs(3), looking).await.is_err(), "it lives, and its lease is young");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    begin(&store, &SystemClock, Terms::default()).await.unwrap();
+    assert!(begun.elapsed() <= Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_begin_at_once_one_leads_and_the_other_is_refused() {
+    let (_folder, store) = folder();
+    let both = [store.clone(), store.clone()].map(|store| {
+        tokio::spawn(async move {
+            let ledger = begin(&store, &SystemClock, Terms::default()).await?;
+            let mut reign = Reign::begin(store, ledger.epoch(), "127.0.0.1:3".into(), None).await.map_err(LedgerError::from)?;
+            reign.renew(Terms::default()).await;
+            Ok::<_, NotBegun>(())
+        })
+    });
+    sleep(Duration::from_secs(60)).await;
+    let refused = both.iter().filter(|task| task.is_finished()).count();
+    assert_eq!(refused, 1);
+    both.iter().for_each(JoinHandle::abort);
 }

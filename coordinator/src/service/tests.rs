@@ -82,7 +82,7 @@ impl Running {
 
 async fn submit(control: &mut ControlClient<Authorized>, spec: RunSpec) -> Result<v1::SubmitReply, Status> {
     let spec_json = serde_json::to_vec(&spec).unwrap();
-    Ok(control.submit(v1::SubmitRequest { spec_json }).await?.into_inner())
+    Ok(control.submit(v1::SubmitRequest { spec_json, ..Default::default() }).await?.into_inner())
 }
 
 /// One call of an agent, obeyed. Gives the reply's number.
@@ -185,10 +185,16 @@ async fn refusals_have_codes_and_say_what_to_do() {
     assert_eq!((other.code(), other.message().contains("choose another name")), (Code::AlreadyExists, true));
     let broken = RunSpec { stages: vec![], ..spec("broken") };
     assert_eq!(submit(&mut control, broken).await.unwrap_err().code(), Code::InvalidArgument);
-    let none = control.stop_run(v1::StopRunRequest { run: "none".into() }).await.unwrap_err();
+    let none = control.stop_run(v1::StopRunRequest { run: "none".into(), ..Default::default() }).await.unwrap_err();
     assert_eq!((none.code(), none.message().contains("osler ps")), (Code::NotFound, true));
-    assert_eq!(control.stop_run(v1::StopRunRequest { run: "../x".into() }).await.unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(control.submit(v1::SubmitRequest { spec_json: b"{".to_vec() }).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        control.stop_run(v1::StopRunRequest { run: "../x".into(), ..Default::default() }).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        control.submit(v1::SubmitRequest { spec_json: b"{".to_vec(), ..Default::default() }).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
     let mut work = running.work(folder).await;
     call(&mut work, &mut Agent::new("a", 2, 1), &mut Gangs::default(), 0, 0).await.unwrap();
     let superseded = call(&mut work, &mut Agent::new("a", 1, 1), &mut Gangs::default(), 0, 0).await.unwrap_err();

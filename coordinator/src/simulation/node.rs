@@ -231,7 +231,7 @@ impl Node {
     fn health(&self, signals: &Signals) -> Health {
         let unfit = signals.unfit.get().is_some_and(|until| until > Instant::now());
         let memory_available = unfit.then_some(LEAST_MEMORY - 1);
-        Health { at: self.network.world.lock().clock(0), folders: vec![], memory_available, gpus: vec![], overdue_ms: None }
+        Health { at: self.network.world.lock().clock(0), folders: vec![], memory_available, gpus: vec![], ranks: None, overdue_ms: None }
     }
 
     async fn call(

@@ -2,9 +2,11 @@
 
 use super::network::Network;
 use super::world::Shared;
+use crate::cluster::StopRequest;
 use osler_core::ids::RunName;
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
+use osler_core::stop::StopKind;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +22,8 @@ pub async fn operate(network: Network, spec: RunSpec) {
                 let _refused_or_lost = door.handle.submit(spec.clone()).await;
             }
             if world.lock().strikes("run is stopped", 120) {
-                let _refused_or_lost = door.handle.stop(run.clone()).await;
+                let stop = StopRequest { run: run.clone(), kind: StopKind::Interrupted, by: "a person".to_owned() };
+                let _refused_or_lost = door.handle.stop(stop).await;
             }
             let Ok(mut watcher) = door.handle.watch(run.clone()).await else { return };
             if let Some(view) = watcher.next().await {

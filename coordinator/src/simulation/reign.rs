@@ -90,7 +90,7 @@ impl Reign {
                 false => Ledger::open(store.clone(), clock.now()).await?,
                 true => tokio::select! { ledger = stand_by(&store, &*clock, terms) => ledger?, () = asked.notified() => return Ok(()) },
             };
-            let mut lease = reign::Reign::begin(store, ledger.epoch(), "simulated:7070".into()).await?;
+            let mut lease = reign::Reign::begin(store, ledger.epoch(), "simulated:7070".into(), None).await?;
             let (handle, owner) = Owner::start(ledger, clock, limits).await?;
             reigns.set(Some(owner.epoch()));
             network.world.lock().note(|| format!("coordinator {}: reigns", owner.epoch()));

@@ -3,6 +3,7 @@
 use crate::ids::StageName;
 use crate::job::ExamSummary;
 use crate::spec::{GateSpec, OnFail, Variant};
+use crate::stop::Waiver;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct GateOutcome {
     /// The numbers, in one sentence.
     pub evidence: String,
     pub on_fail: OnFail,
+    /// Somebody let it pass although it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waiver>,
 }
 
 /// Judges one gate. A bound whose number is missing fails: absence of evidence is not a pass.
@@ -42,6 +46,7 @@ pub fn judge(gate: &GateSpec, stage: &StageName, summary: &ExamSummary) -> GateO
         passed,
         evidence: evidence.join("; "),
         on_fail: gate.on_fail,
+        waived: None,
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Health {
     pub memory_available: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuCheck>,
+    /// None: it was not started, or the agent is of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RankCheck>,
     /// The look that should have replaced this one has not ended for so many milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overdue_ms: Option<u64>,
@@ -48,8 +51,33 @@ pub struct GpuCheck {
     pub error: Option<String>,
 }
 
+/// What the binary that runs ranks said when it was started to say which build it is. That it answers shows that libtorch can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankCheck {
+    pub build: Option<String>,
+    pub error: Option<String>,
+}
+
+impl RankCheck {
+    /// Why it may not run ranks beside those of another build, or at all.
+    pub fn unfit_for(&self, build: &str) -> Option<String> {
+        if let Some(error) = &self.error {
+            return Some(format!(
+                "osler-rank does not run on this machine: {error}; put libtorch where it looks (LD_LIBRARY_PATH), or build it here"
+            ));
+        }
+        let other = self.build.as_deref().filter(|other| *other != build)?;
+        Some(format!("its osler-rank is of build {other}, and {build} is needed: install the same build everywhere"))
+    }
+}
+
 impl Health {
-    /// Why the node may take no work, with the way out.
+    /// Why the node may take no work of a coordinator of a build, with the way out.
+    pub fn unfit_for(&self, build: &str) -> Option<String> {
+        self.unfit().or_else(|| self.ranks.as_ref()?.unfit_for(build))
+    }
+
+    /// Why the node may take no work of anybody, ranks left out.
     pub fn unfit(&self) -> Option<String> {
         let overdue = self.overdue_ms.map(|ms| format!("its check hangs since {} s: look at its disks and its GPU driver", ms / 1000));
         let memory = self.memory_available.filter(|bytes| *bytes < LEAST_MEMORY);
@@ -92,10 +120,22 @@ impl GpuCheck {
 mod tests {
     use super::*;
 
+    #[test]
+    fn ranks_of_another_build_or_without_libtorch_are_not_fit() {
+        let with = |build: Option<&str>, error: Option<&str>| {
+            let ranks = Some(RankCheck { build: build.map(str::to_owned), error: error.map(str::to_owned) });
+            Health { ranks, ..sound() }.unfit_for("1.0")
+        };
+        assert_eq!((sound().unfit_for("1.0"), with(Some("1.0"), None)), (None, None));
+        assert!(with(Some("1.1"), None).unwrap().starts_with("its osler-rank is of build 1.1, and 1.0 is needed"));
+        let missing = with(None, Some("exit code 127: libtorch_cpu.so: cannot open shared object file")).unwrap();
+        assert!(missing.contains("does not run on this machine: exit code 127: libtorch_cpu.so"), "{missing}");
+    }
+
     fn sound() -> Health {
         let folder = FolderCheck { path: "/scratch".into(), free_bytes: Some(1 << 40), ms: 3, error: None };
         let gpu = GpuCheck { name: "L4 0".into(), uncorrected: Some(0), xids: vec![31], error: None };
-        Health { at: Millis(1), folders: vec![folder], memory_available: Some(1 << 34), gpus: vec![gpu], overdue_ms: None }
+        Health { at: Millis(1), folders: vec![folder], memory_available: Some(1 << 34), gpus: vec![gpu], ranks: None, overdue_ms: None }
     }
 
     #[test]

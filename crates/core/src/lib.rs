@@ -4,6 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+/// Which build this is: what its maker called it (`OSLER_BUILD` when it was compiled, for example 0.1.0+4a4c14c), or the version. All
+/// daemons of a cluster are of one build: only then is it known that they compute the same bits.
+pub const BUILD: &str = match option_env!("OSLER_BUILD") {
+    Some(build) => build,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 pub mod accounting;
 pub mod audit;
 pub mod checkpoint;
@@ -13,6 +20,7 @@ pub mod estimate;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod mlm;
@@ -30,4 +38,5 @@ pub mod retention;
 pub mod rewind;
 pub mod spec;
 pub mod splitmix;
+pub mod stop;
 pub mod sync;

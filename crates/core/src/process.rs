@@ -117,6 +117,8 @@ pub mod exit {
     pub const STOPPED: i32 = 75;
     /// Failed in a way that the same call would fail again: a scheduler must not requeue it.
     pub const NO_REQUEUE: i32 = 93;
+    /// Of `osler` only: a person stopped the run, and only a person's `osler resume` goes on. A scheduler must not requeue it either.
+    pub const BY_HAND: i32 = 94;
 }
 
 /// The environment variable that tells a rank the number of its GPU among those of its agent. No two processes of an agent that run at

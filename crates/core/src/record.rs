@@ -6,6 +6,7 @@
 use crate::checkpoint::{ObjectRef, Part};
 use crate::digest::Digest;
 use crate::gate::GateOutcome;
+use crate::identity::{Sources, Submission};
 use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, WorkerName};
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
 use crate::order::{Component, OrderError, SampleOrder};
@@ -14,6 +15,7 @@ use crate::reason::Cause;
 use crate::retention::{self, Candidate, Reason};
 use crate::rewind::{Batches, Rewind};
 use crate::spec::{Init, RunSpec, StageSpec};
+use crate::stop::Stop;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -292,10 +294,16 @@ pub struct RunRecord {
     /// Who wrote it.
     pub epoch: Epoch,
     pub spec: RunSpec,
-    /// Of the spec as submitted: a second submission with the same name must carry the same.
+    /// The run's identity: a second submission with the same name must have the same, see [`crate::identity`].
     pub spec_digest: Digest,
+    /// What the files of the spec held when they were submitted; empty in records of older versions.
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    pub sources: Sources,
     pub submitted_at: Millis,
     pub state: RunState,
+    /// Of a run that is stopping or stopped; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
     pub jobs: BTreeMap<JobKey, JobRecord>,
     pub next_generation: Generation,
     /// Ascending by step.
@@ -340,6 +348,11 @@ pub enum NoOrder {
 
 impl RunRecord {
     pub const FORMAT: u32 = 1;
+
+    /// As it was submitted last.
+    pub fn submission(&self) -> Submission {
+        Submission { spec: self.spec.clone(), sources: self.sources.clone() }
+    }
 
     pub fn name(&self) -> &RunName {
         &self.spec.name

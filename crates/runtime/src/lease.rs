@@ -1,13 +1,17 @@
 //! Where the reigning coordinator says that it lives and where it can be reached: one small object for each epoch.
 //!
 //! It grants nothing. The right to write is the epoch's own object, which is created once; a lease only tells a standby whether to
-//! begin the next epoch, and agents and people where to call. So it needs no conditional write, and nobody compares clocks: a standby
-//! watches `beat` change and measures by its own clock.
+//! begin the next epoch, and agents and people where to call. So it needs no conditional write, and nobody compares clocks: whoever
+//! wants to know watches `beat` change and measures by its own clock, see [`watch`].
 
+pub mod watch;
+
+use crate::process::Located;
 use crate::store::{Store, StoreError};
-use osler_core::ids::Epoch;
+use osler_core::ids::{Epoch, Millis};
 use osler_core::paths;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Written over and over by the coordinator of that epoch, and by nobody else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,47 @@ pub struct Lease {
     pub beat: u64,
     /// The coordinator ended in order: nobody has to wait for its silence.
     pub released: bool,
+    /// Whose coordinator it is; none in leases of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+}
+
+/// For people who find a store led by somebody else, and for those on the leader's own machine, who can see that it is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    pub user: String,
+    pub host: String,
+    pub since: Millis,
+    pub process: Option<Located>,
+}
+
+impl Leader {
+    /// This process, from now on.
+    pub fn own(since: Millis) -> Self {
+        Self { user: user(), host: host(), since, process: Located::own() }
+    }
+}
+
+/// "the coordinator of alice on login1 at 127.0.0.1:4711".
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.leader {
+            Some(Leader { user, host, .. }) => write!(f, "the coordinator of {user} on {host} at {}", self.address),
+            None => write!(f, "the coordinator at {}", self.address),
+        }
+    }
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Who runs this process: a name, or a number where the machine knows none.
+pub fn user() -> String {
+    let id = nix::unistd::geteuid();
+    let known = nix::unistd::User::from_uid(id).ok().flatten();
+    known.map_or_else(|| format!("uid {id}"), |user| user.name)
 }
 
 /// What one epoch's coordinator wrote last. Another version's lease, or one that cannot be read, counts as none: its epoch still does.

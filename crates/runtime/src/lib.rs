@@ -10,6 +10,7 @@ pub mod listen;
 pub mod memory;
 pub mod net;
 pub mod pki;
+pub mod process;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -32,6 +32,32 @@ impl Signals {
     }
 }
 
+/// SIGHUP: the terminal of this process was closed.
+#[derive(Debug)]
+pub struct HangUp(Option<Signal>);
+
+impl HangUp {
+    /// From here on it does not end the process by itself. Where it is ignored already (nohup), it stays so.
+    pub fn new() -> io::Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Ok(Self(if ignores(&status, SignalKind::hangup().as_raw_value()) { None } else { Some(signal(SignalKind::hangup())?) }))
+    }
+
+    /// Safe to drop.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether a process ignores a signal, by what the kernel says of it.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// From here on the signals do nothing in this process. (Blocking them would not do: libraries have threads before `main`.)
 pub fn ignore() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -51,4 +77,16 @@ pub fn requested() -> io::Result<impl Future<Output = ()>> {
             std::process::exit(130);
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_which_signals_are_ignored() {
+        let status = |mask: &str| format!("Name:\tosler\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        assert!(ignores(&status("0000000000000001"), 1) && ignores(&status("0000000000001003"), 2));
+        assert!(!ignores(&status("0000000000001002"), 1) && !ignores("", 1) && !ignores(&status("?"), 1));
+    }
 }

@@ -43,8 +43,11 @@ pub(super) fn page(seen: &Seen, live: bool) -> Page {
     if let Some(reason) = reason(record) {
         fact("reason", reason, Style::Plain);
     }
+    if let Some(stop) = record.stopped_by() {
+        fact("stop", stop, Style::Plain);
+    }
     fact("submitted", show::time(record.submitted_at), Style::Plain);
-    fact("file sha256", record.spec_digest.to_string(), Style::Plain);
+    fact("identity", record.spec_digest.to_string(), Style::Plain);
     fact("record", format!("version {}, written under epoch {}", record.version, record.epoch), Style::Plain);
     page.section(jobs(seen));
     for cause in record.jobs.iter().filter_map(|(key, job)| cause::of_job(record, key, job)) {

@@ -25,7 +25,10 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
         return Ok(());
     }
     if !source.is_live() {
-        terminal.note("no coordinator is running: nothing more will happen until `osler resume`");
+        terminal.note(format!(
+            "no coordinator is running: nothing more will happen until {}",
+            cx.access.command(&format!("resume {}", args.run))
+        ));
         return Ok(());
     }
     let mut news = follow(cx.access.clone(), args.run.to_string());

@@ -34,12 +34,15 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
         }
         Source::Stored(_) => Around::default(),
     };
-    let Some(explanation) = Explanation::of(&seen, around, job.as_ref()) else {
+    let Some(mut explanation) = Explanation::of(&seen, around, job.as_ref()) else {
         let job = job.map(|job| job.to_string()).unwrap_or_default();
         let near = show::nearest(&job, seen.record.jobs.keys().map(|key| key.as_str()));
         let meant = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         return Err(usage(format!("run {run} has no job {job:?}{meant}")).hint(format!("`osler describe {run}` lists them")));
     };
+    let complete = |sentence: &mut String| *sentence = cx.access.complete(sentence);
+    complete(&mut explanation.sentence);
+    explanation.jobs.iter_mut().for_each(|job| complete(&mut job.sentence));
     cx.terminal().answer("explanation", &explanation, || page(&explanation))
 }
 

@@ -8,6 +8,7 @@ mod completion;
 mod corpus;
 mod demo;
 mod describe;
+mod down;
 mod events;
 mod exam;
 mod explain;
@@ -33,7 +34,7 @@ mod up;
 mod validate;
 
 use crate::client::Access;
-use crate::failure::{Outcome, usage};
+use crate::failure::{Outcome, exit_codes, usage};
 use crate::terminal::{Colour, Format, Settings, Terminal};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -41,10 +42,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 
 /// Trains domain language models from one run file, and can prove on what.
-///
-/// Exit codes: 0 ok, 1 failed, 64 bad file or usage, 75 stopped and resumable, 93 failed for good.
 #[derive(Debug, Parser)]
-#[command(name = "osler", version, max_term_width = 120)]
+#[command(name = "osler", version, max_term_width = 120, after_help = exit_codes())]
 pub struct Cli {
     #[command(flatten)]
     pub context: Context,
@@ -86,7 +85,7 @@ impl Cli {
         }
         let name = names.join(" ");
         let unused: &[&str] = match &self.command {
-            Command::Plan(_) | Command::Up(_) => &["coordinator", "token_file", "tls"],
+            Command::Plan(_) | Command::Up(_) | Command::Down(_) => &["coordinator", "token_file", "tls"],
             Command::Cluster(cluster::Command::Log(_)) => &[],
             Command::Validate(_)
             | Command::Cluster(_)
@@ -131,6 +130,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Do a run on this machine: start the daemons, submit, watch, report.
     Up(up::Args),
+    /// End the daemons that `up` left on this machine, after what they train is saved.
+    Down(down::Args),
     /// Hand a run to a coordinator.
     Submit(submit::Args),
     /// List the runs.
@@ -193,6 +194,7 @@ impl Command {
             Self::Validate(args) => validate::run(&args, cx),
             Self::Plan(args) => plan::run(&args, cx).await,
             Self::Up(args) => up::run(args, cx).await,
+            Self::Down(args) => down::run(&args, cx).await,
             Self::Submit(args) => submit::run(&args, cx).await,
             Self::Ps(args) => ps::run(&args, cx).await,
             Self::Describe(args) => describe::run(&args, cx).await,

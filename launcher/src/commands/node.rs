@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn a_node_that_takes_no_work_says_why() {
         let folder = FolderCheck { path: "/scratch".into(), free_bytes: Some(1 << 30), ms: 4, error: Some("read-only".into()) };
-        let health = Health { at: Millis(0), folders: vec![folder], memory_available: Some(1 << 30), gpus: vec![], overdue_ms: None };
+        let health =
+            Health { at: Millis(0), folders: vec![folder], memory_available: Some(1 << 30), gpus: vec![], ranks: None, overdue_ms: None };
         let line = WorkerLine {
             worker: "a".into(),
             host: "h".into(),

@@ -26,7 +26,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let folder = local_folder(store)?;
     let earlier = if store.contains("://") || folder.is_dir() {
         let record = stored::record(&Store::open(store)?, &resolved.spec.name).await?;
-        record.filter(|record| record.spec_digest == resolved.spec.digest())
+        record.filter(|record| record.spec == resolved.spec)
     } else {
         None
     };
@@ -52,7 +52,7 @@ fn verdict(plan: &Plan, problems: usize) -> Result<(), Failure> {
 pub(super) fn page(plan: &Plan) -> Page {
     let estimate = &plan.estimate;
     let mut page = Page::new();
-    page.line(format!("run {}  {}", plan.run, plan.description)).line(format!("run file sha256 {}", plan.spec_digest)).blank();
+    page.line(format!("run {}  {}", plan.run, plan.description)).line(format!("settings sha256 {}", plan.spec_digest)).blank();
     let p = &estimate.parameters;
     page.line(format!(
         "model: {} parameters ({} without embeddings), vocabulary {}",

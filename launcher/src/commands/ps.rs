@@ -53,6 +53,9 @@ pub(super) fn page(runs: &Runs) -> Page {
         ]);
     }
     page.section(table);
+    if !runs.coordinator {
+        page.blank().line("no coordinator is running: this is what the store recorded last");
+    }
     page
 }
 

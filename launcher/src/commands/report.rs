@@ -4,7 +4,8 @@ use super::Context;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
 use crate::render::{html, text};
-use crate::source::{Source, state_text};
+use crate::show;
+use crate::source::{Source, as_of};
 use crate::terminal::{Format, Terminal, View};
 use osler_core::ids::RunName;
 use osler_core::output::{document, harmless};
@@ -53,7 +54,7 @@ async fn compute(store: &Store, record: &RunRecord, live: bool) -> Outcome<Repor
     let manifests = manifests::read_all(store, record).await?;
     let mut report = build(record, &manifests);
     if !live && record.state.is_live() {
-        report.reason = Some(state_text(record, live));
+        report.reason = Some(format!("{} (no coordinator: as of {})", record.state, show::time(as_of(record))));
     }
     Ok(report)
 }

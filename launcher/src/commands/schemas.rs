@@ -11,7 +11,7 @@ use crate::resolve::Resolved;
 use crate::status::Status;
 use osler_core::access::LogEntry;
 use osler_core::cluster::{Drain, Strike};
-use osler_core::health::{FolderCheck, GpuCheck, Health};
+use osler_core::health::{FolderCheck, GpuCheck, Health, RankCheck};
 use osler_core::ids::*;
 use osler_core::job::JobKey;
 use osler_core::output::{document, error_document};
@@ -86,6 +86,7 @@ fn node() -> WorkerLine {
             folders: vec![folder(Some("read-only"), None), folder(None, Some(1))],
             memory_available: Some(1),
             gpus: vec![gpu(None, Some("gone")), gpu(Some(0), None)],
+            ranks: Some(RankCheck { build: Some("0.1.0".into()), error: Some("exit code 127".into()) }),
             overdue_ms: Some(3),
         }),
         skew_ms: 12,
@@ -93,7 +94,7 @@ fn node() -> WorkerLine {
 }
 
 fn bare_node() -> WorkerLine {
-    let health = Health { at: Millis(1), folders: vec![], memory_available: None, gpus: vec![], overdue_ms: None };
+    let health = Health { at: Millis(1), folders: vec![], memory_available: None, gpus: vec![], ranks: None, overdue_ms: None };
     WorkerLine { why: None, drain: None, strikes: vec![], health: Some(health), ..node() }
 }
 
@@ -331,6 +332,7 @@ fn others() -> Vec<Sample> {
     let errors = vec![error(usage("no run is named \"x\"").hint("known here: tiny")), error(hopeless("it failed"))];
     vec![
         Sample { schema: "error", documents: errors, maps: &[], open: &[] },
+        sample("down", [down::Down { store: "s".into(), interrupted: vec!["tiny".into()], ended: vec!["worker", "coordinator"] }]),
         sample("note", [json!({ "note": "run tiny is finished already" })]),
     ]
 }

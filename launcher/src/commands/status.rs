@@ -1,15 +1,18 @@
 //! `osler status`: where a run stands, once or until it is over.
 
 use super::Context;
-use crate::failure::{Outcome, failed, hopeless, stopped};
+use crate::client::Access;
+use crate::failure::{Outcome, by_hand, failed, hopeless, stopped};
 use crate::show;
 use crate::source::{Source, state_text};
 use crate::status::Status;
 use crate::terminal::{Cell, Line, Page, Style, Table, name, number, prose, state};
 use crate::watch::{Display, News, follow};
+use osler_core::gate::GateOutcome;
 use osler_core::ids::RunName;
 use osler_core::job::FaultClass;
 use osler_core::record::{JobState, RunRecord, RunState};
+use osler_core::stop::{Stop, StopKind};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -26,7 +29,8 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     if args.watch && live && seen.record.state.is_live() {
         return watch(args, cx).await;
     }
-    let status = Status::of(&seen, live);
+    let mut status = Status::of(&seen, live);
+    status.waiting.iter_mut().for_each(|waiting| waiting.reason = cx.access.complete(&waiting.reason));
     let terminal = cx.terminal();
     match (args.watch, terminal.is_json()) {
         (true, true) => terminal.json_line("status", &status)?,
@@ -34,10 +38,9 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     }
     match (args.watch, seen.record.state.is_live()) {
         (false, _) => Ok(()),
-        (true, false) => ending(&seen.record),
-        (true, true) => {
-            Err(failed(format!("run {} does not go on: no coordinator is running", args.run)).hint(format!("`osler resume {}`", args.run)))
-        }
+        (true, false) => ending(&seen.record, &cx.access),
+        (true, true) => Err(failed(format!("run {} does not go on: no coordinator is running", args.run))
+            .hint(cx.access.command(&format!("resume {}", args.run)))),
     }
 }
 
@@ -60,21 +63,31 @@ async fn watch(args: &Args, cx: &Context) -> Outcome {
     drop(display);
     let record = last.ok_or_else(|| failed("the coordinator ended before it answered"))?;
     if !terminal.is_json() {
-        terminal.page(&Page::from(format!("run {} is {}", record.name(), record.state)))?;
+        terminal.page(&Page::from(format!("run {} is {}", record.name(), state_text(&record, true))))?;
     }
-    ending(&record)
+    ending(&record, &cx.access)
 }
 
-/// What a run's end means for the exit code of who watched it.
-pub fn ending(record: &RunRecord) -> Outcome {
-    match &record.state {
-        RunState::Failed(reason) => {
-            let message = format!("run {} failed: {reason}", record.name());
-            Err(if machines_failed(record) { stopped(message) } else { hopeless(message) })
+/// What a run's end means for the exit code of who watched it, or would have it go on.
+pub fn ending(record: &RunRecord, access: &Access) -> Outcome {
+    let name = record.name();
+    let go_on = || format!("go on with {}", access.command(&format!("resume {name}")));
+    match (&record.state, record.stop.as_ref()) {
+        (RunState::Failed(reason), _) => {
+            let message = format!("run {name} failed: {reason}");
+            match record.shut_gates().next().map(GateOutcome::name) {
+                Some(gate) => {
+                    let waive = access.command(&format!("resume {name} --waive-gate {gate} --reason WHY"));
+                    Err(hopeless(message).hint(format!("{waive} lets it pass, and the run's report will say so")))
+                }
+                None if machines_failed(record) => Err(stopped(message).hint(go_on())),
+                None => Err(hopeless(message).hint(format!("mend that, then {}", go_on()))),
+            }
         }
-        RunState::Stopped => {
-            Err(stopped(format!("run {} is stopped", record.name())).hint(format!("go on with `osler resume {}`", record.name())))
+        (RunState::Stopped, Some(Stop { kind: StopKind::ByHand, by, at })) => {
+            Err(by_hand(format!("run {name} was stopped by {by}, {}; what it published is kept", show::time(*at))).hint(go_on()))
         }
+        (RunState::Stopped, _) => Err(stopped(format!("run {name} is stopped; what it published is kept")).hint(go_on())),
         _ => Ok(()),
     }
 }
@@ -95,6 +108,9 @@ pub(super) fn page(record: &RunRecord, status: &Status) -> Page {
     page.line(Line::from(format!("run {}: ", status.run)).styled(now, state(&status.state)));
     if let Some(reason) = &status.reason {
         page.line(format!("reason: {reason}"));
+    }
+    if let Some(stop) = record.stopped_by() {
+        page.line(stop);
     }
     page.section(stages(status));
     for stage in status.stages.iter().filter(|stage| stage.skipped_steps > 0 || stage.rewinds > 0) {
@@ -170,7 +186,7 @@ mod tests {
             if let Some(class) = class {
                 job.status = JobState::Failed { at: Millis(1), fault: Fault::new(class, "x") };
             }
-            ending(&record).map_or_else(|failure| failure.code(), |()| 0)
+            ending(&record, &Access::local("s")).map_or_else(|failure| failure.code(), |()| 0)
         };
         let failed = || RunState::Failed("x".into());
         assert_eq!(code(failed(), None), 93, "a gate said stop");
@@ -180,5 +196,14 @@ mod tests {
             assert_eq!(code(failed(), Some(class)), 93, "{class}");
         }
         assert_eq!(code(RunState::Finished, None), 0);
+        record.state = RunState::Stopped;
+        let stop = |kind| Some(Stop { kind, by: "owner (ann@desk)".into(), at: Millis(1) });
+        record.stop = stop(StopKind::ByHand);
+        let failure = ending(&record, &Access::local("s")).unwrap_err();
+        assert_eq!(failure.code(), 94, "a requeued job would undo what somebody decided");
+        assert!(failure.message().contains("stopped by owner (ann@desk), 1970-01-01"), "{failure}");
+        assert_eq!(failure.hint_text(), Some("go on with `osler resume tiny --store s`"));
+        record.stop = stop(StopKind::Interrupted);
+        assert_eq!(ending(&record, &Access::local("s")).unwrap_err().code(), 75);
     }
 }

@@ -31,12 +31,12 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let Source::Live(coordinator) = &mut source else {
         let state = state_text(&seen.record, false);
         if seen.record.state.is_live() {
-            let hint = format!("`osler resume {}` goes on with it", args.run);
+            let hint = format!("{} goes on with it", cx.access.command(&format!("resume {}", args.run)));
             return Err(failed(format!("run {} is {state}: there is nothing to stop", args.run)).hint(hint));
         }
         return say(args, cx, state);
     };
-    let mut state = coordinator.stop(args.run.as_str()).await?;
+    let mut state = coordinator.stop(args.run.as_str(), false).await?;
     if args.wait {
         let mut news = follow(cx.access.clone(), args.run.to_string());
         let mut last = None;
@@ -51,7 +51,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
         let record = last.ok_or_else(|| failed("the coordinator ended before it answered"))?;
         state = record.state.to_string();
         // Stopped is what was asked for; only a failure is one.
-        if let Err(failure) = ending(&record)
+        if let Err(failure) = ending(&record, &cx.access)
             && record.state != RunState::Stopped
         {
             return Err(failure);

@@ -5,25 +5,29 @@ use crate::client::Access;
 use crate::commands::report;
 use crate::commands::resume::Changes;
 use crate::commands::status::ending;
-use crate::daemons::{Daemons, Which};
-use crate::failure::{Failure, Outcome, failed, stopped, usage};
+use crate::daemons::{Daemons, Start, Which};
+use crate::failure::{Failure, Kind, Outcome, failed, stopped, usage};
 use crate::machine;
 use crate::render::cause;
 use crate::run_file::RunFile;
+use crate::source::is_live;
+use crate::sources::submission;
 use crate::stored;
 use crate::terminal::Terminal;
 use crate::watch::{Display, News, follow};
+use osler_core::identity::{Submission, difference};
 use osler_core::ids::RunName;
 use osler_core::job::JobKey;
 use osler_core::record::{JobState, RunRecord, RunState};
-use osler_core::spec::RunSpec;
-use osler_runtime::shutdown::Signals;
+use osler_runtime::shutdown::{HangUp, Signals};
 use osler_runtime::store::Store;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// A daemon that dies so often while nothing is achieved is not started again.
 const RESTARTS: u32 = 5;
+/// Fields that are named when the run is another one.
+const DIFFERENCES: usize = 8;
 const OTHERS_STARTUP: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,9 @@ pub struct Args {
     /// Processes to run at once [default: the run's ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
+    /// End the reign of a coordinator that leads the store elsewhere, and move its runs to this machine.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// The largest gang among the stages that are not done.
@@ -43,7 +50,7 @@ pub fn open_ranks(record: &RunRecord) -> u32 {
 
 #[derive(Debug)]
 pub enum Goal {
-    Submit(Box<RunSpec>),
+    Submit(Box<Submission>),
     /// A run of the store, whose file need not be there any more.
     Resume {
         record: Box<RunRecord>,
@@ -54,14 +61,14 @@ pub enum Goal {
 impl Goal {
     fn run(&self) -> &RunName {
         match self {
-            Self::Submit(spec) => &spec.name,
+            Self::Submit(run) => &run.spec.name,
             Self::Resume { record, .. } => record.name(),
         }
     }
 
     fn ranks(&self) -> u32 {
         match self {
-            Self::Submit(spec) => spec.resources.ranks,
+            Self::Submit(run) => run.spec.resources.ranks,
             Self::Resume { record, changes } => changes.ranks.unwrap_or_else(|| open_ranks(record)),
         }
     }
@@ -71,30 +78,40 @@ pub async fn run(args: Args, cx: &Context) -> Outcome {
     let spec = args.file.resolve_all()?.spec;
     let slots = args.slots.unwrap_or_else(|| spec.resources.ranks.max(machine::cores()));
     let store = Store::open(&cx.access.store)?;
-    if let Some(record) = stored::record(&store, &spec.name).await? {
-        if record.spec_digest != spec.digest() {
-            let (name, before, now) = (&spec.name, record.spec_digest.short(), spec.digest().short());
-            let hint = format!("choose another name, for example with --set name={name}-2, or another --store");
-            let what = format!("run {name} exists already in {} with another run file (sha256 {before}, this one {now})", store.shown());
-            return Err(usage(what).hint(hint));
+    let before = stored::record(&store, &spec.name).await?;
+    let run = submission(spec, before.as_ref(), &cx.terminal())?;
+    let spec = &run.spec;
+    if let Some(record) = before {
+        if !record.is_submitted_as(&run) {
+            let differences = difference(&record.submission(), &run, DIFFERENCES).join("; ");
+            let hint = format!("choose another name, for example with --set name={}-2, or another --store", spec.name);
+            return Err(
+                usage(format!("run {} exists already in {}, and is another one: {differences}", spec.name, store.shown())).hint(hint)
+            );
         }
         if record.state == RunState::Finished {
             cx.terminal().note(format!("run {} is finished already: here is its report", spec.name));
             return report::print(&cx.terminal(), &store, &record).await;
         }
+        // Repeating a command neither undoes what a person decided nor lets a gate pass.
+        if !record.state.is_live() && !record.goes_on_when_submitted() {
+            return ending(&record, &Access::local(&store.shown()));
+        }
     }
-    drive(cx, &store.shown(), slots, Goal::Submit(Box::new(spec))).await
+    let start = Start { slots, take_over: args.take_over };
+    drive(cx, &store.shown(), start, Goal::Submit(Box::new(run))).await
 }
 
 /// Brings a run to its end, or to a stop, with daemons of this machine.
-pub async fn drive(cx: &Context, store: &str, slots: u32, goal: Goal) -> Outcome {
+pub async fn drive(cx: &Context, store: &str, start: Start, goal: Goal) -> Outcome {
     let terminal = cx.terminal();
+    let slots = start.slots;
     if slots < goal.ranks() {
         return Err(usage(format!("the run has {} ranks and --slots is {slots}: a gang needs a slot for each rank", goal.ranks())));
     }
-    let mut signals = Signals::new()?;
+    let (mut signals, mut terminal_closed) = (Signals::new()?, HangUp::new()?);
     let mut daemons = tokio::select! {
-        daemons = Daemons::own(store, slots) => daemons?,
+        daemons = Daemons::own(store, start) => daemons?,
         () = signals.next() => return Err(interrupted(goal.run(), store)),
     };
     let access = Access::local(store);
@@ -103,9 +120,12 @@ pub async fn drive(cx: &Context, store: &str, slots: u32, goal: Goal) -> Outcome
     }
     let ended = match begin(&terminal, &access, &goal).await {
         Ok(created) => {
-            Watch { terminal: &terminal, access: &access, run: goal.run(), store, slots }
-                .until_over(created, &mut daemons, &mut signals)
-                .await
+            let watch = Watch { terminal: &terminal, access: &access, run: goal.run(), store, slots };
+            tokio::select! {
+                ended = watch.until_over(created, &mut daemons, &mut signals) => ended,
+                // Nobody sees the run any more, and nobody said that it should end: the daemons go on with it.
+                () = terminal_closed.next() => return Err(unwatched(goal.run(), store)),
+            }
         }
         Err(refused) => Err(refused),
     };
@@ -120,14 +140,13 @@ pub async fn drive(cx: &Context, store: &str, slots: u32, goal: Goal) -> Outcome
     }
     let record = ended?;
     if record.state == RunState::Stopped {
-        let hint = format!("go on with `osler resume {} --store {store}`", record.name());
-        return Err(stopped(format!("run {} is stopped; what it published is kept", record.name())).hint(hint));
+        return ending(&record, &access);
     }
     report::print(&terminal, &Store::open(store)?, &record).await?;
     if let (RunState::Failed(_), Some(cause)) = (&record.state, cause::of_run(&record)) {
         terminal.note(cause);
     }
-    ending(&record)
+    ending(&record, &access)
 }
 
 /// Whether the run is new.
@@ -142,9 +161,11 @@ async fn begin(terminal: &Terminal, access: &Access, goal: &Goal) -> Outcome<boo
         }
     };
     match goal {
-        Goal::Submit(spec) => {
-            let (created, state) = coordinator.submit(spec).await?;
+        Goal::Submit(run) => {
+            let spec = &run.spec;
+            let (created, state) = coordinator.submit(run).await?;
             if !created {
+                ending(&coordinator.run(spec.name.as_str()).await?.record, access)?;
                 terminal.note(format!("run {} goes on: it is {state}", spec.name));
             }
             Ok(created)
@@ -185,7 +206,7 @@ impl Watch<'_> {
                         if !again {
                             display.say("the coordinator does not answer; looking for it, or starting one when nobody else does");
                         }
-                        *daemons = Daemons::own(self.store, self.slots).await?;
+                        *daemons = Daemons::own(self.store, Start { slots: self.slots, take_over: false }).await?;
                     }
                     Some(News::Refused(failure)) => return Err(failure),
                     None => return last.ok_or_else(|| failed("the coordinator ended before it answered")),
@@ -195,6 +216,10 @@ impl Watch<'_> {
                     display.say(format!("the {} died: {how}; starting it again", which.name()));
                     budget.spend(which, ours, achieved(last.as_ref()))?;
                     while let Err(failure) = ours.restart(which).await {
+                        // Somebody else leads now.
+                        if failure.kind() == Kind::Usage {
+                            return Err(failure);
+                        }
                         display.say(failure.to_string());
                         budget.spend(which, ours, achieved(last.as_ref()))?;
                     }
@@ -224,7 +249,7 @@ async fn died(daemons: &mut Option<Daemons>) -> (Which, String) {
 async fn ask_to_stop(access: Access, run: RunName) {
     loop {
         if let Ok(Some(mut coordinator)) = access.coordinator().await
-            && coordinator.stop(run.as_str()).await.is_ok()
+            && coordinator.stop(run.as_str(), true).await.is_ok()
         {
             return;
         }
@@ -238,21 +263,29 @@ async fn leave(terminal: &Terminal, daemons: &mut Daemons, access: &Access, run:
         Ok(Some(mut coordinator)) => coordinator.runs().await.unwrap_or_default(),
         _ => vec![],
     };
-    let live = ["submitted", "running", "stopping", "failing"];
     let busy: Vec<String> =
-        others.into_iter().filter(|line| line.run != run.as_str() && live.contains(&line.state.as_str())).map(|line| line.run).collect();
+        others.into_iter().filter(|line| line.run != run.as_str() && is_live(&line.state)).map(|line| line.run).collect();
     if busy.is_empty() {
         daemons.end().await;
     } else {
         terminal.note(format!(
-            "the coordinator and the worker go on for {}; `osler resume` or `osler up` of it watches over them again",
-            busy.join(", ")
+            "the coordinator and the worker go on for {}; {} saves what they train and ends them",
+            busy.join(", "),
+            access.command("down")
         ));
     }
 }
 
 fn interrupted(run: &RunName, store: &str) -> Failure {
-    stopped(format!("ended at once; what run {run} published is kept")).hint(format!("go on with `osler resume {run} --store {store}`"))
+    let go_on = Access::local(store).command(&format!("resume {run}"));
+    stopped(format!("ended at once; what run {run} published is kept")).hint(format!("go on with {go_on}"))
+}
+
+fn unwatched(run: &RunName, store: &str) -> Failure {
+    let access = Access::local(store);
+    let (watch, down) = (access.command(&format!("status {run} -w")), access.command("down"));
+    failed(format!("the terminal was closed; run {run} goes on without it"))
+        .hint(format!("{watch} shows it, {down} saves it and ends the daemons"))
 }
 
 /// Grows with everything that is durable: published steps and finished jobs.

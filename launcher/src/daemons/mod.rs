@@ -7,10 +7,11 @@ mod process;
 
 use crate::binaries;
 use crate::client::{Access, Coordinator, Endpoint};
-use crate::failure::{Outcome, failed};
+use crate::failure::{Outcome, failed, usage};
 use nix::fcntl::{Flock, FlockArg};
 use osler_runtime::files;
-use osler_runtime::store::local_folder;
+use osler_runtime::process::about;
+use osler_runtime::store::{Store, local_folder};
 use process::{Process, Spawn};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -23,8 +24,18 @@ const WORKER: &str = "local";
 /// A coordinator reads every run of the store before it listens.
 const STARTUP: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// Daemons that nobody needs end by themselves after so long: no run that is not over, nobody who asks.
+const IDLE_SECONDS: &str = "300";
 /// What a daemon gets between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How daemons are started, if they have to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub slots: u32,
+    /// Also where another coordinator leads.
+    pub take_over: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -62,23 +73,26 @@ pub struct Daemons {
 
 impl Daemons {
     /// Starts or adopts the daemons of a store. None: somebody else runs a coordinator there, or another `osler up` does.
-    pub async fn own(store: &str, slots: u32) -> Outcome<Option<Self>> {
+    ///
+    /// A coordinator that leads the store from elsewhere, or for another user, is left alone, unless its reign is to be ended.
+    pub async fn own(store: &str, Start { slots, take_over }: Start) -> Outcome<Option<Self>> {
         let home = local_folder(store)?;
         let folder = home.join("coordinator");
-        let made = files::make_folder(&home).and_then(|()| {
-            files::keep_private(Some(&home));
-            files::make_folder(&folder)
-        });
-        made.map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
-        let Some(lock) = lock(&folder.join("up.lock"))? else { return Ok(None) };
-        let known: Known = fs::read(folder.join("up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let access = Access::local(store);
+        let lock = match lock(&home, &folder) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(None),
+            // Who leads a store that is not ours to write says more than that it is not.
+            Err(failure) => return Err(access.find_before_start(&Store::open(store)?).await.err().unwrap_or(failure)),
+        };
+        let known = known(&home);
         let adopted = known.coordinator.and_then(Process::adopt);
         let coordinator = match (adopted, access.living().await?) {
             (Some(ours), _) => ours,
             // Started by hand: it stays its starter's.
             (None, Some(_)) => return Ok(None),
-            (None, None) => start_coordinator(store, &home).await?,
+            (None, None) if !take_over && access.find_before_start(&Store::open(store)?).await?.is_some() => return Ok(None),
+            (None, None) => start_coordinator(store, &home, take_over)?,
         };
         let mut daemons =
             Self { home, folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
@@ -127,6 +141,10 @@ impl Daemons {
         failed(format!("the coordinator did not start: {how}; the end of {}:\n{}", log.display(), process::tail(&log)))
     }
 
+    fn access(&self) -> Access {
+        Access::local(&self.store)
+    }
+
     pub fn log(&self, which: Which) -> PathBuf {
         self.folder.join(format!("{}.log", which.name()))
     }
@@ -149,9 +167,11 @@ impl Daemons {
     pub async fn restart(&mut self, which: Which) -> Outcome {
         match which {
             Which::Coordinator => {
-                self.coordinator = start_coordinator(&self.store, &self.home).await?;
+                // Ours is dead; if another leads, it took the place.
+                self.access().find_before_start(&Store::open(&self.store)?).await?;
+                self.coordinator = start_coordinator(&self.store, &self.home, false)?;
                 self.remember()?;
-                self.answering(&Access::local(&self.store)).await?;
+                self.answering(&self.access()).await?;
             }
             Which::Worker => {
                 self.worker = Some(self.start_worker()?);
@@ -162,6 +182,11 @@ impl Daemons {
     }
 
     fn start_worker(&self) -> Outcome<Process> {
+        let rank_binary = binaries::find(binaries::RANK)?;
+        // Its agent would find the same and take no work: a run would wait for a node that is never fit.
+        if let Some(why) = about(&rank_binary).unfit_for(osler_core::BUILD) {
+            return Err(usage(why));
+        }
         let scratch = self.home.join("scratch").join(WORKER);
         // Left by a worker that was killed; its processes died with it.
         if scratch.exists() {
@@ -175,9 +200,10 @@ impl Daemons {
             .path("--state", &self.home.join("state"))
             // It is the caller's own run: it reads what the caller may.
             .text("--may-read", "/")
-            .path("--rank-binary", &binaries::find(binaries::RANK)?)
+            .path("--rank-binary", &rank_binary)
             .text("--slots", &slots)
-            .text("--name", WORKER);
+            .text("--name", WORKER)
+            .text("--end-when-alone", IDLE_SECONDS);
         spawn.start(&self.log(Which::Worker))
     }
 
@@ -205,13 +231,65 @@ impl Daemons {
     }
 }
 
-async fn start_coordinator(store: &str, home: &Path) -> Outcome<Process> {
+/// What `osler up` started on this machine for a store and what still runs, for whoever ends it.
+pub struct Started {
+    home: PathBuf,
+    coordinator: Option<Process>,
+    worker: Option<Process>,
+}
+
+impl Started {
+    pub fn of(store: &str) -> Outcome<Self> {
+        let home = local_folder(store)?;
+        let Known { coordinator, worker } = known(&home);
+        Ok(Self { home, coordinator: coordinator.and_then(Process::adopt), worker: worker.and_then(Process::adopt) })
+    }
+
+    /// Whether its coordinator is the one that answers on this machine.
+    pub fn leads(&self) -> bool {
+        Endpoint::read(&self.home).is_some_and(|endpoint| self.coordinator.as_ref().is_some_and(|ours| ours.pid() == endpoint.pid))
+    }
+
+    /// Ends them in order, and tells which. An `osler up` that watches over them does that itself when its run is stopped: then it is
+    /// waited for, because a daemon takes a second signal as an order to drop everything.
+    pub async fn end(&mut self) -> Outcome<Vec<&'static str>> {
+        let pairs = [(Which::Worker, self.worker.take()), (Which::Coordinator, self.coordinator.take())];
+        let mut ours: Vec<(Which, Process)> = pairs.into_iter().filter_map(|(which, process)| Some((which, process?))).collect();
+        let names = ours.iter().map(|(which, _)| which.name()).collect();
+        if ours.is_empty() {
+            return Ok(names);
+        }
+        let deadline = Instant::now() + GRACE * 2;
+        let _lock = loop {
+            if let Some(lock) = lock(&self.home, &self.home.join("coordinator"))? {
+                break lock;
+            }
+            if Instant::now() > deadline {
+                return Err(failed("an `osler up` watches over these daemons and does not end: end it with Ctrl-C"));
+            }
+            sleep(POLL).await;
+        };
+        for (_, process) in &mut ours {
+            process.end(GRACE).await;
+        }
+        let _only_saves_the_next_owner_a_look = fs::remove_file(self.home.join("coordinator/up.json"));
+        Ok(names)
+    }
+}
+
+fn known(home: &Path) -> Known {
+    fs::read(home.join("coordinator/up.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn start_coordinator(store: &str, home: &Path, take_over: bool) -> Outcome<Process> {
     let folder = home.join("coordinator");
     let spawn = Spawn::new(binaries::find(binaries::COORDINATOR)?)
         .text("--store", store)
         .text("--listen", "127.0.0.1:0")
         .path("--token-file", &token_file(&folder))
-        .path("--endpoint-file", &Endpoint::path(home));
+        .path("--endpoint-file", &Endpoint::path(home))
+        .text("--end-when-idle", IDLE_SECONDS);
+    let spawn = if take_over { spawn.flag("--take-over") } else { spawn };
     spawn.start(&folder.join("coordinator.log"))
 }
 
@@ -219,9 +297,20 @@ fn token_file(folder: &Path) -> PathBuf {
     folder.join("token")
 }
 
-fn lock(path: &Path) -> Outcome<Option<Flock<File>>> {
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).map_err(|e| failed(format!("open {}: {e}", path.display())))?;
+/// Of the one `osler up` that owns the daemons of a folder; none while another does.
+fn lock(home: &Path, folder: &Path) -> Outcome<Option<Flock<File>>> {
+    let made = files::make_folder(home).and_then(|()| {
+        files::keep_private(Some(home));
+        files::make_folder(folder)
+    });
+    made.map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
+    let path = folder.join("up.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| failed(format!("open {}: {e}", path.display())))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),

@@ -3,8 +3,8 @@
 use crate::failure::{Outcome, failed};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+pub use osler_runtime::process::Identity;
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,34 +14,6 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 const POLL: Duration = Duration::from_millis(100);
-
-/// Which process: a number alone may have gone to another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    pid: u32,
-    /// Clock ticks since the machine started.
-    started: u64,
-}
-
-impl Identity {
-    fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (state, started) = state_and_start(&stat)?;
-        // A zombie is over; somebody else will reap it.
-        (state != "Z").then_some(Self { pid, started })
-    }
-
-    fn lives(self) -> bool {
-        Self::of(self.pid) == Some(self)
-    }
-}
-
-/// The third and the 22nd field; the second is the name in parentheses, which may hold anything.
-fn state_and_start(stat: &str) -> Option<(&str, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
-}
 
 #[derive(Debug)]
 pub enum Process {
@@ -140,6 +112,11 @@ impl Spawn {
         self
     }
 
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.command.arg(flag);
+        self
+    }
+
     /// In a process group of its own: Ctrl-C at the terminal is for `osler`, which then ends its daemons in order.
     pub fn start(mut self, log: &Path) -> Outcome<Process> {
         let open = || File::options().create(true).append(true).open(log);
@@ -172,14 +149,6 @@ pub fn tail(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_start_is_found_behind_any_name() {
-        let fields = (4..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(state_and_start(&format!("7 (a) b) S {fields}")), Some(("S", 22)));
-        assert_eq!(state_and_start("7 (a"), None);
-        assert_eq!(state_and_start("7 (a) S 1 2"), None);
-    }
 
     #[tokio::test]
     async fn a_process_is_adopted_only_while_it_is_the_same() {

@@ -6,6 +6,7 @@ use crate::show::{self, bytes, count, maybe, short};
 use crate::terminal::{Cell, Column, Line, Page, Style, Table, name, number, prose, state};
 use osler_core::job::ExamSummary;
 use osler_core::report::{Report, StageReport, TimeReport};
+use osler_core::stop::waived;
 
 pub fn page(report: &Report) -> Page {
     let mut page = head(report);
@@ -33,12 +34,16 @@ pub fn page(report: &Report) -> Page {
 
 fn head(report: &Report) -> Page {
     let mut page = Page::new();
-    page.line(Line::default().styled(format!("RUN {}: ", report.run), Style::Strong).styled(report.state.clone(), state(&report.state)));
+    let head = Line::default().styled(format!("RUN {}: ", report.run), Style::Strong).styled(report.state.clone(), state(&report.state));
+    page.line(match waived(&report.gates) {
+        Some(gates) => head.then("; ").styled(gates, Style::Careful),
+        None => head,
+    });
     for line in [Some(&report.description).filter(|d| !d.is_empty()), report.reason.as_ref()].into_iter().flatten() {
         page.text(line);
     }
     page.line(format!("submitted {}", show::time(report.submitted_at)));
-    page.line(format!("run file sha256 {}", report.spec_digest));
+    page.line(format!("run identity {}", report.spec_digest));
     page
 }
 

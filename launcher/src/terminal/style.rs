@@ -43,10 +43,10 @@ impl Style {
 
 /// The style of a state of a run, a job, a node, a gate or a verdict. The first word decides.
 pub fn state(word: &str) -> Style {
-    match word.split([' ', ':']).next().unwrap_or_default() {
+    match word.split([' ', ':', ';']).next().unwrap_or_default() {
         "succeeded" | "finished" | "passed" | "ok" | "clean" | "idle" => Style::Good,
         "failed" | "FAILED" | "failing" | "NOT" | "lost" | "unfit" | "expired" => Style::Bad,
-        "stopping" | "stopped" | "pending" | "ending" | "drained" | "draining" | "below" | "at" => Style::Careful,
+        "stopping" | "stopped" | "pending" | "ending" | "drained" | "draining" | "below" | "at" | "WAIVED" => Style::Careful,
         "running" | "active" | "busy" => Style::Live,
         "blocked" | "retired" | "submitted" => Style::Faint,
         _ => Style::Plain,

@@ -17,6 +17,10 @@ const MAX_TAIL: usize = 64;
 const MAX_TAIL_LINE: usize = 64 << 10;
 /// A host's name, an address.
 pub const MAX_HOST: usize = 256;
+/// What a person gives as a reason.
+const MAX_REASON: usize = 1000;
+/// Gates that are waived at once.
+const MAX_GATES: usize = 256;
 const MAX_JOB: usize = 256;
 /// A report: a part's ledger of some ten thousand steps, a result's list of objects.
 const MAX_REPORT: usize = 24 << 20;
@@ -35,6 +39,19 @@ fn length(field: &'static str, found: usize, limit: usize) -> Result<(), Invalid
 pub fn text(field: &'static str, text: &str, limit: usize) -> Result<(), InvalidMessage> {
     length(field, text.len(), limit)?;
     if text.chars().any(char::is_control) { Err(InvalidMessage::Characters { field }) } else { Ok(()) }
+}
+
+/// USER@HOST of a caller.
+pub fn from(field: &'static str, from: &str) -> Result<(), InvalidMessage> {
+    text(field, from, MAX_HOST)
+}
+
+/// Failed gates that are let pass, and why: which nobody may leave out.
+pub fn waivers(gates: &[String], reason: &str) -> Result<(), InvalidMessage> {
+    count("waive_gates", gates, MAX_GATES)?;
+    gates.iter().try_for_each(|gate| text("waive_gates", gate, MAX_HOST))?;
+    text("reason", reason, MAX_REASON)?;
+    if gates.is_empty() || !reason.trim().is_empty() { Ok(()) } else { Err(InvalidMessage::Missing("reason")) }
 }
 
 /// A job's key becomes part of object paths, so it is made of names.

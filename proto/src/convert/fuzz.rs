@@ -77,7 +77,7 @@ fn every_other_message_decodes_or_is_refused() {
         )*};
     }
     messages!(
-        v1::SubmitRequest { spec_json: b"{\"name\":\"r\"}".to_vec() },
+        v1::SubmitRequest { spec_json: b"{\"name\":\"r\"}".to_vec(), sources_json: b"{}".to_vec() },
         v1::SubmitReply { run: "r".into(), created: true, state: "running".into() },
         v1::GetRunRequest { run: "r".into() },
         v1::GetRunReply {
@@ -86,8 +86,8 @@ fn every_other_message_decodes_or_is_refused() {
             waiting: vec![Default::default()],
             budgets: vec![Default::default()]
         },
-        v1::StopRunRequest { run: "r".into() },
-        v1::ResumeRunRequest { run: "r".into(), ranks: 2 },
+        v1::StopRunRequest { run: "r".into(), from: "a@b".into(), interrupted: true },
+        v1::ResumeRunRequest { run: "r".into(), ranks: 2, waive_gates: vec!["e".into()], reason: "x".into(), from: "a@b".into() },
         v1::PinCheckpointRequest { run: "r".into(), stage: "s".into(), step: 3, pinned: true },
         v1::RewindStageRequest { run: "r".into(), stage: "s".into(), to: 1, skip_from: 2, skip_to: 3, ranks: 4 },
         v1::ListRunsReply { runs: vec![v1::RunLine { run: "r".into(), step: 3, ..Default::default() }] },

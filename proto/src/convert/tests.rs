@@ -24,7 +24,7 @@ fn observed() -> Observed {
         reports: vec![NumberedReport { seq: 5, process: process_id(), report: Report::Progress(Progress::default()) }],
         draining: true,
         labels: BTreeMap::from([(LabelKey::new("gpu").unwrap(), LabelValue::new("h100").unwrap())]),
-        health: Some(Health { at: Millis(3), folders: vec![], memory_available: Some(4), gpus: vec![], overdue_ms: None }),
+        health: Some(Health { at: Millis(3), folders: vec![], memory_available: Some(4), gpus: vec![], ranks: None, overdue_ms: None }),
         skew: 0,
     }
 }

@@ -17,6 +17,7 @@ mod writer;
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use osler_core::job::JobKind;
+use osler_core::process::exit;
 use osler_runtime::telemetry;
 use osler_worker::harness::{self, Ended, Failure, Job, user};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ enum Mode {
     /// One job of a run; started by the agent, which speaks on standard input.
     #[command(hide = true)]
     Job { scratch: PathBuf },
+    /// Says which build it is, if libtorch can be loaded.
+    #[command(hide = true)]
+    About,
     /// Examine a model without a cluster.
     Exam(standalone::Args),
 }
@@ -43,10 +47,25 @@ fn main() {
     telemetry::init();
     let code = match cli.command {
         Mode::Job { scratch } => harness::run(scratch, look::at_main_thread, run),
+        Mode::About => about(),
         Mode::Exam(args) => standalone::run(&args),
     };
     // Ends without waiting for libtorch's threads: everything that must be kept has been written by now.
     std::process::exit(code);
+}
+
+/// Whoever starts agents and runs reads this line; what fails here would fail every rank.
+fn about() -> i32 {
+    match osler_engine::set_threads(1) {
+        Ok(()) => {
+            println!("build {}", osler_core::BUILD);
+            exit::OK
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            exit::FAILED
+        }
+    }
 }
 
 fn run(job: &mut Job) -> Result<Ended, Failure> {

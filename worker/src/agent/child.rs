@@ -48,6 +48,7 @@ pub struct Child {
     lines: mpsc::UnboundedSender<Vec<u8>>,
     pid: Option<u32>,
     kill: Option<oneshot::Sender<()>>,
+    folder: PathBuf,
 }
 
 impl Child {
@@ -78,7 +79,7 @@ impl Child {
         let mut child = command.spawn()?;
         let (lines, outgoing) = mpsc::unbounded_channel();
         let (kill, killed) = oneshot::channel();
-        let running = Self { lines, pid: child.id(), kill: Some(kill) };
+        let running = Self { lines, pid: child.id(), kill: Some(kill), folder: folder.clone() };
         running.write_line(&assignment);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -98,6 +99,11 @@ impl Child {
             log.keep().await;
         });
         Ok(running)
+    }
+
+    /// Its scratch folder, which goes when it has ended.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Of the process while it lives or is not reaped.

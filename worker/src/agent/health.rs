@@ -1,4 +1,4 @@
-//! Looks at the node: its disks, its memory, its GPUs. What the findings mean is decided in `osler_core::health`.
+//! Looks at the node: its disks, its memory, its GPUs, and whether its ranks can start. What the findings mean is decided in `osler_core::health`.
 //!
 //! A thread of its own does it, because a broken disk or driver may never answer; then that is what the agent reports.
 
@@ -6,9 +6,11 @@ mod gpus;
 
 use gpus::Gpus;
 use nvml_wrapper::Nvml;
-use osler_core::health::{FolderCheck, Health};
+use osler_core::BUILD;
+use osler_core::health::{FolderCheck, Health, RankCheck};
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::memory;
+use osler_runtime::process::about;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -40,15 +42,20 @@ pub struct Doctor {
 
 impl Doctor {
     /// Waits a little for the first look.
-    pub async fn start(folders: Vec<PathBuf>) -> io::Result<Self> {
+    pub async fn start(folders: Vec<PathBuf>, rank_binary: Option<PathBuf>) -> io::Result<Self> {
         let (found, looks) = mpsc::channel(1);
         let (ask, asked) = channel();
         let work = move || {
             let nvml = Nvml::builder().lib_path(OsStr::new(NVML)).init().ok();
             let mut gpus = nvml.as_ref().map(|nvml| Gpus::watch(nvml, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref()));
+            let mut ranks: Option<RankCheck> = None;
             loop {
-                let health = look(&folders, gpus.as_mut());
-                let pause = if health.unfit().is_some() { SOON } else { EVERY };
+                // Once, as long as it runs: loading libtorch costs a second.
+                if ranks.as_ref().is_none_or(|ranks| ranks.error.is_some()) {
+                    ranks = rank_binary.as_deref().map(about);
+                }
+                let health = Health { ranks: ranks.clone(), ..look(&folders, gpus.as_mut()) };
+                let pause = if health.unfit_for(BUILD).is_some() { SOON } else { EVERY };
                 if found.blocking_send(health).is_err() || asked.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
@@ -69,7 +76,8 @@ impl Doctor {
     pub async fn next(&mut self) {
         match self.looks.recv().await {
             Some(health) => {
-                if let (Some(why), true) = (health.unfit(), self.latest.as_ref().is_none_or(|latest| latest.unfit().is_none())) {
+                let before = self.latest.as_ref().and_then(|latest| latest.unfit_for(BUILD));
+                if let (Some(why), None) = (health.unfit_for(BUILD), before) {
                     tracing::warn!("this node takes no work: {why}");
                 }
                 (self.latest, self.since) = (Some(health), Instant::now());
@@ -81,7 +89,8 @@ impl Doctor {
     /// What was found last; if the look after it does not end, that too.
     pub fn health(&self) -> Health {
         let overdue_ms = overdue(self.since.elapsed(), self.latest.is_some());
-        let none = || Health { at: SystemClock.now(), folders: vec![], memory_available: None, gpus: vec![], overdue_ms: None };
+        let none =
+            || Health { at: SystemClock.now(), folders: vec![], memory_available: None, gpus: vec![], ranks: None, overdue_ms: None };
         Health { overdue_ms, ..self.latest.clone().unwrap_or_else(none) }
     }
 }
@@ -99,6 +108,7 @@ fn look(folders: &[PathBuf], gpus: Option<&mut Gpus<'_>>) -> Health {
         folders: folders.iter().map(|folder| check(folder)).collect(),
         memory_available: memory::available(),
         gpus: gpus.map(Gpus::look).unwrap_or_default(),
+        ranks: None,
         overdue_ms: None,
     }
 }
@@ -162,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_is_made_at_the_start_and_when_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let mut doctor = Doctor::start(vec![folder.path().to_owned()]).await.unwrap();
+        let mut doctor = Doctor::start(vec![folder.path().to_owned()], None).await.unwrap();
         let first = doctor.health();
         assert_eq!((first.overdue_ms, first.folders.len()), (None, 1));
         doctor.ask();

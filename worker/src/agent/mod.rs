@@ -60,6 +60,8 @@ pub struct Options {
     pub gang_address: IpAddr,
     /// How long gangs have to save when this agent is asked to end; then everything is killed.
     pub grace: Duration,
+    /// None: it waits for a coordinator for ever. Else it ends when it has nothing to do and none has answered for so long.
+    pub end_when_alone: Option<Duration>,
 }
 
 /// How an agent ended.
@@ -78,10 +80,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<End
     book.labels.clone_from(&options.labels);
     let link = Link::new(options.endpoint.clone(), options.token.clone(), options.tls.clone());
     let folders = options.store.iter().chain([&options.scratch]).cloned().collect();
-    let doctor = Doctor::start(folders).await.map_err(LinkError::NoThread)?;
+    let doctor = Doctor::start(folders, Some(options.rank_binary.clone())).await.map_err(LinkError::NoThread)?;
     let mut agent = Agent { options, book, children: BTreeMap::new(), events, doctor };
     let ended = agent.serve(link, inbox, stop).await;
-    agent.children.clear(); // kills what is left
+    agent.leave_nothing().await;
     ended
 }
 
@@ -103,6 +105,7 @@ impl Agent {
         tokio::pin!(stop);
         let mut not_before = Instant::now();
         let (mut deadline, mut over, mut ended) = (None, false, Ended::Idle);
+        let mut heard = Instant::now();
         loop {
             self.book.health = Some(self.doctor.health());
             // Children may speak at any time; a Sync is dropped and made anew when they say something that cannot wait.
@@ -129,8 +132,19 @@ impl Agent {
                 reply = sync(&mut link, &self.book, not_before) => {
                     not_before = Instant::now() + PACE;
                     match reply? {
-                        Some(Reply { desired, .. }) => self.act(desired),
-                        None => continue, // the coordinator is away: the link waits before it tries again
+                        Some(Reply { desired, .. }) => {
+                            heard = Instant::now();
+                            self.act(desired);
+                        }
+                        None => {
+                            // The coordinator is away: the link waits before it tries again.
+                            let alone = self.options.end_when_alone.is_some_and(|limit| heard.elapsed() >= limit);
+                            if alone && self.book.is_empty() {
+                                tracing::info!("nothing to do, and no coordinator for {:?}: ending", heard.elapsed());
+                                return Ok(ended);
+                            }
+                            continue;
+                        }
                     }
                 }
             }
@@ -208,6 +222,18 @@ impl Agent {
         if let Some(child) = self.children.get_mut(process) {
             child.send(command);
         }
+    }
+
+    /// Kills what is left, and waits a moment until its scratch folders are gone, which each process's own task removes.
+    async fn leave_nothing(&mut self) {
+        let folders: Vec<PathBuf> = self.children.values().map(|child| child.folder().to_owned()).collect();
+        self.children.clear();
+        let deadline = Instant::now() + WAIT;
+        while Instant::now() < deadline && folders.iter().any(|folder| folder.exists()) {
+            tokio::time::sleep(PACE / 5).await;
+        }
+        // Only if nobody else keeps anything there.
+        let _not_empty = std::fs::remove_dir(&self.options.scratch);
     }
 
     fn drain(&mut self) {

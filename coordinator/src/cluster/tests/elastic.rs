@@ -102,7 +102,7 @@ fn a_gang_does_not_grow_into_slots_that_others_wait_for() {
         world.step();
     }
     assert_eq!(ranks(&world, &run), 2);
-    world.apply(Event::Stop(other)).unwrap();
+    world.apply(interruption(other)).unwrap();
     let took = until_ranks(&mut world, &run, 4);
     assert!(took >= 30_000, "{took} ms");
 }
@@ -128,7 +128,7 @@ fn a_gang_of_one_rank_saves_when_it_is_stopped_and_grows_too() {
     until_ranks(&mut world, &run, 1);
     let at = |w: &World| w.cluster.run(&run).unwrap().progress.get(&(JobKey::from(TRAIN), 0)).map_or(0, |(word, _)| word.done);
     world.until("six steps, of which four are published", |w| at(w) >= 6);
-    world.apply(Event::Stop(run.clone())).unwrap();
+    world.apply(interruption(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     assert!(world.record(&run).published_steps(&crate::testing::stage("general")) >= 6, "steps were lost to a stop");
     world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();

@@ -50,15 +50,15 @@ fn an_undisturbed_run_finishes_with_a_clean_audit() {
 fn a_run_is_submitted_once() {
     let mut world = World::new(&[2]);
     let run = world.submit(spec("r"));
-    let again = world.apply(Event::Submit(Box::new(spec("r")))).unwrap();
+    let again = world.apply(Event::Submit(Box::new(spec("r").into()))).unwrap();
     assert_eq!(again, Answer::Submitted { created: false, state: RunState::Submitted });
     let other = RunSpec { seed: 8, ..spec("r") };
-    assert!(matches!(world.apply(Event::Submit(Box::new(other))), Err(Refused::AlreadyExists { .. })));
+    assert!(matches!(world.apply(Event::Submit(Box::new(other.into()))), Err(Refused::AlreadyExists { .. })));
     let mut empty = spec("empty");
     empty.corpora.values_mut().for_each(|c| c.files.clear());
-    assert!(matches!(world.apply(Event::Submit(Box::new(empty))), Err(Refused::InvalidSpec(_))));
+    assert!(matches!(world.apply(Event::Submit(Box::new(empty.into()))), Err(Refused::InvalidSpec(_))));
     assert_eq!(world.record(&run).events.len(), 1);
-    assert!(matches!(world.apply(Event::Stop(RunName::new("none").unwrap())), Err(Refused::NoSuchRun(_))));
+    assert!(matches!(world.apply(interruption(RunName::new("none").unwrap())), Err(Refused::NoSuchRun(_))));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_stop_checkpoints_the_gang_and_a_resume_goes_on_from_there() {
     let mut world = World::new(&[2]);
     let run = world.submit(spec("r"));
     world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
-    assert_eq!(world.apply(Event::Stop(run.clone())), Ok(Answer::State(RunState::Stopping)));
+    assert_eq!(world.apply(interruption(run.clone())), Ok(Answer::State(RunState::Stopping)));
     assert!(matches!(world.apply(Event::Resume { run: run.clone(), ranks: None }), Err(Refused::StillEnding { .. })));
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     let stopped_at = world.record(&run).published_steps(&stage("general"));
@@ -74,7 +74,7 @@ fn a_stop_checkpoints_the_gang_and_a_resume_goes_on_from_there() {
     assert_eq!(world.record(&run).jobs[&JobKey::from("train/general")].past[0].fault, None);
     assert_eq!(world.why(&run, "train/general"), "the run is stopped");
     world.wait(5_000, &[0]);
-    assert_eq!(world.apply(Event::Submit(Box::new(spec("r")))), Ok(Answer::Submitted { created: false, state: RunState::Running }));
+    assert_eq!(world.apply(Event::Submit(Box::new(spec("r").into()))), Ok(Answer::Submitted { created: false, state: RunState::Running }));
     world.step();
     let JobState::Active { attempt } = world.state(&run, "train/general") else { panic!("not placed") };
     assert_eq!(attempt.published, stopped_at);
@@ -89,7 +89,7 @@ fn a_stop_ends_other_jobs_and_waits_until_they_are_gone() {
     world.step();
     world.step();
     assert!(world.is(&run, "clean/domain/00000", "active"));
-    world.apply(Event::Stop(run.clone())).unwrap();
+    world.apply(interruption(run.clone())).unwrap();
     assert_eq!(world.record(&run).state, RunState::Stopping);
     assert!(world.is(&run, "clean/domain/00000", "ending"), "its process is not confirmed gone yet");
     world.sync(0); // still lists it: learns that it is unwanted
@@ -100,16 +100,47 @@ fn a_stop_ends_other_jobs_and_waits_until_they_are_gone() {
 }
 
 #[test]
-fn a_failed_gate_stops_the_run_and_a_resume_overrules_it() {
+fn what_a_person_stopped_only_a_resume_goes_on_with() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    world.until("step 5", |w| w.cluster.run(&run).unwrap().line().step == 5);
+    world.apply(interruption(run.clone())).unwrap();
+    world.apply(stop_by_hand(&run)).unwrap(); // while it saves: the requeued job must not go on with it
+    world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
+    let stop = world.record(&run).stopped_by_hand().unwrap();
+    assert_eq!(stop.by, "ann (ann@desk)");
+    let left = Ok(Answer::Submitted { created: false, state: RunState::Stopped });
+    assert_eq!(world.apply(Event::Submit(Box::new(spec("r").into()))), left);
+    assert_eq!(world.apply(interruption(run.clone())), Ok(Answer::State(RunState::Stopped)));
+    assert!(world.record(&run).stopped_by_hand().is_some(), "an interruption does not weaken it");
+    world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
+    assert_eq!(world.record(&run).stop, None);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+#[test]
+fn a_failed_gate_stops_the_run_until_somebody_waives_it_by_name() {
     let mut world = World::new(&[4]);
     let run = world.submit(RunSpec { gates: vec![gate(90.0, OnFail::Stop), gate(50.0, OnFail::Stop)], ..spec("r") });
     world.until("failed", |w| matches!(w.record(&run).state, RunState::Failed(_)));
     let RunState::Failed(reason) = &world.record(&run).state else { unreachable!() };
     assert!(reason.contains("accuracy 62.50 %, at least 90 %"), "{reason}");
     assert_eq!(world.record(&run).gates.iter().map(|g| g.passed).collect::<Vec<_>>(), [false, true]);
+    let failed = world.record(&run).state.clone();
+    let again = world.apply(Event::Submit(Box::new(RunSpec { name: run.clone(), ..world.record(&run).spec.clone() }.into())));
+    assert_eq!(again, Ok(Answer::Submitted { created: false, state: failed.clone() }), "repeating the submission waives nothing");
+    let resumed = world.apply(Event::Resume { run: run.clone(), ranks: None });
+    assert!(matches!(&resumed, Err(Refused::ShutGate { gate, .. }) if *gate == world.record(&run).gates[0].name()), "{resumed:?}");
+    let waive =
+        |gate: &str| Event::Waive(WaiveRequest { run: run.clone(), gates: vec![gate.into()], reason: "noise".into(), by: "ann".into() });
+    assert!(matches!(world.apply(waive("none")), Err(Refused::NoSuchGate { .. })));
+    let exam = world.record(&run).gates[0].exam.clone();
+    assert_eq!(world.apply(waive(&exam)), Ok(Answer::State(failed)));
+    assert!(world.record(&run).waived().unwrap().ends_with("WAIVED by ann: noise"));
     world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
     world.until("over again", |w| !w.record(&run).state.is_live());
     assert_eq!(world.record(&run).gates.len(), 4, "each stage's gates are judged once");
+    assert!(world.record(&run).gates[2].is_shut(), "a waiver is for one gate after one stage");
 }
 
 #[test]

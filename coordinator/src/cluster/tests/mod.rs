@@ -14,6 +14,8 @@ mod scheduling;
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
 use osler_core::record::{EventKind, JobState};
+use osler_core::spec::RunSpec;
+use osler_core::stop::StopKind;
 
 /// A cluster with agents, in which a step is 100 ms and every call is heard.
 struct World {
@@ -57,7 +59,7 @@ impl World {
 
     fn submit(&mut self, spec: RunSpec) -> RunName {
         let name = spec.name.clone();
-        self.apply(Event::Submit(Box::new(spec))).unwrap();
+        self.apply(Event::Submit(Box::new(spec.into()))).unwrap();
         name
     }
 
@@ -127,4 +129,13 @@ impl World {
             .unwrap_or_else(|| panic!("{job} does not run on {agent}"))
             .clone()
     }
+}
+
+/// As a command asks that watched over a run and must end.
+fn interruption(run: RunName) -> Event {
+    Event::Stop(StopRequest { run, kind: StopKind::Interrupted, by: "owner".into() })
+}
+
+fn stop_by_hand(run: &RunName) -> Event {
+    Event::Stop(StopRequest { run: run.clone(), kind: StopKind::ByHand, by: "ann (ann@desk)".into() })
 }

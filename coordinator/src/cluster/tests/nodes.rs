@@ -62,7 +62,8 @@ fn a_drained_node_stays_drained_whoever_restarts_and_its_gang_saves_and_moves() 
 fn an_unfit_node_takes_no_work_and_says_why() {
     let mut world = World::new(&[2]);
     let folder = FolderCheck { path: "/scratch".into(), free_bytes: None, ms: 1, error: Some("read-only".into()) };
-    world.agents[0].health = Some(Health { at: Millis(1), folders: vec![folder], memory_available: None, gpus: vec![], overdue_ms: None });
+    world.agents[0].health =
+        Some(Health { at: Millis(1), folders: vec![folder], memory_available: None, gpus: vec![], ranks: None, overdue_ms: None });
     let run = world.submit(spec("r"));
     world.step();
     let why = world.why(&run, "clean/domain/00000");

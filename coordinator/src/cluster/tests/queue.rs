@@ -56,7 +56,7 @@ fn of_runs_that_come_together_the_higher_priority_starts_whichever_was_heard_fir
     world.until("the worker is known", |w| w.cluster.workers.known.len() == 1);
     let mut effects = Effects::default();
     for spec in [long("first", 1, 0), long("urgent", 1, 5)] {
-        world.cluster.take_in(world.now, Event::Submit(Box::new(spec)), &mut effects).unwrap();
+        world.cluster.take_in(world.now, Event::Submit(Box::new(spec.into())), &mut effects).unwrap();
     }
     world.cluster.settle(&mut effects);
     let names = ["first", "urgent"].map(|name| RunName::new(name).unwrap());
@@ -161,7 +161,7 @@ fn a_teams_small_jobs_do_not_take_the_quota_that_its_gang_waits_for() {
     world.until("its gang is next", |w| w.is(&first, TRAIN, "active"));
     quota(&mut world, "nlp", Some(2));
     let second = world.submit(of_team(long("second", 2, 0), "nlp"));
-    world.apply(Event::Stop(first.clone())).unwrap();
+    world.apply(interruption(first.clone())).unwrap();
     world.until("stopped", |w| w.record(&first).state == RunState::Stopped);
     world.until("its gang waits or trains", |w| w.is(&second, TRAIN, "active"));
     world.apply(Event::Resume { run: first.clone(), ranks: None }).unwrap();
@@ -238,7 +238,7 @@ fn idle_slot() -> (World, RunName, RunName) {
 
 /// Steps until the gang trains, once the older run is stopped.
 fn steps_until_it_trains(world: &mut World, older: &RunName, gang: &RunName) -> usize {
-    world.apply(Event::Stop(older.clone())).unwrap();
+    world.apply(interruption(older.clone())).unwrap();
     let mut steps = 0;
     while !world.is(gang, TRAIN, "active") {
         world.step();
@@ -286,7 +286,7 @@ fn what_cannot_be_ended_at_any_time_borrows_nothing() {
 #[test]
 fn slots_that_are_about_to_be_free_are_not_lent() {
     let (mut world, older, gang) = idle_slot();
-    world.apply(Event::Stop(older)).unwrap();
+    world.apply(interruption(older)).unwrap();
     let late = world.submit(spec("late"));
     while !world.is(&gang, TRAIN, "active") {
         assert_eq!(held(&world, &late), 0);

@@ -115,7 +115,7 @@ fn a_person_sends_a_stopped_stage_back() {
     world.until("step 6", |w| at_step(w, &run, 6));
     let ask = |to, skip: Range<u64>| Event::Rewind(RewindRequest { run: run.clone(), stage: stage("general"), to, skip, ranks: None });
     assert!(matches!(world.apply(ask(0, 0..0)), Err(Refused::NotRewound { .. })), "it runs");
-    world.apply(Event::Stop(run.clone())).unwrap();
+    world.apply(interruption(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     let newest = world.record(&run).published_steps(&stage("general"));
     for (to, skip) in [(4, 0..0), (5, 0..0), (newest, 2..3), (0, 5..11), (0, u64::MAX - 5..u64::MAX), (0, Range { start: 4, end: 2 })] {
@@ -161,7 +161,7 @@ fn a_stopped_run_goes_on_with_another_number_of_ranks() {
     let resume = |ranks| Event::Resume { run: run.clone(), ranks: Some(ranks) };
     assert!(matches!(world.apply(resume(4)), Err(Refused::UnfitRanks { .. })), "it runs");
     assert!(world.apply(resume(2)).is_ok(), "it has as many");
-    world.apply(Event::Stop(run.clone())).unwrap();
+    world.apply(interruption(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     let refused = world.apply(resume(3)).unwrap_err().to_string();
     assert!(refused.contains("stage domain: its global batch of 4 sequences cannot be shared evenly: use 2 or 4"), "{refused}");
@@ -182,7 +182,7 @@ fn an_elastic_run_takes_powers_of_two_only() {
     elastic.stages.iter_mut().for_each(|s| (s.global_batch, s.micro_batch) = (12, 6));
     let run = world.submit(elastic);
     world.until("step 2", |w| at_step(w, &run, 2));
-    world.apply(Event::Stop(run.clone())).unwrap();
+    world.apply(interruption(run.clone())).unwrap();
     world.until("stopped", |w| w.record(&run).state == RunState::Stopped);
     for ranks in [3, 4] {
         let refused = world.apply(Event::Resume { run: run.clone(), ranks: Some(ranks) }).unwrap_err().to_string();

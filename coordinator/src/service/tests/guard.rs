@@ -81,14 +81,18 @@ async fn a_stolen_workers_token_submits_nothing_and_an_operators_syncs_nothing()
     let folder = tempfile::tempdir().unwrap();
     let (running, tokens) = open(folder.path()).await;
     let spec_json = serde_json::to_vec(&spec("r")).unwrap();
-    let refused = running.person(&tokens.of(Role::Worker)).await.submit(v1::SubmitRequest { spec_json: spec_json.clone() }).await;
+    let refused = running
+        .person(&tokens.of(Role::Worker))
+        .await
+        .submit(v1::SubmitRequest { spec_json: spec_json.clone(), ..Default::default() })
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!((refused.code(), refused.message().contains("worker")), (Code::PermissionDenied, true), "{refused}");
     let mut work = WorkClient::new(running.dial(&tokens.of(Role::Operator)).await);
     let request: v1::SyncRequest = Agent::new("a", 1, 1).observe().try_into().unwrap();
     assert_eq!(work.sync(request.clone()).await.unwrap_err().code(), Code::PermissionDenied);
     WorkClient::new(running.dial(&tokens.of(Role::Worker)).await).sync(request).await.unwrap();
-    running.person(&tokens.of(Role::Operator)).await.submit(v1::SubmitRequest { spec_json }).await.unwrap();
+    running.person(&tokens.of(Role::Operator)).await.submit(v1::SubmitRequest { spec_json, ..Default::default() }).await.unwrap();
     running.end().await;
 }
 
@@ -142,7 +146,7 @@ async fn a_revoked_token_ends_its_streams_and_stays_revoked_after_a_takeover() {
     assert_eq!(admin.create_token(bad).await.unwrap_err().code(), Code::InvalidArgument);
 
     let mut ann = running.person(&secret).await;
-    ann.submit(v1::SubmitRequest { spec_json: serde_json::to_vec(&spec("r")).unwrap() }).await.unwrap();
+    ann.submit(v1::SubmitRequest { spec_json: serde_json::to_vec(&spec("r")).unwrap(), ..Default::default() }).await.unwrap();
     let mut views = ann.watch_run(v1::GetRunRequest { run: "r".into() }).await.unwrap().into_inner();
     views.message().await.unwrap().unwrap();
     admin.revoke_token(v1::RevokeTokenRequest { name: "ann".into() }).await.unwrap();
@@ -191,7 +195,7 @@ async fn what_changed_something_or_was_refused_is_in_the_store_before_the_answer
     let mut operator = running.person(&tokens.of(Role::Operator)).await;
     submit(&mut running.control(folder).await, spec("r")).await.unwrap();
     assert!(folder.join("store/coordinator/audit/00000001/0000000001.json").is_file(), "answered before it was noted");
-    operator.stop_run(v1::StopRunRequest { run: "none\n".into() }).await.unwrap_err();
+    operator.stop_run(v1::StopRunRequest { run: "none\n".into(), ..Default::default() }).await.unwrap_err();
     operator.list_tokens(v1::ListTokensRequest {}).await.unwrap_err();
     let stranger = Token::random().unwrap();
     for _ in 0..3 {
@@ -219,7 +223,7 @@ async fn what_changed_something_or_was_refused_is_in_the_store_before_the_answer
     // The owner's successor reads on where this one ended.
     running.end().await;
     let running = start(folder).await;
-    running.control(folder).await.stop_run(v1::StopRunRequest { run: "r".into() }).await.unwrap();
+    running.control(folder).await.stop_run(v1::StopRunRequest { run: "r".into(), ..Default::default() }).await.unwrap();
     let log = running.log(folder).await;
     assert_eq!((log.len(), log[4].epoch.0, log[4].number, log[4].method.as_str()), (5, 2, 1, "StopRun"));
     running.end().await;
@@ -276,10 +280,10 @@ async fn oversized_and_malformed_requests_are_refused_and_noted_and_the_door_sta
     let folder = folder.path();
     let running = start(folder).await;
     let mut control = running.control(folder).await;
-    let large = control.submit(v1::SubmitRequest { spec_json: vec![b' '; MAX_CONTROL_BYTES + 1] }).await.unwrap_err();
+    let large = control.submit(v1::SubmitRequest { spec_json: vec![b' '; MAX_CONTROL_BYTES + 1], ..Default::default() }).await.unwrap_err();
     assert_eq!(large.code(), Code::OutOfRange, "{large}");
     let deep = [[b'['; 100], [b']'; 100]].concat();
-    let deep = control.submit(v1::SubmitRequest { spec_json: deep }).await.unwrap_err();
+    let deep = control.submit(v1::SubmitRequest { spec_json: deep, ..Default::default() }).await.unwrap_err();
     assert_eq!((deep.code(), deep.message().contains("levels")), (Code::InvalidArgument, true), "{deep}");
     let mut work = running.work(folder).await;
     let reports = vec![v1::NumberedReport { seq: 1, process: None, report_json: vec![b' '; MAX_SYNC_BYTES] }];

@@ -7,6 +7,7 @@ use crate::render::exams::verdict;
 use crate::show::{self, bytes, count, maybe, short};
 use osler_core::job::ExamSummary;
 use osler_core::report::{CostReport, Report, StageReport};
+use osler_core::stop::waived;
 use std::collections::BTreeMap;
 
 pub fn page(report: &Report) -> String {
@@ -42,6 +43,9 @@ fn head(report: &Report) -> Html {
     };
     let mut head = Html::default();
     head.push(format_args!("<header>\n<h1>{} <span class=\"badge {class}\">{}</span></h1>\n", escape(&report.run), escape(&report.state)));
+    if let Some(gates) = waived(&report.gates) {
+        head.push(format_args!("<p class=\"open\">{}</p>\n", escape(gates)));
+    }
     for line in [Some(&report.description).filter(|d| !d.is_empty()), report.reason.as_ref()].into_iter().flatten() {
         head.push(format_args!("<p class=\"lead\">{}</p>\n", escape(line)));
     }
@@ -64,7 +68,7 @@ fn head(report: &Report) -> Html {
     ] {
         head.push(format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value)));
     }
-    head.push(format_args!("</dl>\n<p class=\"fine\">Run file sha256 <code>{}</code></p>\n</header>\n", escape(&report.spec_digest)));
+    head.push(format_args!("</dl>\n<p class=\"fine\">Run identity <code>{}</code></p>\n</header>\n", escape(&report.spec_digest)));
     head
 }
 
@@ -151,13 +155,18 @@ fn sort_last(rows: &mut [(&str, &ExamSummary)], stage: &str) {
 fn gates(report: &Report) -> Html {
     let mut table = Table::new(&["gate", "after", "variant", "outcome", "evidence"]);
     for gate in &report.gates {
-        let (class, word) = if gate.passed { ("good", "passed") } else { ("bad", "failed") };
+        let (class, word) = match (gate.passed, &gate.waived) {
+            (true, _) => ("good", "passed"),
+            (false, None) => ("bad", "failed"),
+            (false, Some(_)) => ("open", "waived"),
+        };
+        let waiver = gate.waived.as_ref().map(|w| format!("; waived by {}, {}: {}", w.by, show::time(w.at), w.reason));
         table.row([
             escape(&gate.exam),
             escape(&gate.stage),
             escape(gate.variant),
             Html::of(format_args!("<span class=\"badge {class}\">{word}</span>")),
-            escape(&gate.evidence),
+            escape(format!("{}{}", gate.evidence, waiver.unwrap_or_default())),
         ]);
     }
     table.html("Gates")
