@@ -19,7 +19,7 @@ use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::net::{may_listen, may_show_metrics};
 use osler_runtime::pki::first_tokens;
 use osler_runtime::shutdown::Signals;
-use osler_runtime::store::{Store, local_folder};
+use osler_runtime::store::{Store, lacks_room, local_folder};
 use osler_runtime::tls::ServerTls;
 use osler_runtime::{listen, telemetry};
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
-            code(exit::FAILED)
+            code(if lacks_room(e.as_ref()) { exit::STOPPED } else { exit::FAILED })
         }
     }
 }

@@ -70,7 +70,7 @@ impl Owner {
         let (to_requests, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
         let (deferred, parked, watched) = (BTreeMap::new(), Parked::default(), Watched::default());
-        let handle = Handle::new(to_calls, to_requests, clock.clone());
+        let handle = Handle::new(to_calls, to_requests, clock.clone(), ledger.store().clone());
         let (reign_checked, reign_doubted) = (Instant::now(), false);
         let owner = Self { cluster, ledger, clock, calls, requests, deferred, parked, watched, longest_wait, reign_checked, reign_doubted };
         Ok((handle, owner))
@@ -112,6 +112,9 @@ impl Owner {
             (self.reign_checked, self.reign_doubted) = (Instant::now(), false);
         }
         let mut turn = Turn::default();
+        if let Some(waited) = self.ledger.store().take_wait() {
+            drop(self.take_in(Event::StoreWaited(waited), &mut turn));
+        }
         drop(self.take_in(Event::Tick, &mut turn)); // a tick asks for nothing, so nothing is refused
         self.finish(turn).await
     }

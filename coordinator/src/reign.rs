@@ -4,11 +4,12 @@
 //! by that (see [`crate::ledger`]), so a wrong guess about its death costs a change of coordinator and never a record.
 
 use crate::ledger::{Ledger, LedgerError};
+use bytes::Bytes;
 use osler_core::ids::Epoch;
 use osler_core::paths;
 use osler_runtime::clock::Clock;
 use osler_runtime::lease::{self, Lease};
-use osler_runtime::store::{Store, StoreError};
+use osler_runtime::store::{Medium, Patience, Store, StoreError, lacks_room};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -124,6 +125,12 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
                 failing = false;
                 let now = Sight::update(sight.take(), found.unwrap_or_default(), Instant::now(), terms);
                 if let Some(why) = now.why_over(terms) {
+                    if !has_room(store, clock).await {
+                        // Whoever reigns cannot renew its lease either: its silence proves nothing, and the wait begins anew.
+                        tracing::warn!("the store has no room: nobody takes over");
+                        sleep(terms.look).await;
+                        continue;
+                    }
                     tracing::warn!("taking over: {why}");
                     if let Some(ledger) = Ledger::succeed(store.clone(), now.epoch, clock.now()).await? {
                         return Ok(ledger);
@@ -141,6 +148,18 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
             }
         }
         sleep(terms.look).await;
+    }
+}
+
+/// Whether a few bytes can be written into a folder now. A bucket has room.
+async fn has_room(store: &Store, clock: &dyn Clock) -> bool {
+    if store.patience().medium == Medium::Remote {
+        return true;
+    }
+    let (store, name) = (store.with_patience(Patience::none()), paths::probe(clock.now(), std::process::id()));
+    match store.put(&name, Bytes::from_static(b"room")).await {
+        Ok(_) => store.delete(&name).await.is_ok(),
+        Err(error) => !lacks_room(&error),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::access::{Access, Caller, Gate, told};
 use crate::cluster::{Refused, RewindRequest};
 use crate::metrics;
 use crate::owner::{Handle, HandleError, Watcher};
+use crate::view::RunView;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use futures::stream::{Stream, StreamExt};
@@ -70,8 +71,10 @@ pub async fn serve(listener: TcpListener, door: Door, shutdown: impl Future<Outp
 /// Serves `/metrics` for Prometheus on a listener of its own, without a token: it shows names and numbers and takes nothing.
 pub async fn serve_metrics(listener: TcpListener, handle: Handle) -> std::io::Result<()> {
     let page = move || async move {
+        let store = metrics::of_store(handle.store_waits().as_ref());
         match handle.metrics().await {
-            Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
+            Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text + &store),
+            Err(HandleError::StoreWaits(_)) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], store),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain")], error.to_string()),
         }
     };
@@ -88,6 +91,7 @@ fn status(error: HandleError) -> Status {
     let message = error.to_string();
     match error {
         HandleError::Ended => Status::unavailable(message),
+        HandleError::StoreWaits(_) => Status::resource_exhausted(message),
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } | Refused::NoSuchWorker(_) | Refused::NoSuchTeam(_) => {
@@ -144,7 +148,8 @@ impl Control for Desk {
     async fn watch_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
         let caller = caller(&request)?;
         let watcher = self.handle.watch(run_name(request.into_inner().run)?).await.map_err(status)?;
-        Ok(Response::new(views(watcher, self.access.revoked(&caller)).boxed()))
+        let views = Views { handle: self.handle.clone(), watcher, last: None, alarm: None, over: false };
+        Ok(Response::new(views.until(self.access.revoked(&caller)).boxed()))
     }
 
     async fn stop_run(&self, request: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunReply>, Status> {
@@ -246,25 +251,47 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get().cloned().ok_or_else(|| Status::internal("the caller is not known"))
 }
 
-/// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if
-/// the run had.
-fn views(watcher: Watcher, revoked: impl Future<Output = ()> + Send) -> impl Stream<Item = Result<v1::GetRunReply, Status>> + Send {
-    futures::stream::unfold((watcher, Box::pin(revoked), false), |(mut watcher, mut revoked, over)| async move {
-        if over {
-            return None;
-        }
+/// What a watcher is sent.
+struct Views {
+    handle: Handle,
+    watcher: Watcher,
+    last: Option<Arc<RunView>>,
+    alarm: Option<String>,
+    over: bool,
+}
+
+impl Views {
+    /// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if
+    /// the run had.
+    fn until(self, revoked: impl Future<Output = ()> + Send) -> impl Stream<Item = Result<v1::GetRunReply, Status>> + Send {
+        futures::stream::unfold((self, Box::pin(revoked)), |(mut views, mut revoked)| async move {
+            if views.over {
+                return None;
+            }
+            let next = tokio::select! {
+                biased;
+                () = &mut revoked => Err(Status::unauthenticated("the token was revoked")),
+                next = views.next() => next,
+            };
+            views.over |= next.is_err();
+            Some((next, (views, revoked)))
+        })
+    }
+
+    /// The next view; or the last one again when what everybody waits for begins or ends.
+    async fn next(&mut self) -> Result<v1::GetRunReply, Status> {
         let view = tokio::select! {
             biased;
-            () = &mut revoked => {
-                return Some((Err(Status::unauthenticated("the token was revoked")), (watcher, revoked, true)));
+            view = self.watcher.next() => view.ok_or_else(|| status(HandleError::Ended))?,
+            alarm = self.handle.alarm_changes(self.alarm.is_some()) => {
+                self.alarm = alarm;
+                self.last.clone().unwrap_or_default()
             }
-            view = watcher.next() => view,
         };
-        Some(match view {
-            Some(view) => (Ok(view.reply.clone()), (watcher, revoked, view.over)),
-            None => (Err(status(HandleError::Ended)), (watcher, revoked, true)),
-        })
-    })
+        self.over = view.over;
+        self.last = Some(view.clone());
+        Ok(v1::GetRunReply { alarm: self.alarm.clone().unwrap_or_default(), ..view.reply.clone() })
+    }
 }
 
 #[cfg(test)]

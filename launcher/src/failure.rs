@@ -2,6 +2,7 @@
 
 use crate::terminal::{Line, Page, Style};
 use osler_core::process::exit;
+use osler_runtime::store::lacks_room;
 use std::fmt;
 
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -13,6 +14,8 @@ pub enum Kind {
     Failed,
     /// The run can be resumed, here or elsewhere: it was stopped, or machines failed it. What was published is kept.
     Stopped,
+    /// The store or a disk has no room: the same call may succeed when there is some.
+    NoRoom,
     /// The run failed in a way that going on as it is would repeat.
     Hopeless,
 }
@@ -22,7 +25,7 @@ impl Kind {
         match self {
             Self::Usage => exit::USAGE,
             Self::Failed => exit::FAILED,
-            Self::Stopped => exit::STOPPED,
+            Self::Stopped | Self::NoRoom => exit::STOPPED,
             Self::Hopeless => exit::NO_REQUEUE,
         }
     }
@@ -33,6 +36,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::NoRoom => "no-room",
             Self::Hopeless => "failed-for-good",
         }
     }
@@ -99,7 +103,9 @@ impl fmt::Display for Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Kind::Failed, format!("{:#}", error.into()))
+        let error = error.into();
+        let kind = if lacks_room(error.as_ref()) { Kind::NoRoom } else { Kind::Failed };
+        Self::new(kind, format!("{error:#}"))
     }
 }
 
@@ -113,6 +119,16 @@ pub fn failed(message: impl Into<String>) -> Failure {
 
 pub fn stopped(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Stopped, message)
+}
+
+pub fn no_room(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::NoRoom, message)
+}
+
+/// What an operation on files ended with.
+pub fn io_failed(what: &str, error: &std::io::Error) -> Failure {
+    let message = format!("{what}: {error}");
+    if lacks_room(error) { no_room(message) } else { failed(message) }
 }
 
 pub fn hopeless(message: impl Into<String>) -> Failure {

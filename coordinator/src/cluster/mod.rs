@@ -41,9 +41,10 @@ pub use workers::{Worker, WorkerState};
 
 use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
-use osler_core::record::{JobState, RunRecord, RunState, Then};
+use osler_core::record::{EventKind, JobState, RunRecord, RunState, Then};
 use osler_core::spec::RunSpec;
 use osler_core::sync::Observed;
+use osler_runtime::store::Waited;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
 use workers::Workers;
@@ -78,6 +79,8 @@ pub enum Event {
         pinned: bool,
     },
     Sync(Box<Observed>),
+    /// The store had no room or did not answer for a while, and does again.
+    StoreWaited(Waited),
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
 }
@@ -232,6 +235,10 @@ impl Cluster {
                 heartbeat = matches!(synced, Ok(Told::Nothing) | Err(_));
                 synced.map(|_| Answer::Synced)
             }
+            Event::StoreWaited(waited) => {
+                self.note_wait(now, &waited);
+                Ok(Answer::Ticked)
+            }
             Event::Tick => Ok(Answer::Ticked),
         };
         self.unsettled |= !heartbeat;
@@ -287,6 +294,15 @@ impl Cluster {
         if self.workers.any_to_forget(now) {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
             self.workers.forget(now, &busy);
+        }
+    }
+
+    /// People who look later should find why nothing moved.
+    fn note_wait(&mut self, now: Millis, waited: &Waited) {
+        let what = if waited.no_room { "had no room" } else { "did not answer" };
+        let message = format!("the store {what} for {:.1} s, and everything waited for it: {}", waited.time.as_secs_f64(), waited.why);
+        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
+            run.happened(now, EventKind::Store, None, message.clone());
         }
     }
 

@@ -55,7 +55,8 @@ impl Run {
 
     fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
         let this = Failure { class: fault.class, progressed: self.steps_published(key, attempt) > 0 };
-        let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + 1);
+        let counts = usize::from(this.class != FaultClass::NoRoom);
+        let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + counts);
         let generation = attempt.generation.0.to_le_bytes();
         let draw = Digest::of_parts([self.record.name().as_str().as_bytes(), key.as_str().as_bytes(), &generation]);
         match verdict(&row, total, &self.record.spec.retry, limits, draw) {
@@ -71,7 +72,7 @@ impl Run {
         let past = self.job(key).map_or(&[][..], |job| &job.past);
         let counted = past.iter().rev().take_while(|a| a.generation >= forgiven);
         let counted = counted.take_while(|a| a.steps_published == 0 || a.ended_at.0.saturating_sub(a.started_at.0) < healthy);
-        counted.filter(|a| a.fault.is_some()).count()
+        counted.filter(|a| a.fault.as_ref().is_some_and(|fault| fault.class != FaultClass::NoRoom)).count()
     }
 
     /// How often a job may still fail, by class; none for jobs that are over or have never failed.

@@ -149,5 +149,5 @@ impl Run {
 fn fresh_job(now: Millis, planned: PlannedJob) -> JobRecord {
     let pending = JobState::Pending { since: now, not_before: now };
     let status = if planned.needs.is_empty() { pending } else { JobState::Blocked };
-    JobRecord { planned, status, past: vec![] }
+    JobRecord::new(planned, status)
 }

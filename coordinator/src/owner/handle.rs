@@ -8,9 +8,14 @@ use osler_core::spec::RunSpec;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
+use osler_runtime::store::{Store, Waited};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+/// Between two looks whether the store is being waited for.
+const ALARM_LOOK: Duration = Duration::from_millis(250);
 
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
@@ -40,6 +45,9 @@ pub enum HandleError {
     Refused(#[from] Refused),
     #[error("the coordinator is ending: try again")]
     Ended,
+    /// Nobody may be told what is not durable, so nobody is told anything; see [`Handle::alarm`].
+    #[error("{0}")]
+    StoreWaits(String),
 }
 
 /// Cheap to clone.
@@ -49,6 +57,7 @@ pub struct Handle {
     calls: mpsc::Sender<AgentCall>,
     requests: mpsc::Sender<Request>,
     clock: Arc<dyn Clock>,
+    store: Store,
 }
 
 impl std::fmt::Debug for Handle {
@@ -58,8 +67,8 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
-        Self { calls, requests, clock }
+    pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>, store: Store) -> Self {
+        Self { calls, requests, clock, store }
     }
 
     /// Whether the run is new, and its state.
@@ -104,7 +113,7 @@ impl Handle {
 
     /// Jobs that wait for slots, and quotas.
     pub async fn queue(&self) -> Result<v1::ListQueueReply, HandleError> {
-        self.ask(|reply| Request::Queue { reply }).await
+        self.look(|reply| Request::Queue { reply }).await
     }
 
     /// An agent's call, with its clock if it tells. Answered at once if there is something that `seen` (the number of the last answer) does not cover, else when
@@ -119,22 +128,22 @@ impl Handle {
     }
 
     pub async fn runs(&self) -> Result<Vec<v1::RunLine>, HandleError> {
-        self.ask(|reply| Request::Runs { reply }).await
+        self.look(|reply| Request::Runs { reply }).await
     }
 
     pub async fn workers(&self) -> Result<Vec<v1::WorkerLine>, HandleError> {
-        self.ask(|reply| Request::Workers { reply }).await
+        self.look(|reply| Request::Workers { reply }).await
     }
 
     /// For Prometheus, see [`crate::metrics`].
     pub async fn metrics(&self) -> Result<String, HandleError> {
-        self.ask(|reply| Request::Metrics { reply }).await
+        self.look(|reply| Request::Metrics { reply }).await
     }
 
     /// A run's view, now and whenever it changes.
     pub async fn watch(&self, run: RunName) -> Result<Watcher, HandleError> {
         let name = run.to_string();
-        self.ask(|reply| Request::Watch { run, reply }).await?.ok_or(HandleError::Refused(Refused::NoSuchRun(name)))
+        self.look(|reply| Request::Watch { run, reply }).await?.ok_or(HandleError::Refused(Refused::NoSuchRun(name)))
     }
 
     async fn state(&self, event: Event) -> Result<RunState, HandleError> {
@@ -146,6 +155,40 @@ impl Handle {
 
     async fn control(&self, event: Event) -> Result<Answer, HandleError> {
         Ok(self.ask(|reply| Request::Control { event, reply }).await??)
+    }
+
+    /// What everybody waits for: that the store has no room, or does not answer.
+    pub fn alarm(&self) -> Option<String> {
+        let Waited { time, no_room, why } = self.store.waits()?;
+        let (store, seconds) = (self.store.shown(), time.as_secs());
+        Some(match no_room {
+            true => format!("the store at {store} has had no room for {seconds} s: make some, and everything goes on by itself ({why})"),
+            false => format!("the store at {store} has not answered for {seconds} s; everything waits for it ({why})"),
+        })
+    }
+
+    pub fn store_waits(&self) -> Option<Waited> {
+        self.store.waits()
+    }
+
+    /// Resolves when there is an alarm although there was none, or the other way round.
+    pub async fn alarm_changes(&self, raised: bool) -> Option<String> {
+        loop {
+            sleep(ALARM_LOOK).await;
+            let alarm = self.alarm();
+            if alarm.is_some() != raised {
+                return alarm;
+            }
+        }
+    }
+
+    /// Asks the owner, who answers nobody while it waits for the store.
+    async fn look<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
+        tokio::select! {
+            biased;
+            answer = self.ask(request) => answer,
+            alarm = self.alarm_changes(false) => Err(HandleError::StoreWaits(alarm.unwrap_or_default())),
+        }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {

@@ -98,7 +98,7 @@ fn causes(record: &RunRecord) -> impl Iterator<Item = &'static str> {
         Cause::GaveWay { .. } => Some("work gives way to a gang"),
         Cause::Grows { .. } => Some("a gang grows"),
         Cause::Rewind => Some("a stage goes back"),
-        Cause::Stopped | Cause::RunFails | Cause::Fault { .. } => None,
+        Cause::Stopped | Cause::RunFails | Cause::Fault { .. } | Cause::Damaged { .. } => None,
     };
     record.jobs.values().flat_map(|job| &job.past).filter_map(move |past| word(past.cause.as_ref()?))
 }

@@ -4,7 +4,7 @@ use super::Context;
 use super::stop::RunNow;
 use crate::client::Coordinator;
 use crate::commands::up::{Goal, drive, open_ranks};
-use crate::failure::{Outcome, usage};
+use crate::failure::{Outcome, no_room, usage};
 use crate::machine;
 use crate::source::Source;
 use crate::terminal::Page;
@@ -70,6 +70,7 @@ pub async fn run(args: Args, cx: &Context) -> Outcome {
                 Page::from(format!("run {0} is {1}; watch it with `osler status {0} -w`", now.run, now.state))
             })
         }
+        Source::Waiting { alarm, .. } => Err(no_room(alarm.clone())),
         Source::Stored(store) => {
             if cx.access.coordinator.is_some() {
                 return Err(usage("--coordinator names one that is not there").hint("leave it out to start one here"));

@@ -227,7 +227,7 @@ fn of_runs() -> Vec<Sample> {
     };
     let variants = [Variant::Full];
     vec![
-        sample("runs", [ps::Runs { coordinator: true, runs: vec![line], workers: nodes() }]).maps(&["workers[].labels"]),
+        sample("runs", [ps::Runs { coordinator: true, alarm: Some("x".into()), runs: vec![line], workers: nodes() }]).maps(&["workers[].labels"]),
         sample("run", [describe::Described { coordinator: true, record: &record }]).open(&["record"]),
         status(),
         explanations(),
