@@ -97,7 +97,7 @@ fn status(error: HandleError) -> Status {
             Refused::NoSuchRun(_) | Refused::NoSuchCheckpoint { .. } | Refused::NoSuchWorker(_) | Refused::NoSuchTeam(_) => {
                 Status::not_found(message)
             }
-            Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
+            Refused::Unreadable { .. } | Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::Succeeded { .. } => Status::unavailable(message),
             Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
@@ -134,13 +134,14 @@ impl Control for Desk {
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsReply>, Status> {
         let runs = self.handle.runs().await.map_err(status)?;
-        Ok(Response::new(v1::ListRunsReply { runs }))
+        Ok(Response::new(v1::ListRunsReply { runs, alarm: self.handle.alarm().unwrap_or_default() }))
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunReply>, Status> {
         let mut watcher = self.handle.watch(run_name(request.into_inner().run)?).await.map_err(status)?;
         let view = watcher.next().await.ok_or_else(|| status(HandleError::Ended))?;
-        Ok(Response::new(view.reply.clone()))
+        let alarm = self.handle.alarm().unwrap_or_default();
+        Ok(Response::new(v1::GetRunReply { alarm, ..view.reply.clone() }))
     }
 
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::GetRunReply, Status>> + Send>>;

@@ -322,7 +322,7 @@ fn broken(error: serde_json::Error) -> Failure {
 #[derive(Debug, Clone)]
 pub struct Coordinator {
     control: ControlClient<Authorized>,
-    /// It lives, and tells nothing now: see [`Seen::alarm`].
+    /// As it said last, see [`Seen::alarm`].
     pub alarm: Option<String>,
 }
 
@@ -341,6 +341,7 @@ impl Coordinator {
 
     pub async fn runs(&mut self) -> Outcome<Vec<RunLine>> {
         let reply = answer(self.control.list_runs(v1::ListRunsRequest {})).await?;
+        self.alarm = Some(reply.alarm).filter(|alarm| !alarm.is_empty());
         let line = |r: v1::RunLine| RunLine {
             run: r.run,
             state: r.state,

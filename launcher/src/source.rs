@@ -36,7 +36,8 @@ impl Source {
     pub fn alarm(&self) -> Option<&str> {
         match self {
             Self::Waiting { alarm, .. } => Some(alarm),
-            _ => None,
+            Self::Live(coordinator) => coordinator.alarm.as_deref(),
+            Self::Stored(_) => None,
         }
     }
 

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 impl Cluster {
     pub(super) fn submit(&mut self, now: Millis, spec: RunSpec) -> Result<Answer, Refused> {
         let digest = spec.digest();
+        if self.unreadable.contains_key(&spec.name) {
+            return Err(self.missing(&spec.name));
+        }
         if let Some(run) = self.runs.get(&spec.name) {
             if run.record.spec_digest != digest {
                 return Err(Refused::AlreadyExists { run: spec.name, submitted: run.record.spec_digest.short(), given: digest.short() });
@@ -112,7 +115,8 @@ impl Cluster {
     }
 
     pub(super) fn run_mut(&mut self, name: &RunName) -> Result<&mut Run, Refused> {
-        self.runs.get_mut(name).ok_or_else(|| Refused::NoSuchRun(name.to_string()))
+        let missing = self.missing(name);
+        self.runs.get_mut(name).ok_or(missing)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) enum Request {
     Workers { reply: Reply<Vec<v1::WorkerLine>> },
     Queue { reply: Reply<v1::ListQueueReply> },
     Metrics { reply: Reply<String> },
-    Watch { run: RunName, reply: Reply<Option<Watcher>> },
+    Watch { run: RunName, reply: Reply<Result<Watcher, Refused>> },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -142,8 +142,7 @@ impl Handle {
 
     /// A run's view, now and whenever it changes.
     pub async fn watch(&self, run: RunName) -> Result<Watcher, HandleError> {
-        let name = run.to_string();
-        self.look(|reply| Request::Watch { run, reply }).await?.ok_or(HandleError::Refused(Refused::NoSuchRun(name)))
+        Ok(self.look(|reply| Request::Watch { run, reply }).await??)
     }
 
     async fn state(&self, event: Event) -> Result<RunState, HandleError> {

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod health;
 pub mod ids;
 pub mod job;
+pub mod leftover;
 pub mod mlm;
 pub mod mutate;
 mod number;

@@ -293,6 +293,48 @@ impl Store {
         Ok(names)
     }
 
+    /// Whether an object is what was written, without keeping a copy of it.
+    pub async fn verify(&self, object: &ObjectRef) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Folder(_) => self.fetch(object).await.map(drop),
+            Place::Scratch(_) => remote::check(self, object, &key(&object.path)?).await,
+        }
+    }
+
+    /// Names below a prefix as [`Self::list`] gives them, and in a folder also what killed writers left under temporary names.
+    pub async fn list_all(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let key = key(prefix)?;
+        let Place::Folder(root) = &self.place else { return self.list(prefix).await };
+        let walk = || {
+            let (root, key) = (root.clone(), key.clone());
+            on_files(move || local::walk(&root, key.as_ref()))
+        };
+        self.patience.keep("list", prefix, walk).await
+    }
+
+    /// Deletes what [`Self::list_all`] found. One that is gone already is fine.
+    pub async fn sweep(&self, path: &str) -> Result<(), StoreError> {
+        let Place::Folder(root) = &self.place else { return self.delete(path).await };
+        let file = root.join(path);
+        let remove = || {
+            let file = file.clone();
+            on_files(move || local::remove(&file))
+        };
+        self.patience.keep("delete", path, remove).await
+    }
+
+    /// Removes the folders below a prefix that hold nothing. Writers make the folders that they need, again if need be.
+    pub async fn sweep_folders(&self, prefix: &str) -> Result<(), StoreError> {
+        let key = key(prefix)?;
+        let Place::Folder(root) = &self.place else { return Ok(()) };
+        let folder = root.join(key.as_ref());
+        let remove = || {
+            let folder = folder.clone();
+            on_files(move || local::remove_empty(&folder))
+        };
+        self.patience.keep("clear", prefix, remove).await
+    }
+
     /// Deletes an object; one that is gone already is fine.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (objects, key) = (&self.objects, &key(path)?);

@@ -124,7 +124,12 @@ fn pages() -> Vec<(&'static str, Page)> {
         planned_steps: u64::MAX,
         submitted_at: Millis(1_795_410_000_000),
     };
-    let runs = ps::Runs { coordinator: false, alarm: Some(long('a')), runs: vec![run(&long('r'), &evil()), run("quickstart", "")], workers: nodes.clone() };
+    let runs = ps::Runs {
+        coordinator: false,
+        alarm: Some(long('a')),
+        runs: vec![run(&long('r'), &evil()), run("quickstart", "")],
+        workers: nodes.clone(),
+    };
     let call = LogEntry {
         at: Millis(1_795_410_000_000),
         epoch: Epoch(1),

@@ -227,8 +227,12 @@ fn token_file(folder: &Path) -> PathBuf {
 }
 
 fn lock(path: &Path) -> Outcome<Option<Flock<File>>> {
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).map_err(|e| io_failed(&format!("open {}", path.display()), &e))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|e| io_failed(&format!("open {}", path.display()), &e))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),

@@ -73,3 +73,49 @@ fn copy_beside(file: &Path, to: &Path) -> io::Result<()> {
     copied?;
     fs::remove_file(file)
 }
+
+/// The files below `prefix`, temporaries included, as names below `root`, sorted.
+pub fn walk(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = vec![];
+    let mut open = vec![root.join(prefix)];
+    while let Some(folder) = open.pop() {
+        for entry in entries(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            } else if let Some(name) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes the folders below this one that hold nothing, the innermost first. One that somebody fills meanwhile stays.
+pub fn remove_empty(folder: &Path) -> io::Result<()> {
+    for entry in entries(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+            let _holds_something = fs::remove_dir(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// None if there is no such folder.
+fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(e) => Err(e),
+    }
+}

@@ -143,12 +143,29 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// What a disk or a server of files does that may be over at the next try.
 fn is_trouble(error: &(dyn Error + 'static)) -> bool {
     use Errno::{
-        EAGAIN, EBUSY, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, EINTR, EIO, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOLINK, ENOMEM,
-        ENOTCONN, EREMOTEIO, EROFS, ESTALE, ETIMEDOUT,
+        EAGAIN, EBUSY, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, EINTR, EIO, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOLINK,
+        ENOMEM, ENOTCONN, EREMOTEIO, EROFS, ESTALE, ETIMEDOUT,
     };
     const PASS: [Errno; 19] = [
-        EAGAIN, EBUSY, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, EINTR, EIO, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOLINK, ENOMEM,
-        ENOTCONN, EREMOTEIO, EROFS, ESTALE, ETIMEDOUT,
+        EAGAIN,
+        EBUSY,
+        ECONNREFUSED,
+        ECONNRESET,
+        EHOSTDOWN,
+        EHOSTUNREACH,
+        EINTR,
+        EIO,
+        EMFILE,
+        ENETDOWN,
+        ENETUNREACH,
+        ENFILE,
+        ENOLINK,
+        ENOMEM,
+        ENOTCONN,
+        EREMOTEIO,
+        EROFS,
+        ESTALE,
+        ETIMEDOUT,
     ];
     let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
     code.is_some_and(|code| PASS.contains(&Errno::from_raw(code)))
