@@ -6,6 +6,8 @@
 mod access;
 mod load;
 
+pub use load::Loaded;
+
 use bytes::Bytes;
 use osler_core::ids::{Epoch, Millis, RunName};
 use osler_core::paths;
@@ -26,9 +28,7 @@ pub enum LedgerError {
     Store(#[from] StoreError),
     #[error("another coordinator has taken over this store ({what}, ours is epoch {epoch}): this one ends; there may be only one")]
     Fenced { epoch: Epoch, what: String },
-    #[error("{path:?} does not belong in the ledger: move it away, then start again")]
-    Foreign { path: String },
-    #[error("{path:?} cannot be read: {why}; restore it from a copy, or move its run's folder away to start without it")]
+    #[error("{path:?} cannot be read: {why}; restore it from a copy, or remove it to go on from the version before")]
     Unreadable { path: String, why: String },
 }
 
@@ -52,8 +52,7 @@ impl Ledger {
         loop {
             let mut newest = 0;
             for path in store.list(paths::EPOCHS).await? {
-                let number = paths::number_of(&path).filter(|n| paths::epoch(Epoch(*n)) == path);
-                newest = newest.max(number.ok_or(LedgerError::Foreign { path })?);
+                newest = newest.max(numbered(&path, |n| paths::epoch(Epoch(n))));
             }
             // Somebody else may start at the same time: then take the one after.
             if let Some(ledger) = Self::succeed(store.clone(), Epoch(newest), now).await? {
@@ -164,6 +163,15 @@ impl Ledger {
     fn fenced(&self, what: String) -> LedgerError {
         LedgerError::Fenced { epoch: self.epoch, what }
     }
+}
+
+/// The number of an object of the ledger; 0 for what somebody else left in its folder, which is ignored: file systems and their users do.
+fn numbered(path: &str, name: impl Fn(u64) -> String) -> u64 {
+    let number = paths::number_of(path).filter(|number| name(*number) == path);
+    if number.is_none() {
+        tracing::warn!("{path:?} is ignored: it is no object of Osler's");
+    }
+    number.unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::access::Access;
 use crate::metrics;
-use crate::owner::Handle;
+use crate::owner::{Handle, HandleError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST};
@@ -91,8 +91,10 @@ async fn numbers(State(lookout): State<Lookout>, headers: HeaderMap) -> Response
     if lookout.guarded && !presented(&headers).is_some_and(|token| access.may(token, Need::Look)) {
         return said(StatusCode::UNAUTHORIZED, "send a viewer's token as `Authorization: Bearer …` (`osler token create --role viewer`)");
     }
+    let store = metrics::of_store(handle.store_waits().as_ref());
     match handle.metrics().await {
-        Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], text + &store).into_response(),
+        Err(HandleError::StoreWaits(_)) => (StatusCode::OK, [(CONTENT_TYPE, metrics::CONTENT_TYPE)], store).into_response(),
         Err(error) => said(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

@@ -22,7 +22,7 @@ use osler_runtime::lease::Leader;
 use osler_runtime::net::{may_listen, may_show_metrics};
 use osler_runtime::pki::{first_tokens, own_server};
 use osler_runtime::shutdown::Signals;
-use osler_runtime::store::{Store, local_folder};
+use osler_runtime::store::{Store, lacks_room, local_folder};
 use osler_runtime::tls::ServerTls;
 use osler_runtime::{listen, telemetry};
 use std::net::SocketAddr;
@@ -106,7 +106,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
-            code(if e.is::<LedAlready>() { exit::USAGE } else { exit::FAILED })
+            code(match () {
+                () if e.is::<LedAlready>() => exit::USAGE,
+                () if lacks_room(e.as_ref()) => exit::STOPPED,
+                () => exit::FAILED,
+            })
         }
     }
 }

@@ -9,11 +9,20 @@ use osler_core::job::{FaultClass, JobKey};
 use osler_core::plan::train_key;
 use osler_core::process::Progress;
 use osler_core::spec::StageSpec;
+use osler_runtime::store::Waited;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The content type of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is known without the cluster's owner, who may be waiting for the store.
+pub fn of_store(waits: Option<&Waited>) -> String {
+    let mut page = Page::default();
+    let seconds = waits.map_or(0.0, |waits| waits.time.as_secs_f64());
+    page.gauge("osler_store_waiting_seconds", "For so long the store has had no room or has not answered; 0: it works.", seconds);
+    page.0
+}
 
 pub fn text(cluster: &Cluster, now: Millis) -> String {
     let mut page = Page::default();
@@ -155,6 +164,7 @@ fn class(class: FaultClass) -> &'static str {
         FaultClass::Divergence => "divergence",
         FaultClass::OutOfMemory => "out-of-memory",
         FaultClass::Infrastructure => "infrastructure",
+        FaultClass::NoRoom => "no-room",
         FaultClass::Internal => "internal",
         FaultClass::NoProgress => "no-progress",
     }

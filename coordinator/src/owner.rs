@@ -3,6 +3,7 @@
 //! Events that arrive while a decision is being written are decided together and written once (group commit). Nobody hears of a
 //! decision before it is durable. Heartbeats go on meanwhile, see [`heartbeats`].
 
+mod chores;
 mod handle;
 mod heartbeats;
 mod parked;
@@ -11,10 +12,11 @@ mod watch;
 pub use handle::{Handle, HandleError};
 pub use watch::Watcher;
 
-use crate::cluster::{Answer, Cluster, Effects, Event, Limits, Refused, leftovers};
-use crate::ledger::{Ledger, LedgerError};
+use crate::cluster::{Answer, Cluster, Effects, Event, Limits, Refused};
+use crate::ledger::{Ledger, LedgerError, Loaded};
 use crate::metrics;
 use crate::view;
+use chores::Chores;
 use futures::future::{ready, try_join_all};
 use handle::{AgentCall, Request};
 use heartbeats::Undecided;
@@ -53,6 +55,7 @@ pub struct Owner {
     reign_checked: Instant,
     /// An agent has heard of a newer coordinator.
     reign_doubted: bool,
+    chores: Chores,
 }
 
 impl std::fmt::Debug for Owner {
@@ -70,9 +73,10 @@ impl Owner {
         let (to_requests, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
         let (deferred, parked, watched) = (BTreeMap::new(), Parked::default(), Watched::default());
-        let handle = Handle::new(to_calls, to_requests, clock.clone());
-        let (reign_checked, reign_doubted) = (Instant::now(), false);
-        let owner = Self { cluster, ledger, clock, calls, requests, deferred, parked, watched, longest_wait, reign_checked, reign_doubted };
+        let handle = Handle::new(to_calls, to_requests, clock.clone(), ledger.store().clone());
+        let (reign_checked, reign_doubted, chores) = (Instant::now(), false, Chores::default());
+        let owner =
+            Self { cluster, ledger, clock, calls, requests, deferred, parked, watched, longest_wait, reign_checked, reign_doubted, chores };
         Ok((handle, owner))
     }
 
@@ -95,6 +99,7 @@ impl Owner {
                 biased; // so that a simulated seed is the same every time; no branch is ready long enough to starve another
                 () = &mut shutdown => return Ok(()),
                 _ = tick.tick() => self.tick().await?,
+                done = self.chores.next() => self.chore_done(done).await?,
                 () = ready(()), if !self.deferred.is_empty() => self.take(None).await?,
                 Some(call) = self.calls.recv() => self.take(Some(Next::Call(call))).await?,
                 request = self.requests.recv() => match request {
@@ -112,7 +117,16 @@ impl Owner {
             (self.reign_checked, self.reign_doubted) = (Instant::now(), false);
         }
         let mut turn = Turn::default();
+        if let Some(waited) = self.ledger.store().take_wait() {
+            drop(self.take_in(Event::StoreWaited(waited), &mut turn));
+        }
         drop(self.take_in(Event::Tick, &mut turn)); // a tick asks for nothing, so nothing is refused
+        self.finish(turn).await
+    }
+
+    async fn chore_done(&mut self, event: Event) -> Result<(), LedgerError> {
+        let mut turn = Turn::default();
+        drop(self.take_in(event, &mut turn)); // nobody asked for it, so nothing is refused
         self.finish(turn).await
     }
 
@@ -192,6 +206,7 @@ impl Owner {
             };
             self.meanwhile(&mut Undecided::default(), deletes).await;
         }
+        self.chores.begin(&mut self.cluster, ledger.store());
         Ok(())
     }
 
@@ -204,12 +219,17 @@ impl Owner {
     fn answer(&mut self, question: Request) {
         let now = self.cluster.now();
         match question {
-            Request::Runs { reply } => drop(reply.send(self.cluster.runs().map(view::run_line).collect())),
+            Request::Runs { reply } => {
+                let unreadable = self.cluster.put_aside_runs().map(|(run, why)| view::unreadable_line(run, why));
+                drop(reply.send(self.cluster.runs().map(view::run_line).chain(unreadable).collect()));
+            }
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
             Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
             Request::Here { reply } => drop(reply.send(())),
             Request::Metrics { reply } => drop(reply.send(metrics::text(&self.cluster, now))),
-            Request::Watch { run, reply } => drop(reply.send(self.watched.watch(&self.cluster, now, &run))),
+            Request::Watch { run, reply } => {
+                drop(reply.send(self.watched.watch(&self.cluster, now, &run).ok_or_else(|| self.cluster.missing(&run))))
+            }
             Request::Control { .. } => {} // taken in by `accept`
         }
     }
@@ -272,20 +292,15 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     loop {
         let mut cluster = Cluster::new(clock.now(), ledger.epoch(), url, limits);
         cluster.adopt_cluster(ledger.load_cluster().await?);
-        for record in ledger.load().await? {
-            cluster.adopt(record);
-        }
+        let Loaded { runs, unreadable } = ledger.load().await?;
+        runs.into_iter().for_each(|record| cluster.adopt(record));
+        unreadable.into_iter().for_each(|(run, why)| cluster.put_aside(run, why));
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;
         match Write::of(&mut cluster, vec![], &all).perform(ledger).await {
             Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
             Err(e) => return Err(e),
-            Ok(()) => {
-                for path in cluster.runs().filter(|run| run.record.state.is_live()).flat_map(leftovers).collect::<Vec<_>>() {
-                    ledger.delete(&path).await;
-                }
-                return Ok(cluster);
-            }
+            Ok(()) => return Ok(cluster),
         }
     }
 }

@@ -4,13 +4,14 @@
 //! by that (see [`crate::ledger`]), so a wrong guess about its death costs a change of coordinator and never a record.
 
 use crate::ledger::{Ledger, LedgerError};
+use bytes::Bytes;
 use osler_core::ids::Epoch;
 use osler_core::paths;
 use osler_runtime::clock::Clock;
 pub use osler_runtime::lease::watch::Terms;
 use osler_runtime::lease::watch::{Led, Sight, led, look};
 use osler_runtime::lease::{Leader, Lease};
-use osler_runtime::store::{Store, StoreError};
+use osler_runtime::store::{Medium, Patience, Store, StoreError, lacks_room};
 use std::convert::Infallible;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -105,6 +106,12 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
                 failing = false;
                 let now = Sight::update(sight.take(), found, Instant::now(), terms);
                 if let Some(why) = now.why_over(terms) {
+                    if !has_room(store, clock).await {
+                        // Whoever reigns cannot renew its lease either: its silence proves nothing, and the wait begins anew.
+                        tracing::warn!("the store has no room: nobody takes over");
+                        sleep(terms.look).await;
+                        continue;
+                    }
                     tracing::warn!("taking over: {why}");
                     if let Some(ledger) = Ledger::succeed(store.clone(), now.epoch, clock.now()).await? {
                         return Ok(ledger);
@@ -122,6 +129,18 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
             }
         }
         sleep(terms.look).await;
+    }
+}
+
+/// Whether a few bytes can be written into a folder now. A bucket has room.
+async fn has_room(store: &Store, clock: &dyn Clock) -> bool {
+    if store.patience().medium == Medium::Remote {
+        return true;
+    }
+    let (store, name) = (store.with_patience(Patience::none()), paths::probe(clock.now(), std::process::id()));
+    match store.put(&name, Bytes::from_static(b"room")).await {
+        Ok(_) => store.delete(&name).await.is_ok(),
+        Err(error) => !lacks_room(&error),
     }
 }
 

@@ -5,6 +5,7 @@ mod admin;
 use crate::access::{Access, Caller, Gate, told};
 use crate::cluster::{Refused, RewindRequest, StopRequest, WaiveRequest};
 use crate::owner::{Handle, HandleError, Watcher};
+use crate::view::RunView;
 use futures::stream::{Stream, StreamExt};
 use osler_core::identity::{Sources, Submission};
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
@@ -79,6 +80,7 @@ fn status(error: HandleError) -> Status {
     let message = error.to_string();
     match error {
         HandleError::Ended => Status::unavailable(message),
+        HandleError::StoreWaits(_) => Status::resource_exhausted(message),
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_)
@@ -86,7 +88,7 @@ fn status(error: HandleError) -> Status {
             | Refused::NoSuchWorker(_)
             | Refused::NoSuchTeam(_)
             | Refused::NoSuchGate { .. } => Status::not_found(message),
-            Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
+            Refused::Unreadable { .. } | Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
             Refused::Succeeded { .. } => Status::unavailable(message),
             Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
@@ -127,13 +129,14 @@ impl Control for Desk {
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsReply>, Status> {
         let runs = self.handle.runs().await.map_err(status)?;
-        Ok(Response::new(v1::ListRunsReply { runs }))
+        Ok(Response::new(v1::ListRunsReply { runs, alarm: self.handle.alarm().unwrap_or_default() }))
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunReply>, Status> {
         let mut watcher = self.handle.watch(run_name(request.into_inner().run)?).await.map_err(status)?;
         let view = watcher.next().await.ok_or_else(|| status(HandleError::Ended))?;
-        Ok(Response::new(view.reply.clone()))
+        let alarm = self.handle.alarm().unwrap_or_default();
+        Ok(Response::new(v1::GetRunReply { alarm, ..view.reply.clone() }))
     }
 
     type WatchRunStream = Pin<Box<dyn Stream<Item = Result<v1::GetRunReply, Status>> + Send>>;
@@ -141,7 +144,8 @@ impl Control for Desk {
     async fn watch_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
         let caller = caller(&request)?;
         let watcher = self.handle.watch(run_name(request.into_inner().run)?).await.map_err(status)?;
-        Ok(Response::new(views(watcher, self.access.revoked(&caller)).boxed()))
+        let views = Views { handle: self.handle.clone(), watcher, last: None, alarm: None, over: false };
+        Ok(Response::new(views.until(self.access.revoked(&caller)).boxed()))
     }
 
     async fn stop_run(&self, request: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunReply>, Status> {
@@ -258,25 +262,47 @@ fn by<T>(request: &Request<T>, from: &str) -> Result<String, Status> {
     Ok(if from.is_empty() { name } else { format!("{name} ({from})") })
 }
 
-/// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if
-/// the run had.
-fn views(watcher: Watcher, revoked: impl Future<Output = ()> + Send) -> impl Stream<Item = Result<v1::GetRunReply, Status>> + Send {
-    futures::stream::unfold((watcher, Box::pin(revoked), false), |(mut watcher, mut revoked, over)| async move {
-        if over {
-            return None;
-        }
+/// What a watcher is sent.
+struct Views {
+    handle: Handle,
+    watcher: Watcher,
+    last: Option<Arc<RunView>>,
+    alarm: Option<String>,
+    over: bool,
+}
+
+impl Views {
+    /// Views until the run is over or the caller's token is revoked. If the owner ends first, the stream says so instead of ending as if
+    /// the run had.
+    fn until(self, revoked: impl Future<Output = ()> + Send) -> impl Stream<Item = Result<v1::GetRunReply, Status>> + Send {
+        futures::stream::unfold((self, Box::pin(revoked)), |(mut views, mut revoked)| async move {
+            if views.over {
+                return None;
+            }
+            let next = tokio::select! {
+                biased;
+                () = &mut revoked => Err(Status::unauthenticated("the token was revoked")),
+                next = views.next() => next,
+            };
+            views.over |= next.is_err();
+            Some((next, (views, revoked)))
+        })
+    }
+
+    /// The next view; or the last one again when what everybody waits for begins or ends.
+    async fn next(&mut self) -> Result<v1::GetRunReply, Status> {
         let view = tokio::select! {
             biased;
-            () = &mut revoked => {
-                return Some((Err(Status::unauthenticated("the token was revoked")), (watcher, revoked, true)));
+            view = self.watcher.next() => view.ok_or_else(|| status(HandleError::Ended))?,
+            alarm = self.handle.alarm_changes(self.alarm.is_some()) => {
+                self.alarm = alarm;
+                self.last.clone().unwrap_or_default()
             }
-            view = watcher.next() => view,
         };
-        Some(match view {
-            Some(view) => (Ok(view.reply.clone()), (watcher, revoked, view.over)),
-            None => (Err(status(HandleError::Ended)), (watcher, revoked, true)),
-        })
-    })
+        self.over = view.over;
+        self.last = Some(view.clone());
+        Ok(v1::GetRunReply { alarm: self.alarm.clone().unwrap_or_default(), ..view.reply.clone() })
+    }
 }
 
 #[cfg(test)]

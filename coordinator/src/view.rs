@@ -1,7 +1,7 @@
 //! A run as watchers see it, built once per change and shared by all of them.
 
 use crate::cluster::{Budget, Cluster, QueueLine, QuotaLine, Run};
-use osler_core::ids::Millis;
+use osler_core::ids::{Millis, RunName};
 use osler_core::job::JobKey;
 use osler_core::reason::Reason;
 use osler_proto::v1;
@@ -28,7 +28,8 @@ impl RunView {
         };
         let budgets = run.record.jobs.keys().filter_map(budget).collect();
         let record_json = crate::document::public(&run.record);
-        let reply = v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect(), budgets };
+        let reply =
+            v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect(), budgets, alarm: String::new() };
         Self { reply, over: !run.record.state.is_live() }
     }
 }
@@ -69,6 +70,11 @@ pub fn run_line(run: &Run) -> v1::RunLine {
         step: line.step,
         planned_steps: line.planned_steps,
     }
+}
+
+/// Of a run whose record cannot be read.
+pub fn unreadable_line(run: &RunName, why: &str) -> v1::RunLine {
+    v1::RunLine { run: run.to_string(), state: "unreadable".to_owned(), reason: why.to_owned(), ..v1::RunLine::default() }
 }
 
 /// Cannot fail: keys are strings.

@@ -1,6 +1,6 @@
 //! Finding and calling a coordinator. Its refusals become messages with an exit code; the wire's types end here.
 
-use crate::failure::{Failure, Outcome, failed, usage};
+use crate::failure::{Failure, Outcome, failed, no_room, usage};
 use crate::hint::USUAL_STORE;
 use clap::Args;
 use osler_core::access::{LogEntry, NewToken};
@@ -209,6 +209,10 @@ async fn answering_to(address: &str, token: &Token, tls: &ClientTls) -> Outcome<
     };
     match timeout(CONNECT, found.control.list_runs(v1::ListRunsRequest {})).await {
         Ok(Ok(_)) => Ok(Found::Here(found)),
+        Ok(Err(status)) if status.code() == Code::ResourceExhausted => {
+            found.alarm = Some(status.message().to_owned());
+            Ok(Found::Here(found))
+        }
         Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => Err(failed(format!(
             "the coordinator at {address} refuses the token that was named (--token-file, OSLER_TOKEN_FILE, or in the folder of --tls): {}",
             status.message()
@@ -308,6 +312,15 @@ pub struct Seen {
     pub waiting: Vec<(JobKey, Reason)>,
     /// Of jobs that have failed and are not over.
     pub budgets: BTreeMap<JobKey, Budget>,
+    /// What everybody waits for: the store has no room, or does not answer.
+    pub alarm: Option<String>,
+}
+
+impl Seen {
+    /// Of a record alone.
+    pub fn of_record(record: RunRecord) -> Self {
+        Self { record, words: vec![], waiting: vec![], budgets: BTreeMap::new(), alarm: None }
+    }
 }
 
 impl TryFrom<v1::GetRunReply> for Seen {
@@ -328,6 +341,7 @@ impl TryFrom<v1::GetRunReply> for Seen {
             words: reply.progress.into_iter().map(word).collect::<Outcome<_>>()?,
             waiting: reply.waiting.into_iter().map(waits).collect::<Outcome<_>>()?,
             budgets: reply.budgets.into_iter().map(budget).collect(),
+            alarm: Some(reply.alarm).filter(|alarm| !alarm.is_empty()),
         })
     }
 }
@@ -366,12 +380,14 @@ fn broken(error: serde_json::Error) -> Failure {
 #[derive(Debug, Clone)]
 pub struct Coordinator {
     control: ControlClient<Authorized>,
+    /// As it said last, see [`Seen::alarm`].
+    pub alarm: Option<String>,
 }
 
 impl Coordinator {
     async fn connect(address: &str, token: &Token, tls: &ClientTls) -> Result<Self, ConnectError> {
         let control = ControlClient::new(connect(address, token, tls).await?);
-        Ok(Self { control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_CONTROL_BYTES) })
+        Ok(Self { alarm: None, control: control.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_CONTROL_BYTES) })
     }
 
     /// Whether the run was created by this call, and its state.
@@ -383,6 +399,7 @@ impl Coordinator {
 
     pub async fn runs(&mut self) -> Outcome<Vec<RunLine>> {
         let reply = answer(self.control.list_runs(v1::ListRunsRequest {})).await?;
+        self.alarm = Some(reply.alarm).filter(|alarm| !alarm.is_empty());
         let line = |r: v1::RunLine| RunLine {
             run: r.run,
             state: r.state,
@@ -533,6 +550,7 @@ fn refusal(status: &Status) -> Failure {
     let message = status.message();
     match status.code() {
         Code::InvalidArgument | Code::AlreadyExists | Code::NotFound => usage(message),
+        Code::ResourceExhausted => no_room(message),
         Code::Unavailable => failed(format!("the coordinator is away: {message}; see its log")),
         _ => failed(message),
     }

@@ -182,7 +182,7 @@ mod tests {
         assert!(stored.sentence.ends_with("no coordinator is running: `osler resume tiny` goes on"), "{}", stored.sentence);
         let mut failed = fixture::finished().0;
         failed.state = RunState::Failed("gate".into());
-        let failed = Seen { record: failed, words: vec![], waiting: vec![], budgets: Default::default() };
+        let failed = Seen::of_record(failed);
         assert!(Explanation::of(&failed, around(), None).unwrap().sentence.starts_with("run tiny failed: gate; mend that"));
     }
 

@@ -3,6 +3,7 @@
 use crate::client::Access;
 use crate::terminal::{Line, Page, Style};
 use osler_core::process::exit;
+use osler_runtime::store::lacks_room;
 use std::fmt;
 
 pub type Outcome<T = ()> = Result<T, Failure>;
@@ -14,6 +15,8 @@ pub enum Kind {
     Failed,
     /// The run can be resumed, here or elsewhere: it was stopped, or machines failed it. What was published is kept.
     Stopped,
+    /// The store or a disk has no room: the same call may succeed when there is some.
+    NoRoom,
     /// The run failed in a way that going on as it is would repeat.
     Hopeless,
     /// A person stopped the run, and only a person's `osler resume` goes on.
@@ -22,11 +25,12 @@ pub enum Kind {
 
 /// The exit codes of `osler`, its kinds of failure for programs, and what they mean: what `osler --help` says, and docs/output.md as a
 /// test compares it.
-pub const EXIT_CODES: [(i32, Option<Kind>, &str); 6] = [
+pub const EXIT_CODES: [(i32, Option<Kind>, &str); 7] = [
     (exit::OK, None, "done"),
     (exit::FAILED, Some(Kind::Failed), "failed, or found something bad"),
     (exit::USAGE, Some(Kind::Usage), "bad file, bad usage, or a store that somebody else leads"),
     (exit::STOPPED, Some(Kind::Stopped), "interrupted; the same command goes on: requeue"),
+    (exit::STOPPED, Some(Kind::NoRoom), "no room in the store or on a disk: make some, requeue"),
     (exit::NO_REQUEUE, Some(Kind::Hopeless), "failed for good, or at a gate: do not requeue"),
     (exit::BY_HAND, Some(Kind::ByHand), "stopped by a person; only osler resume goes on: do not requeue"),
 ];
@@ -42,7 +46,7 @@ impl Kind {
         match self {
             Self::Usage => exit::USAGE,
             Self::Failed => exit::FAILED,
-            Self::Stopped => exit::STOPPED,
+            Self::Stopped | Self::NoRoom => exit::STOPPED,
             Self::Hopeless => exit::NO_REQUEUE,
             Self::ByHand => exit::BY_HAND,
         }
@@ -54,6 +58,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::NoRoom => "no-room",
             Self::Hopeless => "failed-for-good",
             Self::ByHand => "stopped-by-hand",
         }
@@ -126,7 +131,9 @@ impl fmt::Display for Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Kind::Failed, format!("{:#}", error.into()))
+        let error = error.into();
+        let kind = if lacks_room(error.as_ref()) { Kind::NoRoom } else { Kind::Failed };
+        Self::new(kind, format!("{error:#}"))
     }
 }
 
@@ -144,6 +151,16 @@ pub fn stopped(message: impl Into<String>) -> Failure {
 
 pub fn by_hand(message: impl Into<String>) -> Failure {
     Failure::new(Kind::ByHand, message)
+}
+
+pub fn no_room(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::NoRoom, message)
+}
+
+/// What an operation on files ended with.
+pub fn io_failed(what: &str, error: &std::io::Error) -> Failure {
+    let message = format!("{what}: {error}");
+    if lacks_room(error) { no_room(message) } else { failed(message) }
 }
 
 pub fn hopeless(message: impl Into<String>) -> Failure {

@@ -193,7 +193,7 @@ pub fn finished() -> (RunRecord, Manifests) {
             steps_published: 0,
             others: BTreeMap::new(),
         }];
-        record.jobs.insert(key, JobRecord { planned, status, past });
+        record.jobs.insert(key, JobRecord { past, ..JobRecord::new(planned, status) });
     }
     let mut manifests = Manifests::new();
     for (stage, steps) in [("general", vec![4]), ("domain", vec![5, 10])] {
@@ -288,6 +288,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         left_out: 1_000..1_002,
         abandoned: vec![],
         reason: "spikes <b>".into(),
+        damaged: None,
     };
     record.rewinds.insert(domain.clone(), vec![rewind]);
     record.gates.push(GateOutcome {
@@ -361,5 +362,6 @@ pub fn running() -> Seen {
         words: vec![Word { job: train_key(&domain), rank: 0, progress, at: Millis(1_795_410_010_000) }],
         waiting: vec![],
         budgets: BTreeMap::new(),
+        alarm: None,
     }
 }

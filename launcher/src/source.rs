@@ -10,6 +10,11 @@ use osler_runtime::store::Store;
 
 pub enum Source {
     Live(Coordinator),
+    /// A coordinator lives, and waits for the store like everybody: what is read is what is durable.
+    Waiting {
+        store: Store,
+        alarm: String,
+    },
     /// No coordinator is running: what is read is the past.
     Stored(Store),
 }
@@ -17,19 +22,29 @@ pub enum Source {
 impl Source {
     pub async fn find(access: &Access) -> Outcome<Self> {
         match access.find().await? {
+            Some(Coordinator { alarm: Some(alarm), .. }) => Ok(Self::Waiting { store: access.open_store()?, alarm }),
             Some(coordinator) => Ok(Self::Live(coordinator)),
             None => Ok(Self::Stored(access.open_store()?)),
         }
     }
 
     pub fn is_live(&self) -> bool {
-        matches!(self, Self::Live(_))
+        !matches!(self, Self::Stored(_))
+    }
+
+    /// What everybody waits for.
+    pub fn alarm(&self) -> Option<&str> {
+        match self {
+            Self::Waiting { alarm, .. } => Some(alarm),
+            Self::Live(coordinator) => coordinator.alarm.as_deref(),
+            Self::Stored(_) => None,
+        }
     }
 
     pub async fn runs(&mut self) -> Outcome<Vec<RunLine>> {
         match self {
             Self::Live(coordinator) => coordinator.runs().await,
-            Self::Stored(store) => stored::lines(store).await,
+            Self::Waiting { store, .. } | Self::Stored(store) => stored::lines(store).await,
         }
     }
 
@@ -39,10 +54,11 @@ impl Source {
         if !known.iter().any(|name| name == run.as_str()) {
             return Err(unknown(run, &known));
         }
+        let alarm = self.alarm().map(str::to_owned);
         match self {
             Self::Live(coordinator) => coordinator.run(run.as_str()).await,
-            Self::Stored(store) => match stored::record(store, run).await? {
-                Some(record) => Ok(Seen { record, words: vec![], waiting: vec![], budgets: Default::default() }),
+            Self::Waiting { store, .. } | Self::Stored(store) => match stored::record(store, run).await? {
+                Some(record) => Ok(Seen { alarm, ..Seen::of_record(record) }),
                 None => Err(unknown(run, &known)),
             },
         }

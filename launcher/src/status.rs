@@ -24,6 +24,9 @@ pub struct Status {
     /// Whether a coordinator says so; otherwise it is what the store last recorded.
     pub coordinator: bool,
     pub as_of: Millis,
+    /// What everybody waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
     pub stages: Vec<StageLine>,
     pub running: Vec<Running>,
     pub waiting: Vec<Waiting>,
@@ -83,6 +86,7 @@ impl Status {
             waived: record.waived(),
             coordinator: live,
             as_of: as_of(record),
+            alarm: seen.alarm.clone(),
             stages: record.spec.stages.iter().map(|stage| stage_line(seen, stage)).collect(),
             running: running(seen),
             waiting: seen
@@ -96,7 +100,7 @@ impl Status {
 
     /// Of a record alone: nothing is said to move.
     pub fn of_record(record: &RunRecord) -> Self {
-        Self::of(&Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() }, false)
+        Self::of(&Seen::of_record(record.clone()), false)
     }
 
     /// The stage that is being trained, or the last one that was.

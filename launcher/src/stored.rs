@@ -3,7 +3,7 @@
 use crate::client::RunLine;
 use crate::failure::{Outcome, failed};
 use crate::status::Status;
-use osler_core::ids::RunName;
+use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
 use osler_core::record::RunRecord;
 use osler_runtime::store::Store;
@@ -22,28 +22,45 @@ pub async fn names(store: &Store) -> Outcome<Vec<RunName>> {
     Ok(named)
 }
 
-/// A run's record; None if the store has no such run.
+/// A run's record; None if the store has no such run. Where the newest version cannot be read the one before is shown: a coordinator
+/// decides whether the run can go on from it.
 pub async fn record(store: &Store, run: &RunName) -> Outcome<Option<RunRecord>> {
+    // The coordinator deletes old versions: what was newest at the listing may be gone at the reading.
+    for _ in 0..5 {
+        let Some(version) = newest(store, run).await? else { return Ok(None) };
+        match read(store, run, version).await {
+            Ok(None) => {}
+            Err(torn) => return read(store, run, version.saturating_sub(1)).await.ok().flatten().map(Some).ok_or(torn),
+            found => return found,
+        }
+    }
+    Err(failed(format!("the record of run {run} changes faster than it can be read: try again")))
+}
+
+/// The newest version and no other; None if it is being replaced.
+pub async fn newest_record(store: &Store, run: &RunName) -> Outcome<Option<RunRecord>> {
+    match newest(store, run).await? {
+        Some(version) => read(store, run, version).await,
+        None => Ok(None),
+    }
+}
+
+async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunRecord>> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    // The coordinator deletes old versions: what was newest at the listing may be gone at the reading.
-    for _ in 0..5 {
-        let Some(version) = newest(store, run).await? else { return Ok(None) };
-        let path = paths::state(run, version);
-        let Some(bytes) = store.get(&path).await? else { continue };
-        let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}"));
-        let Format { format } = serde_json::from_slice(&bytes).map_err(broken)?;
-        if format != RunRecord::FORMAT {
-            return Err(failed(format!(
-                "{path} has format {format}; this version of osler reads {}: use the one that wrote it",
-                RunRecord::FORMAT
-            )));
-        }
-        return Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?));
+    let path = paths::state(run, version);
+    let Some(bytes) = store.get(&path).await? else { return Ok(None) };
+    let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}"));
+    let Format { format } = serde_json::from_slice(&bytes).map_err(broken)?;
+    if format != RunRecord::FORMAT {
+        return Err(failed(format!(
+            "{path} has format {format}; this version of osler reads {}: use the one that wrote it",
+            RunRecord::FORMAT
+        )));
     }
-    Err(failed(format!("the record of run {run} changes faster than it can be read: try again")))
+    Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?))
 }
 
 async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
@@ -55,7 +72,14 @@ async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
 pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
     let mut lines = vec![];
     for name in names(store).await? {
-        let Some(record) = record(store, &name).await? else { continue };
+        let record = match record(store, &name).await {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(failure) => {
+                lines.push(unreadable(&name, failure.message()));
+                continue;
+            }
+        };
         let status = Status::of_record(&record);
         let stage = status.current_stage();
         lines.push(RunLine {
@@ -69,4 +93,18 @@ pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
         });
     }
     Ok(lines)
+}
+
+/// One record that cannot be read hides one run.
+fn unreadable(run: &RunName, why: &str) -> RunLine {
+    let (stage, step, planned_steps) = (String::new(), 0, 0);
+    RunLine {
+        run: run.to_string(),
+        state: "unreadable".to_owned(),
+        reason: why.to_owned(),
+        stage,
+        step,
+        planned_steps,
+        submitted_at: Millis(0),
+    }
 }

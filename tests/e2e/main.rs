@@ -8,6 +8,7 @@ mod bert;
 mod changes;
 mod chaos;
 mod cluster;
+mod disk;
 mod golden;
 mod hang;
 mod kills;

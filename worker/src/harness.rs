@@ -4,11 +4,11 @@ use crate::heart::Heart;
 use crate::limits;
 use anyhow::Context as _;
 use osler_core::checkpoint::ObjectRef;
-use osler_core::job::{Fault, FaultClass, JobKey, JobKind, JobResult};
+use osler_core::job::{Damage, Fault, FaultClass, JobKey, JobKind, JobResult};
 use osler_core::paths;
-use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report, exit};
+use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report, exit, phase};
 use osler_runtime::shutdown;
-use osler_runtime::store::BlockingStore;
+use osler_runtime::store::{BlockingStore, Patience, StoreError, lacks_room};
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::ops::Range;
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// The shortest time between two progress reports.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks whether there is room again; doubled from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a job ends when it does not fail.
 #[derive(Debug)]
@@ -52,6 +55,58 @@ pub fn out_of_memory(error: impl Into<anyhow::Error>) -> Failure {
     Failure { class: FaultClass::OutOfMemory, error: error.into().context(advice) }
 }
 
+impl Failure {
+    fn lacks_room(&self) -> bool {
+        lacks_room(self.error.as_ref())
+    }
+
+    /// The object of the run that could not be used, if that is it.
+    fn damage(&self) -> Option<Damage> {
+        self.error.chain().find_map(|cause| match cause.downcast_ref()? {
+            StoreError::Missing { path } => Some(Damage { path: path.clone(), found: "it is missing".to_owned() }),
+            StoreError::Corrupt { path, found, .. } => Some(Damage { path: path.clone(), found: found.clone() }),
+            _ => None,
+        })
+    }
+}
+
+/// Repeats a write into the scratch folder while the disk is full: what the store does by itself for its own.
+pub fn with_room<T, E: std::error::Error + 'static>(mut write: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let mut room = Room::default();
+    loop {
+        match write() {
+            Err(error) if lacks_room(&error) && room.is_worth_waiting() => {
+                tracing::warn!("{error}; waiting for room");
+                room.wait();
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Growing pauses within the time that a folder is waited for.
+struct Room {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { since: Instant::now(), pause: FIRST_PAUSE }
+    }
+}
+
+impl Room {
+    fn is_worth_waiting(&self) -> bool {
+        self.since.elapsed() < Patience::folder().room
+    }
+
+    fn wait(&mut self) {
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     /// Without a mark an error is the infrastructure's: it may go away.
     fn from(error: E) -> Self {
@@ -73,6 +128,10 @@ pub struct Job {
 }
 
 impl Job {
+    fn trains(&self) -> bool {
+        matches!(self.assignment.kind, JobKind::Train { .. })
+    }
+
     /// The result of the job `kind`, which this one depends on.
     pub fn input(&self, kind: &JobKind) -> anyhow::Result<&JobResult> {
         self.input_of(&kind.key())
@@ -182,7 +241,7 @@ pub fn report(report: &Report) {
 
 /// Runs one job to its end and returns the exit code. `scratch` is the folder that the agent made; `look` tells where the main thread
 /// stands, and is called by another one.
-pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, work: impl FnOnce(&mut Job) -> Result<Ended, Failure>) -> i32 {
+pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, mut work: impl FnMut(&mut Job) -> Result<Ended, Failure>) -> i32 {
     // The kernel kills this process with its agent; end of standard input covers an agent that was gone before this line.
     let _older_kernel = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     // A scheduler that ends a job signals all of its processes. Only the agent acts on it: it asks this one to save.
@@ -193,7 +252,7 @@ pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, work: impl FnOnce(&mut J
         Ok(job) => job,
         Err(error) => return fail(Failure { class: FaultClass::Internal, error }),
     };
-    match catch_unwind(AssertUnwindSafe(|| work(&mut job))) {
+    match catch_unwind(AssertUnwindSafe(|| until_there_is_room(&mut job, &mut work))) {
         Ok(Ok(Ended::Done(result))) => {
             report(&Report::Done { result });
             exit::OK
@@ -208,6 +267,32 @@ pub fn run(scratch: PathBuf, look: fn() -> Vec<String>, work: impl FnOnce(&mut J
         }
         Ok(Err(failure)) => fail(failure),
         Err(panic) => fail(Failure { class: FaultClass::Internal, error: anyhow::anyhow!("panicked: {}", panic_text(&*panic)) }),
+    }
+}
+
+/// A job is a function of its inputs: when the disk was full it begins again with an empty scratch folder, once there is room. Not a
+/// rank of a gang: the others would wait for it, and its gang goes on from a checkpoint.
+fn until_there_is_room(job: &mut Job, work: &mut impl FnMut(&mut Job) -> Result<Ended, Failure>) -> Result<Ended, Failure> {
+    let mut room = Room::default();
+    loop {
+        match work(job) {
+            Err(failure) if !job.trains() && failure.lacks_room() && room.is_worth_waiting() => {
+                tracing::warn!("{:#}; waiting for room, then beginning again", failure.error);
+                report(&Report::Progress(Progress { phase: phase::NO_ROOM.to_owned(), ..Progress::default() }));
+                clear(&job.scratch);
+                room.wait();
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What cannot be removed is written over.
+fn clear(scratch: &Path) {
+    for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let path = entry.path();
+        let _stays = if folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
 }
 
@@ -243,11 +328,14 @@ fn next_line<T: serde::de::DeserializeOwned>(input: &mut impl BufRead) -> anyhow
 }
 
 fn fail(failure: Failure) -> i32 {
+    let (class, damage) = (if failure.lacks_room() { FaultClass::NoRoom } else { failure.class }, failure.damage());
+    let failure = Failure { class, ..failure };
     let code = if failure.class == FaultClass::User { exit::USAGE } else { exit::FAILED };
     let message = format!("{:#}", failure.error);
     tracing::error!(class = %failure.class, "{message}");
     let mut fault = Fault::new(failure.class, message);
     fault.exit_code = Some(code);
+    fault.damage = damage;
     report(&Report::Failed { fault });
     code
 }

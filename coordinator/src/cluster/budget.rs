@@ -23,7 +23,7 @@ pub struct Budget {
 /// How many more faults like the first of `row`, which has not happened, [`verdict`] would let pass; `total` happened.
 pub(super) fn left(row: &[Failure], total: usize, retry: &RetrySpec) -> u32 {
     let Some((next, before)) = row.split_first() else { return 0 };
-    let barren = before.iter().filter(|f| !f.progressed).count();
+    let barren = barren(before);
     let alike = before.iter().filter(|f| f.class == next.class).count();
     let less = |limit: u32, used: usize| limit.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
     let in_a_row = less(retry.no_progress.max(1) - 1, barren);
@@ -47,20 +47,38 @@ pub(super) enum Verdict {
 /// forgiven. `draw` spreads the waits of jobs that failed together: it must not depend on the clock.
 pub(super) fn verdict(row: &[Failure], total: usize, retry: &RetrySpec, limits: &Limits, draw: Digest) -> Verdict {
     let Some(this) = row.first() else { return Verdict::Over };
-    let barren = row.iter().filter(|f| !f.progressed).count();
+    let barren = barren(row);
     let alike = row.iter().filter(|f| f.class == this.class).count();
     match () {
         () if alike > retry.allowed(this.class) as usize => Verdict::Over,
+        () if this.class == FaultClass::NoRoom => Verdict::Again(wait_for_room(alike, draw)),
         () if barren >= (retry.no_progress as usize).max(1) => Verdict::NoProgress(barren),
         () if total > retry.total as usize => Verdict::TooMany(total),
         () => Verdict::Again(wait(barren, limits, draw)),
     }
 }
 
+/// Attempts that achieved nothing. A full disk says nothing about the job.
+fn barren(row: &[Failure]) -> usize {
+    row.iter().filter(|f| !f.progressed && f.class != FaultClass::NoRoom).count()
+}
+
 /// The first two tries come at once; then waits double, each shortened by up to a quarter.
 fn wait(barren: usize, limits: &Limits, draw: Digest) -> u64 {
     let doublings = u32::try_from(barren).unwrap_or(u32::MAX).checked_sub(2);
     let full = doublings.map_or(0, |n| limits.first_backoff.saturating_mul(1 << n.min(20)).min(limits.longest_backoff));
+    shortened(full, draw)
+}
+
+/// Seconds to a minute: whoever makes room does not hurry more for being asked more often.
+fn wait_for_room(alike: usize, draw: Digest) -> u64 {
+    const FIRST: u64 = 1_000;
+    const LONGEST: u64 = 60_000;
+    let doublings = u32::try_from(alike).unwrap_or(u32::MAX).saturating_sub(1);
+    shortened(FIRST.saturating_mul(1 << doublings.min(20)).min(LONGEST), draw)
+}
+
+fn shortened(full: u64, draw: Digest) -> u64 {
     let share = u64::from_str_radix(&draw.to_string()[..8], 16).unwrap_or(0);
     full - full / 4 * share / u64::from(u32::MAX)
 }
@@ -88,11 +106,12 @@ impl Verdict {
 pub(super) fn severity(class: FaultClass) -> u8 {
     match class {
         FaultClass::Infrastructure => 0,
-        FaultClass::OutOfMemory => 1,
-        FaultClass::Internal => 2,
-        FaultClass::Divergence => 3,
-        FaultClass::User => 4,
-        FaultClass::NoProgress => 5,
+        FaultClass::NoRoom => 1,
+        FaultClass::OutOfMemory => 2,
+        FaultClass::Internal => 3,
+        FaultClass::Divergence => 4,
+        FaultClass::User => 5,
+        FaultClass::NoProgress => 6,
     }
 }
 
@@ -167,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_waited_out_and_blames_nobody() {
+        let full = barren(&[FaultClass::NoRoom]);
+        let waits: Vec<u64> = (1..=60)
+            .map(|n| match judge(&full.repeat(n), &RetrySpec::default()) {
+                Verdict::Again(wait) => wait,
+                verdict => panic!("{n}: {verdict:?}"),
+            })
+            .collect();
+        assert!(waits[0] >= 750 && waits.iter().all(|wait| *wait <= 60_000) && waits[59] >= 45_000, "{waits:?}");
+        assert_eq!(judge(&full.repeat(61), &RetrySpec::default()), Verdict::Over);
+        // Nine that achieved nothing, and any number of full disks among them: not ten.
+        let row = [barren(&[Infra; 5]), full.repeat(20), barren(&[Infra; 4])].concat();
+        assert!(matches!(verdict(&row, 9, &RetrySpec::default(), &Limits::default(), Digest::of(b"x")), Verdict::Again(_)));
+    }
+
+    #[test]
     fn a_run_file_may_be_more_patient_or_less() {
         let patient = RetrySpec { user: 1, out_of_memory: 3, ..RetrySpec::default() };
         assert!(matches!(judge(&barren(&[User]), &patient), Verdict::Again(_)));
@@ -191,6 +226,6 @@ mod tests {
     #[test]
     fn the_gravest_fault_explains_an_attempt() {
         use FaultClass::{Divergence, NoProgress};
-        assert!([Infra, Oom, Internal, Divergence, User, NoProgress].map(severity).is_sorted());
+        assert!([Infra, FaultClass::NoRoom, Oom, Internal, Divergence, User, NoProgress].map(severity).is_sorted());
     }
 }

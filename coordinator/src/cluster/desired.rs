@@ -61,7 +61,7 @@ impl Run {
     }
 
     /// The checkpoint to go on from (or to export), else the one of the earlier stage that this one builds on.
-    fn start_from(&self, kind: &JobKind) -> (Option<CheckpointRef>, Option<CheckpointRef>) {
+    pub(super) fn start_from(&self, kind: &JobKind) -> (Option<CheckpointRef>, Option<CheckpointRef>) {
         match kind {
             JobKind::Export { stage } => (self.checkpoint(stage, None), None),
             JobKind::Train { stage } => {

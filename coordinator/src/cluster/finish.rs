@@ -24,6 +24,9 @@ impl Run {
             let path: String = foreign.path.chars().take(200).collect();
             return internal(format!("the result names {path:?}, which is outside of what generation {generation} may write"));
         }
+        if let Some(differs) = self.differs_from_before(key, result) {
+            return internal(differs);
+        }
         if result.outputs.is_empty() && !matches!(kind, JobKind::Train { .. }) {
             return internal("the result names no object".to_owned());
         }
@@ -80,8 +83,9 @@ impl Run {
             (Summary::Exam(exam), Some(stage)) => Some((stage.clone(), exam.clone())),
             _ => None,
         };
+        let again = self.record.jobs.get_mut(key).and_then(|job| job.before.take()).is_some();
         self.set(key, JobState::Succeeded { generation, at: now, result });
-        if let Some((stage, exam)) = exam {
+        if let Some((stage, exam)) = exam.filter(|_| !again) {
             self.judge_gates(now, key, &stage, &exam);
         }
     }

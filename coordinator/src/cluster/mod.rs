@@ -13,6 +13,7 @@ mod hang;
 mod heartbeat;
 mod index;
 mod limits;
+mod mend;
 mod nodes;
 mod phases;
 mod place;
@@ -33,7 +34,7 @@ mod workers;
 
 pub use budget::Budget;
 pub use limits::Limits;
-pub use publish::leftovers;
+pub use mend::{Look, Whole};
 pub use rewind::RewindRequest;
 pub use run::Run;
 pub use submit::{StopRequest, WaiveRequest};
@@ -44,8 +45,10 @@ pub use workers::{Worker, WorkerState};
 use osler_core::identity::Submission;
 use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
-use osler_core::record::{JobState, RunRecord, RunState, Then};
+use osler_core::leftover::Claims;
+use osler_core::record::{EventKind, JobState, RunRecord, RunState, Then};
 use osler_core::sync::Observed;
+use osler_runtime::store::Waited;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
 use workers::Workers;
@@ -81,6 +84,13 @@ pub enum Event {
         pinned: bool,
     },
     Sync(Box<Observed>),
+    /// The store had no room or did not answer for a while, and does again.
+    StoreWaited(Waited),
+    /// The coordinator has read an object that a process could not use: what it found there, or nothing wrong.
+    Looked {
+        look: Box<Look>,
+        found: Option<String>,
+    },
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
 }
@@ -121,6 +131,8 @@ pub enum Refused {
     AlreadyExists { run: RunName, differences: String },
     #[error("there is no run {0:?}: `osler ps` lists them")]
     NoSuchRun(String),
+    #[error("run {run} cannot be used: {why}")]
+    Unreadable { run: RunName, why: String },
     #[error("the run file cannot be used: {0}")]
     InvalidSpec(String),
     #[error(
@@ -172,6 +184,8 @@ pub struct Cluster {
     unsettled: bool,
     /// Runs with ranks on a worker, whatever its life. Follows from the runs' own indexes: `settle` keeps it.
     holders: BTreeMap<WorkerName, BTreeSet<RunName>>,
+    /// Runs of the store whose records cannot be read, and why. Their names are taken.
+    unreadable: BTreeMap<RunName, String>,
 }
 
 /// The latest time at which something in a record was decided. A wait tells of it as well: it was decided at most the longest backoff
@@ -193,7 +207,18 @@ impl Cluster {
     pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
         let workers = Workers::new(now, limits);
         let (runs, holders) = (BTreeMap::new(), BTreeMap::new());
-        Self { runs, workers, epoch, store: store.into(), last_event: now, set_back: 0, fenced: 0, unsettled: false, holders }
+        Self {
+            runs,
+            workers,
+            epoch,
+            store: store.into(),
+            last_event: now,
+            set_back: 0,
+            fenced: 0,
+            unsettled: false,
+            holders,
+            unreadable: BTreeMap::new(),
+        }
     }
 
     /// Takes over a run that an earlier coordinator wrote. Time goes on from what the records tell, also on a clock that is behind
@@ -241,6 +266,14 @@ impl Cluster {
                 // Most calls say nothing that another job or worker depends on; what only time brings, the next tick sees.
                 heartbeat = matches!(synced, Ok(Told::Nothing) | Err(_));
                 synced.map(|_| Answer::Synced)
+            }
+            Event::StoreWaited(waited) => {
+                self.note_wait(now, &waited);
+                Ok(Answer::Ticked)
+            }
+            Event::Looked { look, found } => {
+                self.looked(now, &look, found, effects);
+                Ok(Answer::Ticked)
             }
             Event::Tick => Ok(Answer::Ticked),
         };
@@ -304,6 +337,15 @@ impl Cluster {
         }
     }
 
+    /// People who look later should find why nothing moved.
+    fn note_wait(&mut self, now: Millis, waited: &Waited) {
+        let what = if waited.no_room { "had no room" } else { "did not answer" };
+        let message = format!("the store {what} for {:.1} s, and everything waited for it: {}", waited.time.as_secs_f64(), waited.why);
+        for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
+            run.happened(now, EventKind::Store, None, message.clone());
+        }
+    }
+
     /// A run whose ranks came to a worker or left it has news for that worker.
     fn note_holders(&mut self) {
         for (name, run) in &self.runs {
@@ -333,6 +375,23 @@ impl Cluster {
         live.flat_map(|run| run.index().held().filter_map(move |key| Some((run, key, run.job(key)?.status.attempt()?))))
     }
 
+    /// A run of the store that is out, and why.
+    pub fn put_aside(&mut self, run: RunName, why: String) {
+        self.unreadable.insert(run, why);
+    }
+
+    pub fn put_aside_runs(&self) -> impl Iterator<Item = (&RunName, &String)> {
+        self.unreadable.iter()
+    }
+
+    /// Why a run that was asked for is not there.
+    pub fn missing(&self, name: &RunName) -> Refused {
+        match self.unreadable.get(name) {
+            Some(why) => Refused::Unreadable { run: name.clone(), why: why.clone() },
+            None => Refused::NoSuchRun(name.to_string()),
+        }
+    }
+
     pub fn run(&self, name: &RunName) -> Option<&Run> {
         self.runs.get(name)
     }
@@ -357,6 +416,22 @@ impl Cluster {
     pub fn take_news(&mut self) -> BTreeSet<WorkerName> {
         let asked = std::mem::take(&mut self.workers.asked);
         self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.news)).chain(asked).collect()
+    }
+
+    /// What the record of a run says about objects, of one whose attempts may have left some; told once. Only while
+    /// all that was decided is durable.
+    pub fn take_untidy(&mut self) -> Option<Claims> {
+        let live = self.runs.iter().find(|(_, run)| run.untidy && run.record.state.is_live());
+        let (name, _) = live.or_else(|| self.runs.iter().find(|(_, run)| run.untidy))?;
+        let name = name.clone();
+        let run = self.runs.get_mut(&name)?;
+        run.untidy = false;
+        Some(Claims::of(&run.record))
+    }
+
+    /// Somebody who is out of touch may have written since.
+    pub fn all_untidy(&mut self) {
+        self.runs.values_mut().filter(|run| run.record.state.is_live()).for_each(|run| run.untidy = true);
     }
 
     /// When the latest event happened, by the cluster's own time.

@@ -3,7 +3,7 @@
 use super::run::Run;
 use super::workers::Workers;
 use osler_core::ids::Millis;
-use osler_core::job::JobKind;
+use osler_core::job::{JobKey, JobKind};
 use osler_core::reason::Cause;
 use osler_core::record::{Attempt, EventKind, JobRecord, JobState, RunState};
 
@@ -46,11 +46,16 @@ impl Run {
 
     /// Jobs whose needs have succeeded may start.
     pub fn unblock(&mut self, now: Millis) {
-        let succeeded = |key: &osler_core::job::JobKey| self.job(key).is_some_and(|job| job.status.result().is_some());
-        let ready = self.keys(|job| matches!(job.status, JobState::Blocked) && job.planned.needs.iter().all(succeeded));
-        for key in ready {
+        let blocked = self.keys(|job| matches!(job.status, JobState::Blocked));
+        for key in blocked.into_iter().filter(|key| self.needs_are_met(key)).collect::<Vec<_>>() {
             self.set(&key, JobState::Pending { since: now, not_before: now });
         }
+    }
+
+    /// Whether all that a job needs has succeeded.
+    pub fn needs_are_met(&self, key: &JobKey) -> bool {
+        let succeeded = |need: &JobKey| self.job(need).is_some_and(|job| job.status.result().is_some());
+        self.job(key).is_some_and(|job| job.planned.needs.iter().all(succeeded))
     }
 
     /// Whether the run is over.

@@ -154,16 +154,8 @@ impl Run {
                 old.push(checkpoint.clone());
             }
         }
-        effects.deletes.extend(old.iter().flat_map(|checkpoint| parts_of(self, stage, checkpoint)));
+        effects.deletes.extend(old.iter().flat_map(|checkpoint| self.record.parts(stage, checkpoint)));
     }
-}
-
-/// The names of a checkpoint's parts.
-pub(super) fn parts_of(run: &Run, stage: &StageName, checkpoint: &Published) -> Vec<String> {
-    let key = osler_core::plan::train_key(stage);
-    let id = run.record.id(&key);
-    let ranks = checkpoint.world_size.or_else(|| run.job(&key).map(|job| job.planned.ranks)).unwrap_or(0);
-    (0..ranks).map(|rank| paths::part(&id, checkpoint.generation, checkpoint.step, rank)).collect()
 }
 
 /// What the guard did not apply of the steps of one checkpoint.
@@ -191,14 +183,4 @@ fn check_part(part: &Part, rank: u32, planned: u64, path: &str) -> Result<(), Fa
         return Err(broken(format!("a part at {found:?}, expected {path:?}")));
     }
     Ok(())
-}
-
-/// Objects that a coordinator which died between writing a record and deleting may have left: parts of the latest retired
-/// checkpoints, and of those that the latest return gave up.
-pub fn leftovers(run: &Run) -> Vec<String> {
-    const LATEST: usize = 4;
-    let retired = |published: &[Published]| published.iter().rev().filter(|c| c.retired).take(LATEST).cloned().collect::<Vec<_>>();
-    let given_up = run.record.rewinds.iter().filter_map(|(stage, all)| Some((stage, &all.last()?.abandoned)));
-    let all = run.record.checkpoints.iter().chain(given_up);
-    all.flat_map(|(stage, published)| retired(published).into_iter().flat_map(|c| parts_of(run, stage, &c))).collect()
 }

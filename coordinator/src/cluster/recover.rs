@@ -32,8 +32,17 @@ impl Run {
         let Some(job) = self.job(key) else { return };
         match &job.status {
             JobState::Active { attempt } => {
-                let next = self.decide(now, key, attempt, fault, &workers.limits);
+                let attempt = attempt.clone();
+                let looks = self.suspect(now, key, &attempt, &fault);
+                let next = looks.unwrap_or_else(|| self.decide(now, key, &attempt, fault, &workers.limits));
                 self.end(now, key, next, workers);
+            }
+            // A neighbour whose link broke may be heard first.
+            JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } if fault.damage.is_some() && known.damage.is_none() => {
+                let attempt = attempt.clone();
+                if let Some(next) = self.suspect(now, key, &attempt, &fault) {
+                    self.then(key, next);
+                }
             }
             JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } => {
                 let graver = severity(fault.class) > severity(known.class);
@@ -48,14 +57,23 @@ impl Run {
         }
     }
 
+    /// Changes what follows once the processes of an ending attempt are gone.
+    pub(super) fn then(&mut self, key: &JobKey, then: Then) {
+        if let Some(JobState::Ending { next, .. }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
+            *next = then;
+            self.changed = true;
+        }
+    }
+
     /// Ends the attempt on request: the job goes back to the queue.
     pub fn requeue(&mut self, now: Millis, key: &JobKey, cause: Cause, workers: &Workers) {
         self.end(now, key, Then::Requeue { cause: Some(cause) }, workers);
     }
 
-    fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
+    pub(super) fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
         let this = Failure { class: fault.class, progressed: self.steps_published(key, attempt) > 0 };
-        let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + 1);
+        let counts = usize::from(this.class != FaultClass::NoRoom);
+        let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + counts);
         let generation = attempt.generation.0.to_le_bytes();
         let draw = Digest::of_parts([self.record.name().as_str().as_bytes(), key.as_str().as_bytes(), &generation]);
         match verdict(&row, total, &self.record.spec.retry, limits, draw) {
@@ -71,7 +89,7 @@ impl Run {
         let past = self.job(key).map_or(&[][..], |job| &job.past);
         let counted = past.iter().rev().take_while(|a| a.generation >= forgiven);
         let counted = counted.take_while(|a| a.steps_published == 0 || a.ended_at.0.saturating_sub(a.started_at.0) < healthy);
-        counted.filter(|a| a.fault.is_some()).count()
+        counted.filter(|a| a.fault.as_ref().is_some_and(|fault| fault.class != FaultClass::NoRoom)).count()
     }
 
     /// How often a job may still fail, by class; none for jobs that are over or have never failed.
@@ -128,6 +146,9 @@ impl Run {
     /// Moves on the attempts whose processes are all gone.
     pub fn finish_endings(&mut self, now: Millis, workers: &Workers, effects: &mut Effects) {
         for key in self.held(|job| matches!(job.status, JobState::Ending { .. })) {
+            if self.is_looked_at(&key) {
+                continue;
+            }
             let Some(JobState::Ending { attempt, next }) = self.job(&key).map(|job| &job.status) else { continue };
             let confirmed = self.gone.get(&key);
             let gone =
@@ -149,7 +170,7 @@ impl Run {
                 let cause = Cause::Fault { class: fault.class };
                 let message = format!("its processes are gone; tried again in {wait} ms");
                 self.happened_because(now, EventKind::Retry, about, message, Some(cause));
-                (JobState::Pending { since: now, not_before }, Some(fault), None)
+                (self.waiting(now, key, not_before), Some(fault), None)
             }
             Then::Fail { fault } => {
                 let cause = Cause::Fault { class: fault.class };
@@ -163,10 +184,18 @@ impl Run {
                 self.set(key, JobState::Pending { since: now, not_before: now });
                 return;
             }
-            Then::Requeue { cause } => (JobState::Pending { since: now, not_before: now }, None, cause),
+            Then::Requeue { cause } => (self.waiting(now, key, now), None, cause),
         };
         self.past(now, key, attempt, fault, cause);
         self.set(key, status);
+    }
+
+    /// How a job waits that is to be tried again: what it needs may be on its way to being made again.
+    fn waiting(&self, now: Millis, key: &JobKey, not_before: Millis) -> JobState {
+        match self.needs_are_met(key) {
+            true => JobState::Pending { since: now, not_before },
+            false => JobState::Blocked,
+        }
     }
 
     /// Closes the books of an attempt.
@@ -181,6 +210,7 @@ impl Run {
             others: attempt.others.clone(),
             cause,
         };
+        self.untidy = true;
         self.gone.remove(key);
         self.paces.remove(key);
         self.pulses.forget(key);

@@ -5,7 +5,7 @@ use super::finish::Ended;
 use super::workers::Workers;
 use super::{Cluster, Effects, Run};
 use osler_core::ids::{Incarnation, Millis, WorkerName};
-use osler_core::job::{Fault, FaultClass, JobKey, JobResult};
+use osler_core::job::{Damage, Fault, FaultClass, JobKey, JobResult};
 use osler_core::process::{Progress, Report};
 use osler_core::record::{JobState, RankEnd};
 use osler_core::sync::NumberedReport;
@@ -166,8 +166,10 @@ impl Run {
 }
 
 fn bounded(fault: Fault) -> Fault {
+    let short = |text: &str| text.chars().take(MAX_LOG_LINE).collect::<String>();
     let message = fault.message.chars().take(MAX_MESSAGE).collect();
-    Fault { message, log_tail: bounded_log(&fault.log_tail), ..fault }
+    let damage = fault.damage.as_ref().map(|damage| Damage { path: short(&damage.path), found: short(&damage.found) });
+    Fault { message, log_tail: bounded_log(&fault.log_tail), damage, ..fault }
 }
 
 /// The last lines of a log, as much of them as a record should hold.

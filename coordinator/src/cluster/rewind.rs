@@ -1,6 +1,5 @@
 //! A stage goes back to an earlier published step, because its ranks skipped too many updates or because a person says so.
 
-use super::publish::parts_of;
 use super::run::Run;
 use super::{Cluster, Effects, Refused};
 use osler_core::ids::{Generation, Millis, RunName, StageName};
@@ -56,7 +55,7 @@ impl Cluster {
         run.go_back(
             now,
             &stage,
-            Rewind { at: now, generation: None, to, left_out, abandoned: vec![], reason: "asked for".to_owned() },
+            Rewind { at: now, generation: None, to, left_out, abandoned: vec![], reason: "asked for".to_owned(), damaged: None },
             effects,
         );
         Ok(run.record.state.clone())
@@ -74,7 +73,8 @@ impl Run {
             let message = format!("steps {} to {} of {planned} were skipped, say its ranks", skipped.start, skipped.end);
             return Err(Fault::new(FaultClass::Internal, message));
         }
-        let earlier = self.record.rewinds.get(&stage).map_or(0, |all| all.iter().filter(|r| r.generation.is_some()).count());
+        let earlier =
+            self.record.rewinds.get(&stage).map_or(0, |all| all.iter().filter(|r| r.generation.is_some() && r.damaged.is_none()).count());
         if earlier >= allowed {
             let message = format!(
                 "steps {} to {} spiked, and the stage went back {earlier} times already: lower the learning rate, look at the data, or go back by hand (`osler resume --rewind`)",
@@ -100,17 +100,17 @@ impl Run {
         let to = target(&kept, skipped);
         let left_out = self.record.batches(&stage).span(&(skipped.start.max(to)..skipped.end));
         let reason = Self::divergence(skipped).message;
-        let rewind = Rewind { at: now, generation: Some(attempt.generation), to, left_out, abandoned: vec![], reason };
+        let rewind = Rewind { at: now, generation: Some(attempt.generation), to, left_out, abandoned: vec![], reason, damaged: None };
         self.go_back(now, &stage, rewind, effects);
     }
 
-    fn go_back(&mut self, now: Millis, stage: &StageName, mut rewind: Rewind, effects: &mut Effects) {
+    pub(super) fn go_back(&mut self, now: Millis, stage: &StageName, mut rewind: Rewind, effects: &mut Effects) {
         let from = self.record.published_steps(stage);
         let published = self.record.checkpoints.entry(stage.clone()).or_default();
         let keep = published.partition_point(|c| c.step <= rewind.to);
         rewind.abandoned = published.split_off(keep);
         let objects: Vec<String> =
-            rewind.abandoned.iter().filter(|c| !c.retired).flat_map(|checkpoint| parts_of(self, stage, checkpoint)).collect();
+            rewind.abandoned.iter().filter(|c| !c.retired).flat_map(|checkpoint| self.record.parts(stage, checkpoint)).collect();
         effects.deletes.extend(objects);
         rewind.abandoned.iter_mut().for_each(|checkpoint| checkpoint.retired = true);
         let data = match &rewind.left_out {

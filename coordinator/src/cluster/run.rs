@@ -2,6 +2,7 @@
 
 use super::hang::Pace;
 use super::index::Index;
+use super::mend::{Look, Suspect};
 use super::nodes::Deed;
 use super::pulse::Pulses;
 use super::stacks::Stacks;
@@ -31,6 +32,12 @@ pub struct Run {
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
     pub changed: bool,
+    /// Objects that processes could not use, by the job that complained, until the coordinator has read them; see `mend`.
+    pub suspects: BTreeMap<JobKey, Suspect>,
+    /// Of these, what nobody has begun to read.
+    pub looks: Vec<Look>,
+    /// Attempts may have left objects that nobody needs.
+    pub untidy: bool,
     /// For the good name of nodes, not yet counted.
     pub deeds: Vec<Deed>,
     /// Progress came in that watchers have not seen.
@@ -55,6 +62,9 @@ impl Run {
             roomy_since: BTreeMap::new(),
             gone: BTreeMap::new(),
             changed: true,
+            suspects: BTreeMap::new(),
+            looks: vec![],
+            untidy: true,
             deeds: vec![],
             moved: false,
             orders: BTreeMap::new(),

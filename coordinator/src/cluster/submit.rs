@@ -37,6 +37,9 @@ pub struct WaiveRequest {
 impl Cluster {
     pub(super) fn submit(&mut self, now: Millis, submission: Submission) -> Result<Answer, Refused> {
         let digest = submission.identity();
+        if self.unreadable.contains_key(&submission.spec.name) {
+            return Err(self.missing(&submission.spec.name));
+        }
         if let Some(run) = self.runs.get_mut(&submission.spec.name) {
             if !run.record.is_submitted_as(&submission) {
                 let differences = difference(&run.record.submission(), &submission, DIFFERENCES).join("; ");
@@ -186,7 +189,8 @@ impl Cluster {
     }
 
     pub(super) fn run_mut(&mut self, name: &RunName) -> Result<&mut Run, Refused> {
-        self.runs.get_mut(name).ok_or_else(|| Refused::NoSuchRun(name.to_string()))
+        let missing = self.missing(name);
+        self.runs.get_mut(name).ok_or(missing)
     }
 }
 
@@ -223,5 +227,5 @@ impl Run {
 fn fresh_job(now: Millis, planned: PlannedJob) -> JobRecord {
     let pending = JobState::Pending { since: now, not_before: now };
     let status = if planned.needs.is_empty() { pending } else { JobState::Blocked };
-    JobRecord { planned, status, past: vec![] }
+    JobRecord::new(planned, status)
 }

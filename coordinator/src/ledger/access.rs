@@ -1,6 +1,6 @@
 //! The book of tokens and the log of calls: numbered objects like a run's record, so that whoever takes over knows them.
 
-use super::{KEPT_VERSIONS, Ledger, LedgerError};
+use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
 use bytes::Bytes;
 use osler_core::access::{LogEntry, TokenBook};
 use osler_core::ids::Epoch;
@@ -11,8 +11,7 @@ impl Ledger {
     pub async fn tokens(&self) -> Result<TokenBook, LedgerError> {
         let mut newest = 0;
         for path in self.store.list(paths::TOKENS).await? {
-            let number = paths::number_of(&path).filter(|n| paths::tokens(*n) == path);
-            newest = newest.max(number.ok_or(LedgerError::Foreign { path })?);
+            newest = newest.max(numbered(&path, paths::tokens));
         }
         if newest == 0 {
             return Ok(TokenBook::empty(self.epoch));
@@ -60,9 +59,13 @@ impl Ledger {
         let mut epochs = self.store.folders(paths::AUDIT).await?;
         let mut newest = vec![];
         while let Some(epoch) = epochs.pop().filter(|_| newest.len() < last) {
-            let foreign = || LedgerError::Foreign { path: format!("{}/{epoch}", paths::AUDIT) };
-            let folder = paths::audits(Epoch(epoch.parse().map_err(|_| foreign())?));
-            let paths = self.store.list(&folder).await?;
+            let Ok(number) = epoch.parse() else {
+                tracing::warn!("\"{}/{epoch}\" is ignored: it is no object of Osler's", paths::AUDIT);
+                continue;
+            };
+            let number = Epoch(number);
+            let mut paths = self.store.list(&paths::audits(number)).await?;
+            paths.retain(|path| numbered(path, |n| paths::audit(number, n)) > 0);
             newest.extend(paths.into_iter().rev().take(last - newest.len()));
         }
         let mut entries = vec![];

@@ -1,46 +1,118 @@
-//! Reading the ledger back: the highest version of each run, or an error that names the file.
+//! Reading the ledger back: the highest version of each run. What cannot be read costs as little as it can: one version if nothing that
+//! depends on it was told to anybody, else one run.
 
-use super::{KEPT_VERSIONS, Ledger, LedgerError};
+use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
 use crate::document;
 use osler_core::cluster::ClusterRecord;
-use osler_core::ids::RunName;
+use osler_core::ids::{Generation, RunName};
+use osler_core::leftover::Claims;
 use osler_core::paths;
-use osler_core::record::RunRecord;
+use osler_core::record::{Event, EventKind, RunRecord};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// The runs of a store.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub runs: Vec<RunRecord>,
+    /// Those whose records cannot be read: why, with the way out.
+    pub unreadable: BTreeMap<RunName, String>,
+}
+
+/// The objects of one run, as they were listed.
+#[derive(Default)]
+struct Listed {
+    versions: Vec<u64>,
+    others: Vec<String>,
+}
+
 impl Ledger {
     /// Every run of the store.
-    pub async fn load(&self) -> Result<Vec<RunRecord>, LedgerError> {
-        let mut versions: BTreeMap<RunName, Vec<u64>> = BTreeMap::new();
+    pub async fn load(&self) -> Result<Loaded, LedgerError> {
+        let mut listed: BTreeMap<RunName, Listed> = BTreeMap::new();
         for path in self.store.list(paths::RUNS).await? {
-            if let Some((run, version)) = version_of(&path)? {
-                versions.entry(run).or_default().push(version);
+            let Some(run) = run_of(&path) else {
+                tracing::warn!("{path:?} is ignored: it is no object of Osler's");
+                continue;
+            };
+            let states = format!("{}/", paths::states(&run));
+            let version = if path.starts_with(&states) { numbered(&path, |v| paths::state(&run, v)) } else { 0 };
+            let listed = listed.entry(run).or_default();
+            match version {
+                0 => listed.others.push(path),
+                version => listed.versions.push(version),
             }
         }
-        let mut runs = vec![];
-        for (run, versions) in versions {
-            let newest = versions.iter().copied().max().unwrap_or(0);
-            let record = self.record(&run, newest).await?;
+        let mut loaded = Loaded::default();
+        for (run, Listed { versions, others }) in listed {
+            let Some(newest) = versions.iter().copied().max() else { continue };
+            match self.record_or_before(&run, newest, &versions, &others).await {
+                Ok(mut record) => {
+                    know_generations(&mut record, &others);
+                    loaded.runs.push(record);
+                }
+                Err(LedgerError::Unreadable { path, why }) => {
+                    let why = LedgerError::Unreadable { path, why }.to_string();
+                    tracing::error!(%run, "the run is left out: {why}");
+                    loaded.unreadable.insert(run, why);
+                    continue; // whatever is left of it may be needed
+                }
+                Err(e) => return Err(e),
+            }
             for old in versions.into_iter().filter(|v| v + KEPT_VERSIONS <= newest) {
                 self.delete(&paths::state(&run, old)).await;
             }
-            runs.push(record);
         }
-        Ok(runs)
+        Ok(loaded)
+    }
+
+    /// The newest version, or the one before if that cannot be read and nothing in the store follows from it: no attempt that it began, no
+    /// checkpoint that it published.
+    async fn record_or_before(&self, run: &RunName, newest: u64, versions: &[u64], others: &[String]) -> Result<RunRecord, LedgerError> {
+        let torn = match self.record(run, newest).await {
+            Err(error @ LedgerError::Unreadable { .. }) => error,
+            other => return other,
+        };
+        let before = newest.saturating_sub(1);
+        if !versions.contains(&before) {
+            return Err(torn);
+        }
+        let Ok(mut record) = self.record(run, before).await else { return Err(torn) };
+        let claims = Claims::of(&record);
+        if let Some(after) = others.iter().find(|path| claims.is_beyond(path)) {
+            let LedgerError::Unreadable { path, why } = torn else { return Err(torn) };
+            let why = format!("{why}; the version before does not know of {after:?}, so what it led to was told");
+            return Err(LedgerError::Unreadable { path, why });
+        }
+        let message = format!("{torn}; nothing followed from it, so the run goes on from version {before}");
+        tracing::warn!(%run, "{message}");
+        tell(&mut record, message);
+        record.version = newest; // its name is taken
+        Ok(record)
     }
 
     /// The cluster's own record; an empty one where none was written.
     pub async fn load_cluster(&self) -> Result<ClusterRecord, LedgerError> {
-        let mut newest = 0;
-        for path in self.store.list(paths::CLUSTER).await? {
-            let version = paths::number_of(&path).filter(|v| paths::cluster(*v) == path);
-            newest = newest.max(version.ok_or(LedgerError::Foreign { path })?);
-        }
+        let paths = self.store.list(paths::CLUSTER).await?;
+        let newest = paths.iter().map(|path| numbered(path, paths::cluster)).max().unwrap_or(0);
         if newest == 0 {
             return Ok(ClusterRecord::default());
         }
-        let path = paths::cluster(newest);
+        match self.cluster_record(newest).await {
+            // Quotas, drained nodes and strikes: one change of them is lost, and told.
+            Err(torn @ LedgerError::Unreadable { .. }) => match self.cluster_record(newest - 1).await {
+                Ok(record) => {
+                    tracing::error!("{torn}; going on from the version before: look at `osler quota list` and `osler node list`");
+                    Ok(ClusterRecord { version: newest, ..record })
+                }
+                Err(_) => Err(torn),
+            },
+            other => other,
+        }
+    }
+
+    async fn cluster_record(&self, version: u64) -> Result<ClusterRecord, LedgerError> {
+        let path = paths::cluster(version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
         let Some(bytes) = self.store.get(&path).await? else {
             self.check_reign().await?; // as below
@@ -48,7 +120,7 @@ impl Ledger {
         };
         check_format(&bytes, ClusterRecord::FORMAT).map_err(unreadable)?;
         let record: ClusterRecord = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        if record.version != newest {
+        if record.version != version {
             return Err(unreadable(format!("it holds version {}", record.version)));
         }
         Ok(record)
@@ -74,6 +146,25 @@ impl Ledger {
     }
 }
 
+/// No generation is used twice, also when versions of the record are gone that had given some away.
+fn know_generations(record: &mut RunRecord, others: &[String]) {
+    let manifests = format!("{}/", paths::manifests(record.name()));
+    let used = others.iter().filter(|path| !path.starts_with(&manifests)).filter_map(|path| paths::generation_of(path)).max();
+    let Some(used) = used.filter(|used| *used >= record.next_generation) else { return };
+    let message = format!(
+        "the store holds objects of generation {used}: newer versions of the record are missing, and the run goes on from this one"
+    );
+    tracing::warn!(run = %record.name(), "{message}");
+    record.next_generation = Generation(used.0 + 1);
+    tell(record, message);
+}
+
+fn tell(record: &mut RunRecord, message: String) {
+    let (id, at) = (record.next_event, record.events.last().map_or(record.submitted_at, |event| event.at));
+    record.events.push(Event { id, at, kind: EventKind::Store, job: None, generation: None, message, reason: None });
+    record.next_event += 1;
+}
+
 fn check_format(bytes: &[u8], known: u32) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Format {
@@ -83,15 +174,8 @@ fn check_format(bytes: &[u8], known: u32) -> Result<(), String> {
     if format == known { Ok(()) } else { Err(format!("format {format}, this version of Osler reads {known}")) }
 }
 
-/// The run and version of a state object; none for other objects of runs.
-fn version_of(path: &str) -> Result<Option<(RunName, u64)>, LedgerError> {
-    let foreign = || LedgerError::Foreign { path: path.to_owned() };
-    let below = path.strip_prefix(paths::RUNS).and_then(|rest| rest.strip_prefix('/'));
-    let Some((run, rest)) = below.and_then(|below| below.split_once('/')) else { return Err(foreign()) };
-    if !rest.starts_with("state/") {
-        return Ok(None);
-    }
-    let run = RunName::new(run).map_err(|_| foreign())?;
-    let version = paths::number_of(path).filter(|v| paths::state(&run, *v) == path).ok_or_else(foreign)?;
-    Ok(Some((run, version)))
+/// Whose object it is.
+fn run_of(path: &str) -> Option<RunName> {
+    let (run, _) = path.strip_prefix(paths::RUNS)?.strip_prefix('/')?.split_once('/')?;
+    RunName::new(run).ok()
 }

@@ -46,7 +46,7 @@ async fn the_newest_twenty_versions_are_kept_and_the_newest_is_loaded() {
     }
     let kept = store.list(&paths::states(&run)).await.unwrap();
     assert_eq!(kept, (6..=25).map(|v| paths::state(&run, v)).collect::<Vec<_>>());
-    let loaded = ledger.load().await.unwrap();
+    let loaded = ledger.load().await.unwrap().runs;
     assert_eq!(loaded.iter().collect::<Vec<_>>(), [&cluster.run(&run).unwrap().record]);
 }
 
@@ -83,42 +83,107 @@ async fn an_orphaned_manifest_is_replaced_by_the_reigning_coordinator_only() {
     assert_eq!(store.get("runs/r/checkpoints/s/x.json").await.unwrap().unwrap(), "new");
 }
 
+/// A version of run `r`'s record, with a change.
+fn version(version: u64, change: fn(&mut RunRecord)) -> Bytes {
+    let (cluster, run) = cluster(Epoch(1));
+    let mut record = cluster.run(&run).unwrap().record.clone();
+    record.version = version;
+    change(&mut record);
+    serde_json::to_vec(&record).unwrap().into()
+}
+
+fn damaged() -> Vec<(&'static str, Bytes)> {
+    let half = |bytes: Bytes| bytes.slice(..bytes.len() / 2);
+    let flipped = |bytes: Bytes| {
+        let mut bytes = bytes.to_vec();
+        bytes[7] ^= 0x80;
+        Bytes::from(bytes)
+    };
+    vec![
+        ("half-written", half(version(2, |_| {}))),
+        ("a changed byte", flipped(version(2, |_| {}))),
+        ("empty", Bytes::new()),
+        ("another version", version(3, |_| {})),
+        ("another run", version(2, |r| r.spec.name = RunName::new("x").unwrap())),
+        ("another format", version(2, |r| r.format = 99)),
+    ]
+}
+
 #[tokio::test]
-async fn what_cannot_be_trusted_is_named_and_nothing_older_is_taken_instead() {
-    let whole = |version: u64, change: fn(&mut RunRecord)| {
-        let (cluster, run) = cluster(Epoch(1));
-        let mut record = cluster.run(&run).unwrap().record.clone();
-        record.version = version;
-        change(&mut record);
-        serde_json::to_vec(&record).unwrap()
-    };
-    let half = |mut bytes: Vec<u8>| {
-        bytes.truncate(bytes.len() / 2);
-        bytes
-    };
-    let state = |name: &str| format!("runs/r/state/{name}");
-    for (what, path, bytes) in [
-        ("half-written", state("0000000002.json"), half(whole(2, |_| {}))),
-        ("empty", state("0000000002.json"), vec![]),
-        ("another version", state("0000000002.json"), whole(3, |_| {})),
-        ("another run", state("0000000002.json"), whole(2, |r| r.spec.name = RunName::new("x").unwrap())),
-        ("another format", state("0000000002.json"), whole(2, |r| r.format = 99)),
-        ("no number", state("notes.txt"), b"hello".to_vec()),
-        ("number without zeros", state("2.json"), whole(2, |_| {})),
-        ("no run's name", "runs/R!/state/0000000001.json".to_owned(), whole(1, |_| {})),
-        ("not a run's folder", "runs/stray".to_owned(), vec![1]),
-    ] {
+async fn a_torn_newest_version_costs_that_version_if_nothing_followed_from_it() {
+    for (what, bytes) in damaged() {
         let (_folder, store) = folder();
         let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
-        store.put(&state("0000000001.json"), whole(1, |_| {}).into()).await.unwrap();
-        assert_eq!(ledger.load().await.unwrap().len(), 1);
-        store.put(&path, bytes.into()).await.unwrap();
-        let error = ledger.load().await.expect_err(what).to_string();
-        assert!(error.contains(&path), "{what}: {error}");
+        store.put("runs/r/state/0000000001.json", version(1, |_| {})).await.unwrap();
+        store.put("runs/r/state/0000000002.json", bytes).await.unwrap();
+        let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+        assert!(unreadable.is_empty(), "{what}: {unreadable:?}");
+        let event = runs[0].events.last().unwrap();
+        assert!(event.message.contains("0000000002.json") && event.message.contains("goes on from version 1"), "{what}: {}", event.message);
+        assert_eq!(runs[0].version, 2, "{what}: its name is taken");
     }
+}
+
+#[tokio::test]
+async fn a_torn_newest_version_that_was_acted_on_costs_its_run_and_no_other() {
+    for (what, bytes) in damaged() {
+        for after in ["runs/r/logs/tokenizer/g1/rank-00000.log", "runs/r/checkpoints/general/step-00000004.g1.json"] {
+            let (_folder, store) = folder();
+            let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+            store.put("runs/r/state/0000000001.json", version(1, |_| {})).await.unwrap();
+            store.put("runs/r/state/0000000002.json", bytes.clone()).await.unwrap();
+            store.put(after, Bytes::from_static(b"x")).await.unwrap();
+            store.put("runs/q/state/0000000001.json", version(1, |r| r.spec.name = RunName::new("q").unwrap())).await.unwrap();
+            let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+            assert_eq!(runs.iter().map(|run| run.name().as_str()).collect::<Vec<_>>(), ["q"], "{what}");
+            let why = &unreadable[&RunName::new("r").unwrap()];
+            assert!(why.contains("0000000002.json") && why.contains(after) && why.contains("restore it from a copy"), "{what}: {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_newest_versions_are_missing_uses_no_generation_twice() {
     let (_folder, store) = folder();
-    store.put("coordinator/epoch/soon.json", Bytes::new()).await.unwrap();
-    assert!(matches!(Ledger::open(store, NOW).await, Err(LedgerError::Foreign { .. })));
+    let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+    store.put("runs/r/state/0000000001.json", version(1, |_| {})).await.unwrap();
+    store.put("runs/r/jobs/tokenizer/g4/tokenizer.json", Bytes::from_static(b"x")).await.unwrap();
+    let Loaded { runs, .. } = ledger.load().await.unwrap();
+    assert_eq!((runs[0].version, runs[0].next_generation), (1, osler_core::ids::Generation(5)));
+    assert!(runs[0].events.last().unwrap().message.contains("newer versions of the record are missing"));
+}
+
+#[tokio::test]
+async fn what_others_leave_in_the_stores_folders_is_ignored() {
+    let (folder, store) = folder();
+    let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+    store.put("runs/r/state/0000000001.json", version(1, |_| {})).await.unwrap();
+    for stray in [
+        "runs/r/state/notes.txt",
+        "runs/r/state/2.json",
+        "runs/r/state/.nfs0000000000000001",
+        "runs/r/.DS_Store",
+        "runs/.DS_Store",
+        "runs/R!/state/0000000001.json",
+        "runs/stray",
+        "runs/r/state/0000000009.json/inside",
+        "coordinator/epoch/soon.json",
+        "coordinator/epoch/.DS_Store",
+        "coordinator/cluster/.nfs1",
+        "coordinator/tokens/.DS_Store",
+        "coordinator/audit/lost+found/x",
+        "coordinator/audit/00000001/.DS_Store",
+        "lost+found/x",
+    ] {
+        store.put(stray, Bytes::from_static(b"stray")).await.unwrap();
+    }
+    std::fs::create_dir(folder.path().join("runs/empty")).unwrap();
+    let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+    assert_eq!((runs.len(), runs[0].version, unreadable.len()), (1, 1, 0));
+    ledger.load_cluster().await.unwrap();
+    ledger.tokens().await.unwrap();
+    ledger.noted(10).await.unwrap();
+    assert_eq!(Ledger::open(store, NOW).await.unwrap().epoch(), Epoch(2));
 }
 
 /// Found by the simulation: a coordinator that was frozen while it started went on from what a newer one had written, and fenced it.
@@ -130,7 +195,7 @@ async fn an_older_coordinator_does_not_go_on_from_what_a_newer_one_wrote() {
     let (mut cluster, run) = cluster(new.epoch());
     write_next(&new, &mut cluster, &run).await.unwrap();
     assert!(matches!(old.load().await, Err(LedgerError::Fenced { .. })));
-    assert_eq!(new.load().await.unwrap().len(), 1);
+    assert_eq!(new.load().await.unwrap().runs.len(), 1);
 }
 
 #[tokio::test]
@@ -151,6 +216,6 @@ async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
     let (version, bytes) = cluster.next_cluster_version();
     let fenced = ledger.write_cluster(version, bytes.into()).await;
     assert!(matches!(fenced, Err(LedgerError::Fenced { .. })), "another coordinator wrote this version");
-    let unread = ledger.load_cluster().await.unwrap_err().to_string();
-    assert!(unread.contains("format 9, this version of Osler reads 1"), "{unread}");
+    let before = ledger.load_cluster().await.unwrap();
+    assert_eq!(before, *cluster.record(), "the version before counts, under a number that is free");
 }

@@ -8,10 +8,14 @@ use osler_core::record::RunState;
 use osler_core::sync::{Desired, Observed};
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
+use osler_runtime::store::{Store, Waited};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+/// Between two looks whether the store is being waited for.
+const ALARM_LOOK: Duration = Duration::from_millis(250);
 
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
@@ -49,7 +53,7 @@ pub(super) enum Request {
     },
     Watch {
         run: RunName,
-        reply: Reply<Option<Watcher>>,
+        reply: Reply<Result<Watcher, Refused>>,
     },
 }
 
@@ -59,6 +63,9 @@ pub enum HandleError {
     Refused(#[from] Refused),
     #[error("the coordinator is ending: try again")]
     Ended,
+    /// Nobody may be told what is not durable, so nobody is told anything; see [`Handle::alarm`].
+    #[error("{0}")]
+    StoreWaits(String),
 }
 
 /// Cheap to clone.
@@ -70,6 +77,7 @@ pub struct Handle {
     clock: Arc<dyn Clock>,
     /// When somebody last asked for something.
     asked: Arc<Mutex<Instant>>,
+    store: Store,
 }
 
 impl std::fmt::Debug for Handle {
@@ -79,8 +87,8 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>) -> Self {
-        Self { calls, requests, clock, asked: Arc::new(Mutex::new(Instant::now())) }
+    pub(super) fn new(calls: mpsc::Sender<AgentCall>, requests: mpsc::Sender<Request>, clock: Arc<dyn Clock>, store: Store) -> Self {
+        Self { calls, requests, clock, asked: Arc::new(Mutex::new(Instant::now())), store }
     }
 
     /// Whether the run is new, and its state.
@@ -130,7 +138,7 @@ impl Handle {
 
     /// Jobs that wait for slots, and quotas.
     pub async fn queue(&self) -> Result<v1::ListQueueReply, HandleError> {
-        self.ask(|reply| Request::Queue { reply }).await
+        self.look(|reply| Request::Queue { reply }).await
     }
 
     /// An agent's call, with its clock if it tells. Answered at once if there is something that `seen` (the number of the last answer) does not cover, else when
@@ -145,16 +153,16 @@ impl Handle {
     }
 
     pub async fn runs(&self) -> Result<Vec<v1::RunLine>, HandleError> {
-        self.ask(|reply| Request::Runs { reply }).await
+        self.look(|reply| Request::Runs { reply }).await
     }
 
     pub async fn workers(&self) -> Result<Vec<v1::WorkerLine>, HandleError> {
-        self.ask(|reply| Request::Workers { reply }).await
+        self.look(|reply| Request::Workers { reply }).await
     }
 
     /// For Prometheus, see [`crate::metrics`].
     pub async fn metrics(&self) -> Result<String, HandleError> {
-        self.ask(|reply| Request::Metrics { reply }).await
+        self.look(|reply| Request::Metrics { reply }).await
     }
 
     /// Whether the owner answers.
@@ -164,8 +172,7 @@ impl Handle {
 
     /// A run's view, now and whenever it changes.
     pub async fn watch(&self, run: RunName) -> Result<Watcher, HandleError> {
-        let name = run.to_string();
-        self.ask(|reply| Request::Watch { run, reply }).await?.ok_or(HandleError::Refused(Refused::NoSuchRun(name)))
+        Ok(self.look(|reply| Request::Watch { run, reply }).await??)
     }
 
     async fn state(&self, event: Event) -> Result<RunState, HandleError> {
@@ -183,7 +190,7 @@ impl Handle {
     pub async fn unneeded(&self, limit: Duration) {
         let mut since = Instant::now();
         loop {
-            tokio::time::sleep(limit / 10).await;
+            sleep(limit / 10).await;
             let asked = self.asked.lock().map_or(since, |asked| *asked);
             match self.send(|reply| Request::Runs { reply }).await {
                 Ok(runs) if !runs.iter().any(|run| matches!(run.state.as_str(), "submitted" | "running" | "stopping" | "failing")) => {}
@@ -192,6 +199,40 @@ impl Handle {
             if since.max(asked).elapsed() >= limit {
                 return;
             }
+        }
+    }
+
+    /// What everybody waits for: that the store has no room, or does not answer.
+    pub fn alarm(&self) -> Option<String> {
+        let Waited { time, no_room, why } = self.store.waits()?;
+        let (store, seconds) = (self.store.shown(), time.as_secs());
+        Some(match no_room {
+            true => format!("the store at {store} has had no room for {seconds} s: make some, and everything goes on by itself ({why})"),
+            false => format!("the store at {store} has not answered for {seconds} s; everything waits for it ({why})"),
+        })
+    }
+
+    pub fn store_waits(&self) -> Option<Waited> {
+        self.store.waits()
+    }
+
+    /// Resolves when there is an alarm although there was none, or the other way round.
+    pub async fn alarm_changes(&self, raised: bool) -> Option<String> {
+        loop {
+            sleep(ALARM_LOOK).await;
+            let alarm = self.alarm();
+            if alarm.is_some() != raised {
+                return alarm;
+            }
+        }
+    }
+
+    /// Asks the owner, who answers nobody while it waits for the store.
+    async fn look<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
+        tokio::select! {
+            biased;
+            answer = self.ask(request) => answer,
+            alarm = self.alarm_changes(false) => Err(HandleError::StoreWaits(alarm.unwrap_or_default())),
         }
     }
 

@@ -3,10 +3,12 @@
 mod gate;
 
 use super::*;
+use crate::cluster::StopRequest;
 use crate::testing::agent::{Agent, Gangs};
 use crate::testing::spec;
 use gate::Gate;
 use osler_core::ids::{Epoch, Millis};
+use osler_core::stop::StopKind;
 use osler_core::sync::Desired;
 use osler_runtime::store::Store;
 use tokio::time::timeout;
@@ -26,13 +28,13 @@ async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     let new = Ledger::open(store, NOW).await.unwrap();
     let mut cluster = Cluster::new(NOW, new.epoch(), "", Limits::default());
     cluster.adopt_cluster(new.load_cluster().await.unwrap());
-    new.load().await.unwrap().into_iter().for_each(|record| cluster.adopt(record));
+    new.load().await.unwrap().runs.into_iter().for_each(|record| cluster.adopt(record));
     for _ in 0..25 {
         Write::of(&mut cluster, vec![], &run).perform(&new).await.unwrap();
     }
     let late = Write::of(&mut stalled, vec![], &run).perform(&old).await;
     assert!(matches!(late, Err(LedgerError::Fenced { .. })), "{late:?}");
-    assert_eq!(new.load().await.unwrap()[0].version, 26, "the newest version is what counts");
+    assert_eq!(new.load().await.unwrap().runs[0].version, 26, "the newest version is what counts");
 }
 
 /// The wall clock beside tokio's, which tests may stop.
@@ -147,7 +149,7 @@ async fn a_worker_whose_call_waits_for_a_slow_store_is_not_lost() {
     gate.set(true);
     assert!(submitted.await.unwrap().unwrap().0);
     call(&handle, &a).await.unwrap();
-    let records = Ledger::open(store, Millis(0)).await.unwrap().load().await.unwrap();
+    let records = Ledger::open(store, Millis(0)).await.unwrap().load().await.unwrap().runs;
     let lost: Vec<_> = records[0].events.iter().filter(|event| event.message.contains("lost")).collect();
     assert!(lost.is_empty(), "{lost:?}");
     owner.abort();
@@ -169,4 +171,69 @@ async fn a_coordinator_that_has_a_successor_ends_when_an_agent_tells_it() {
     let ended = owner.await.unwrap();
     assert!(matches!(ended, Err(LedgerError::Fenced { .. })), "{ended:?}");
     assert!(begun.elapsed() <= 2 * TICK, "it waited for its next look: {:?}", begun.elapsed());
+}
+
+/// Looking tells what is wrong instead of waiting, and everything goes on by itself.
+#[tokio::test(start_paused = true)]
+async fn a_store_without_room_is_an_alarm_and_then_an_event() {
+    let (gate, store) = Gate::folder();
+    let ledger = Ledger::open(store, NOW).await.unwrap();
+    let (handle, owner) = Owner::start(ledger, Arc::new(Ours(Instant::now())), Limits::default()).await.unwrap();
+    let owner = tokio::spawn(owner.run(std::future::pending()));
+    handle.submit(spec("r")).await.unwrap();
+    let mut watcher = handle.watch(RunName::new("r").unwrap()).await.unwrap();
+    watcher.next().await.unwrap();
+    assert_eq!(handle.alarm(), None);
+    gate.fill(true);
+    let stopping = tokio::spawn({
+        let handle = handle.clone();
+        async move {
+            let request = StopRequest { run: RunName::new("r").unwrap(), kind: StopKind::ByHand, by: "test".into() };
+            handle.stop(request).await
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let error = handle.runs().await.unwrap_err();
+    assert!(matches!(&error, HandleError::StoreWaits(alarm) if alarm.contains("has had no room for 3")), "{error}");
+    assert!(handle.metrics().await.is_err() && crate::metrics::of_store(handle.store_waits().as_ref()).contains("waiting_seconds 3"));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(!stopping.is_finished() && !owner.is_finished(), "five minutes are waited out");
+    gate.fill(false);
+    stopping.await.unwrap().unwrap();
+    assert_eq!(handle.runs().await.unwrap().len(), 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(handle.alarm(), None);
+}
+
+/// A part that belongs to nobody is swept, beside everything else and without harm to what a record names.
+#[tokio::test]
+async fn what_a_dead_attempt_left_is_swept_at_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+    let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+    let mut cluster = Cluster::new(NOW, ledger.epoch(), "", Limits::default());
+    cluster.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
+    let run = RunName::new("r").unwrap();
+    let mut record = cluster.run(&run).unwrap().record.clone();
+    record.next_generation = osler_core::ids::Generation(5);
+    record.version = 1;
+    store.create(&osler_core::paths::state(&run, 1), serde_json::to_vec(&record).unwrap().into()).await.unwrap();
+    let jobs = folder.path().join("runs/r/jobs/train/general");
+    for left in ["g3/step-00000004/rank-00000.safetensors", "g3/step-00000004/rank-00001.safetensors#1", "notes/of/somebody"] {
+        std::fs::create_dir_all(jobs.join(left).parent().unwrap()).unwrap();
+        std::fs::write(jobs.join(left), "part").unwrap();
+    }
+    std::fs::create_dir_all(jobs.join("g4/step-00000004")).unwrap();
+    let next = Ledger::open(store, NOW).await.unwrap();
+    let (_handle, owner) = Owner::start(next, Arc::new(Ours(Instant::now())), Limits::default()).await.unwrap();
+    let owner = tokio::spawn(owner.run(std::future::pending()));
+    timeout(SOON, async {
+        while jobs.join("g3").exists() || jobs.join("g4").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("nobody sweeps");
+    assert!(jobs.join("notes/of/somebody").exists(), "it is of no attempt");
+    owner.abort();
 }

@@ -76,6 +76,11 @@ impl Disk {
         self.objects.put(&Path::from(path), bytes.into()).await.unwrap();
     }
 
+    /// Every name.
+    pub async fn names(&self) -> Vec<String> {
+        self.objects.list(None).map(|found| found.unwrap().location.to_string()).collect().await
+    }
+
     pub async fn look(&self, path: &str) -> Option<Bytes> {
         self.objects.get(&Path::from(path)).await.ok()?.bytes().await.ok()
     }
@@ -136,8 +141,15 @@ impl ObjectStore for Disk {
                 let disk = disk.clone();
                 async move {
                     let (path, objects) = (path?, disk.objects.clone());
-                    let gone = path.clone();
-                    disk.send(async move { objects.delete(&path).await }).await?;
+                    let (gone, world) = (path.clone(), disk.world.clone());
+                    disk.send(async move {
+                        objects.delete(&path).await?;
+                        let mut world = world.lock();
+                        let judged = world.law.deleted(path.as_ref());
+                        world.judge(judged);
+                        Ok(())
+                    })
+                    .await?;
                     Ok(gone)
                 }
             })

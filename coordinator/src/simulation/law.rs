@@ -9,12 +9,14 @@
 //! * What is acknowledged is durable, and so is what a watcher is shown.
 //! * No agent is blamed for a process that it still lists: a call that tells of the past is not believed.
 //! * A job that neither runs nor is over says why.
+//! * What is deleted is nobody's: no durable record names it, and its attempt is over. In the end every object is named or will be deleted.
 //! * Nothing is placed on a node whose drain was acknowledged, and no team runs more than its quota that was acknowledged before.
 
 use crate::document;
 use osler_core::checkpoint::Part;
 use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::{JobId, JobKey};
+use osler_core::leftover::Claims;
 use osler_core::process::Report;
 use osler_core::record::{JobState, Place, RunRecord, Then};
 use osler_core::sync::{Desired, ProcessId};
@@ -171,6 +173,33 @@ impl Law {
         self.shown.entry(run.clone()).or_default().push(shown);
         self.records.insert(run, record);
         Ok(())
+    }
+
+    /// An object of a run is gone.
+    pub fn deleted(&self, path: &str) -> Result<(), String> {
+        let run = path.strip_prefix("runs/").and_then(|rest| rest.split('/').next()).and_then(|run| RunName::new(run).ok());
+        let Some(record) = run.and_then(|run| self.records.get(&run)).filter(|_| !path.contains("/state/")) else { return Ok(()) };
+        let claims = Claims::of(record);
+        let checkpoints = record.checkpoints.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c)));
+        let given_up = record.rewinds.iter().flat_map(|(stage, all)| all.iter().flat_map(|r| &r.abandoned).map(move |c| (stage, c)));
+        let retired = || checkpoints.chain(given_up).filter(|(_, c)| c.retired).flat_map(|(stage, c)| record.parts(stage, c));
+        match claims.leaves(path) || (!claims.names(path) && retired().any(|part| part == path)) {
+            true => Ok(()),
+            false => {
+                Err(format!("{path} is deleted, which version {} of {} names, or an attempt may still name", record.version, record.name()))
+            }
+        }
+    }
+
+    /// What is in the store in the end.
+    pub fn leaves_nothing<'a>(&self, mut paths: impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let claims: Vec<Claims> = self.records.values().map(Claims::of).collect();
+        let of_jobs = |path: &&str| path.contains("/jobs/") || path.contains("/checkpoints/");
+        let kept = |path: &&str| claims.iter().any(|claims| claims.names(path) || claims.leaves(path));
+        match paths.find(|path| of_jobs(path) && !kept(path)) {
+            None => Ok(()),
+            Some(path) => Err(format!("{path} is named by no record, and nobody will delete it")),
+        }
     }
 
     fn goes_forward(&mut self, record: &RunRecord) -> Result<(), String> {

@@ -60,6 +60,8 @@ fn simulate(seed: u64, traced: bool) -> Result<Struck, String> {
             if finished == runs {
                 let records: Vec<RunRecord> = world.lock().law.records().cloned().collect();
                 audit(&disk, &records).await?;
+                let names = disk.names().await;
+                world.lock().law.leaves_nothing(names.iter().map(String::as_str))?;
                 let mut struck = world.lock().struck.clone();
                 records.iter().flat_map(causes).for_each(|cause| *struck.entry(cause).or_default() += 1);
                 return Ok(struck);
@@ -98,7 +100,7 @@ fn causes(record: &RunRecord) -> impl Iterator<Item = &'static str> {
         Cause::GaveWay { .. } => Some("work gives way to a gang"),
         Cause::Grows { .. } => Some("a gang grows"),
         Cause::Rewind => Some("a stage goes back"),
-        Cause::Stopped | Cause::RunFails | Cause::Fault { .. } => None,
+        Cause::Stopped | Cause::RunFails | Cause::Fault { .. } | Cause::Damaged { .. } => None,
     };
     record.jobs.values().flat_map(|job| &job.past).filter_map(move |past| word(past.cause.as_ref()?))
 }

@@ -57,7 +57,7 @@ pub struct Reign {
 impl Reign {
     pub fn new(network: Network, disk: Disk, plan: &Plan) -> Self {
         let seconds = Duration::from_secs;
-        let remote = Patience { first: Duration::from_millis(100), longest: seconds(1), total: seconds(12) };
+        let remote = Patience { first: Duration::from_millis(100), longest: seconds(1), total: seconds(12), ..Patience::default() };
         let patience = if network.world.lock().rng.once_in(2) { Patience::none() } else { remote };
         let store = Store::over("sim://", Arc::new(disk), patience);
         Self { network, store, alive: vec![], off: 0, limits: plan.limits, standby: plan.standby }

@@ -252,6 +252,8 @@ pub enum FaultClass {
     OutOfMemory,
     /// A process, node, link or store went away.
     Infrastructure,
+    /// A disk was full, for longer than the process waits. Nobody is to blame; it is tried again until there is room.
+    NoRoom,
     /// Our own bug or a broken promise (ranks disagree, digest mismatch): retried once, reported loudly.
     Internal,
     /// Attempts in a row published nothing: found by the coordinator, of no process.
@@ -265,6 +267,7 @@ impl fmt::Display for FaultClass {
             Self::Divergence => "divergence",
             Self::OutOfMemory => "out of memory",
             Self::Infrastructure => "infrastructure",
+            Self::NoRoom => "no room",
             Self::Internal => "internal",
             Self::NoProgress => "no progress",
         })
@@ -282,11 +285,23 @@ pub struct Fault {
     /// Its last lines of log.
     #[serde(default)]
     pub log_tail: Vec<String>,
+    /// The process could not use an object that the record names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+}
+
+/// An object that is not what was written, as its reader found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Damage {
+    pub path: String,
+    /// In words: missing, or size and digest.
+    pub found: String,
 }
 
 impl Fault {
     pub fn new(class: FaultClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), origin: None, exit_code: None, log_tail: vec![] }
+        Self { class, message: message.into(), origin: None, exit_code: None, log_tail: vec![], damage: None }
     }
 }
 

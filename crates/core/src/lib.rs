@@ -23,6 +23,7 @@ pub mod health;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod leftover;
 pub mod mlm;
 pub mod mutate;
 mod number;

@@ -67,8 +67,13 @@ pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }
 
+/// What the jobs of a run write is below this.
+pub fn jobs(run: &RunName) -> String {
+    format!("{RUNS}/{run}/jobs")
+}
+
 pub fn attempts(run: &RunName, job: &JobKey) -> String {
-    format!("{RUNS}/{run}/jobs/{job}")
+    format!("{}/{job}", jobs(run))
 }
 
 /// Everything that one attempt writes is below this.
@@ -84,8 +89,20 @@ pub fn part(id: &JobId, generation: Generation, step: u64, rank: u32) -> String 
     output(id, generation, &format!("step-{step:08}/rank-{rank:05}.safetensors"))
 }
 
+pub fn manifests(run: &RunName) -> String {
+    format!("{RUNS}/{run}/checkpoints")
+}
+
 pub fn manifest(run: &RunName, stage: &StageName, step: u64, generation: Generation) -> String {
-    format!("{RUNS}/{run}/checkpoints/{stage}/step-{step:08}.g{generation}.json")
+    format!("{}/{stage}/step-{step:08}.g{generation}.json", manifests(run))
+}
+
+/// The highest generation that a name of a run's object can be read as: of a manifest, or of something below an attempt's folder.
+pub fn generation_of(path: &str) -> Option<Generation> {
+    let number = |text: &str| text.strip_prefix('g')?.parse().ok().map(Generation);
+    let of_manifest = |name: &str| number(name.split('.').nth(1)?);
+    let (folders, name) = path.rsplit_once('/')?;
+    folders.split('/').filter_map(number).chain(of_manifest(name)).max()
 }
 
 pub fn log(id: &JobId, generation: Generation, rank: u32) -> String {

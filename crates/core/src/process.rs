@@ -105,6 +105,8 @@ pub mod phase {
     pub const WAITING: &str = "waiting";
     /// Until a checkpoint before this one is written.
     pub const SAVING: &str = "saving";
+    /// Of any job: until the disk has room again.
+    pub const NO_ROOM: &str = "waiting for room";
 }
 
 /// Exit codes of job processes and of the `osler` command.

@@ -24,6 +24,8 @@ pub enum Cause {
     Preempted { by: JobId, priority: i32 },
     /// It ran on slots that were idle while a gang waited, and the gang can start now.
     GaveWay { to: JobId },
+    /// It could not use an object of the run, which is looked at before the job goes on.
+    Damaged { object: String },
     /// It has fewer ranks than planned, and there has been room for so many.
     Grows { ranks: u32 },
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Cause {
             Self::Rewind => f.write_str("it goes back to an earlier step"),
             Self::Draining { worker } => write!(f, "worker {worker} takes no more work"),
             Self::Preempted { by, priority } => write!(f, "preempted by {by} of priority {priority}"),
+            Self::Damaged { object } => write!(f, "{object} is damaged, it says"),
             Self::Grows { ranks } => write!(f, "it can go on with {ranks} ranks"),
             Self::GaveWay { to } => write!(f, "it ran on slots that {to} waited for, which can start now"),
         }

@@ -227,6 +227,22 @@ pub struct JobRecord {
     pub planned: PlannedJob,
     pub status: JobState,
     pub past: Vec<PastAttempt>,
+    /// It is being made again, because an output was found damaged: the result that it had, and must have again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<JobResult>,
+    /// How often that was so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub made_again: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl JobRecord {
+    pub fn new(planned: PlannedJob, status: JobState) -> Self {
+        Self { planned, status, past: vec![], before: None, made_again: 0 }
+    }
 }
 
 /// A checkpoint that exists for readers.
@@ -269,6 +285,8 @@ pub enum EventKind {
     Worker,
     /// A job is asked to leave its slots to another.
     Preempted,
+    /// The store had no room or did not answer, or an object of it is damaged.
+    Store,
 }
 
 /// Something that happened, for people and programs that watch. Ids count from 1 within a run and survive restarts.
@@ -362,8 +380,10 @@ impl RunRecord {
         JobId { run: self.spec.name.clone(), job: job.clone() }
     }
 
+    /// What a job left; of one that is being made again, what it had left before.
     pub fn result(&self, job: &JobKey) -> Option<&JobResult> {
-        self.jobs.get(job)?.status.result()
+        let job = self.jobs.get(job)?;
+        job.status.result().or(job.before.as_ref())
     }
 
     /// The newest published checkpoint of a stage whose parts still exist.
@@ -482,7 +502,7 @@ mod tests {
             JobState::Ending { attempt, next: Then::Retry { fault: fault.clone(), not_before: Millis(3) } },
             JobState::Failed { at: Millis(4), fault },
         ] {
-            let record = JobRecord { planned: planned.clone(), status, past: vec![] };
+            let record = JobRecord::new(planned.clone(), status);
             let json = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record, "{json}");
         }

@@ -77,6 +77,9 @@ pub struct Rewind {
     /// Checkpoints beyond `to`. Their manifests stay, their parts are deleted.
     pub abandoned: Vec<Published>,
     pub reason: String,
+    /// The object of an abandoned checkpoint that was found damaged, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// Where a stage goes back to because of the skipped steps `skipped`: the newest checkpoint before the first of them, else the oldest

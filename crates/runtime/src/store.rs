@@ -1,7 +1,7 @@
 //! The object store of runs: immutable objects under names that `osler_core::paths` makes, in a folder or in an S3 bucket.
 //!
 //! What has been written is durable when a call returns. Readers of an [`ObjectRef`] get verified bytes or an error, never other bytes.
-//! Calls to a remote store are tried again with growing pauses, for a bounded time; large objects travel in parts, in bounded memory. An
+//! Calls are tried again with growing pauses while what failed may pass, for a bounded time; large objects travel in parts, in bounded memory. An
 //! answer that ends early is a failed call, and what does not have its digest is fetched a second time before it counts as corrupt.
 
 mod blocking;
@@ -10,10 +10,12 @@ mod local;
 mod patience;
 mod probe;
 mod remote;
+mod waits;
 
 pub use blocking::BlockingStore;
 pub use folder::local_folder;
-pub use patience::Patience;
+pub use patience::{Medium, Patience, lacks_room};
+pub use waits::Waited;
 
 use crate::files;
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use osler_core::checkpoint::ObjectRef;
 use osler_core::digest::Digest;
+use patience::Patient;
 use remote::Scratch;
 use std::fmt;
 use std::io;
@@ -58,6 +61,8 @@ pub enum StoreError {
     Backend { verb: &'static str, path: String, source: object_store::Error },
     #[error("{verb} {path:?}: the store failed {tries} times in {seconds:.1} s, last with: {last}")]
     GaveUp { verb: &'static str, path: String, tries: u32, seconds: f64, last: String },
+    #[error("{verb} {path:?}: there was no room for {seconds:.0} s: {source}; make room, then go on")]
+    NoRoom { verb: &'static str, path: String, seconds: f64, source: io::Error },
 }
 
 /// A handle; clones share the connection.
@@ -66,7 +71,7 @@ pub struct Store {
     url: String,
     place: Place,
     objects: Arc<dyn ObjectStore>,
-    patience: Patience,
+    patience: Patient,
 }
 
 /// Where fetched objects lie as files.
@@ -103,12 +108,12 @@ impl Store {
         let root = std::fs::canonicalize(path).map_err(io)?;
         let objects = local::objects(&root).map_err(|source| StoreError::Backend { verb: "open store", path: url.to_owned(), source })?;
         let url = format!("file://{}", root.display());
-        Ok(Self { url, place: Place::Folder(root), objects: Arc::new(objects), patience: Patience::none() })
+        Ok(Self { url, place: Place::Folder(root), objects: Arc::new(objects), patience: Patient::new(Patience::folder()) })
     }
 
     /// A store whose objects are not files here. `url` is what other processes pass to [`Self::open`].
     pub fn over(url: &str, objects: Arc<dyn ObjectStore>, patience: Patience) -> Self {
-        Self { url: url.to_owned(), place: Place::Scratch(Scratch::default()), objects, patience }
+        Self { url: url.to_owned(), place: Place::Scratch(Scratch::default()), objects, patience: Patient::new(patience) }
     }
 
     /// Puts fetched copies into `folder`, which the caller removes; else they are in a temporary folder of this handle and its clones.
@@ -117,6 +122,26 @@ impl Store {
             self.place = Place::Scratch(Scratch::at(folder));
         }
         self
+    }
+
+    /// The same store for a caller with less or more patience, who is nobody's alarm.
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self { patience: Patient::new(patience), ..self.clone() }
+    }
+
+    /// How long a call may take.
+    pub fn patience(&self) -> Patience {
+        self.patience.terms
+    }
+
+    /// That calls by this handle and its clones are waiting for the store, if they have for a while.
+    pub fn waits(&self) -> Option<Waited> {
+        self.patience.waits.now()
+    }
+
+    /// The latest such wait that is over; told once.
+    pub fn take_wait(&self) -> Option<Waited> {
+        self.patience.waits.take_over()
     }
 
     /// Whether the store honours conditional writes, on which the rule of one coordinator rests. `name` must be new.
@@ -221,8 +246,18 @@ impl Store {
     async fn adopt(&self, file: &Path, path: &str, known: Option<(u64, Digest)>) -> Result<ObjectRef, StoreError> {
         let key = key(path)?;
         let Place::Folder(root) = &self.place else { return remote::upload(self, file, &key, known).await };
-        let (file, to, path) = (file.to_owned(), root.join(key.as_ref()), path.to_owned());
-        blocking_io("store", path.clone(), move || local::adopt(&file, &to, path, known)).await
+        let to = root.join(key.as_ref());
+        let place = || {
+            let (file, to) = (file.to_owned(), to.clone());
+            on_files(move || local::place(&file, &to, known))
+        };
+        let (bytes, digest) = self.patience.keep("store", path, place).await?;
+        let sync = || {
+            let to = to.clone();
+            on_files(move || local::sync_folder(&to))
+        };
+        self.patience.keep("store", path, sync).await?;
+        Ok(ObjectRef { path: path.to_owned(), bytes, digest })
     }
 
     /// A local file with the object's verified bytes. Read-only: it may be the object itself.
@@ -233,11 +268,14 @@ impl Store {
             Place::Scratch(scratch) => return remote::download(self, scratch, object, &key).await,
         };
         let file = root.join(key.as_ref());
-        let (for_digest, path) = (file.clone(), object.path.clone());
         if !file.is_file() {
-            return Err(StoreError::Missing { path });
+            return Err(StoreError::Missing { path: object.path.clone() });
         }
-        let (bytes, digest) = blocking_io("read", path, move || local::digest(&for_digest)).await?;
+        let digested = || {
+            let file = file.clone();
+            on_files(move || local::digest(&file))
+        };
+        let (bytes, digest) = self.patience.keep("read", &object.path, digested).await?;
         verify(object, bytes, digest)?;
         Ok(file)
     }
@@ -259,6 +297,48 @@ impl Store {
         let mut names: Vec<String> = found.iter().filter_map(|p| Some(p.as_ref().rsplit('/').next()?.to_owned())).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// Whether an object is what was written, without keeping a copy of it.
+    pub async fn verify(&self, object: &ObjectRef) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Folder(_) => self.fetch(object).await.map(drop),
+            Place::Scratch(_) => remote::check(self, object, &key(&object.path)?).await,
+        }
+    }
+
+    /// Names below a prefix as [`Self::list`] gives them, and in a folder also what killed writers left under temporary names.
+    pub async fn list_all(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let key = key(prefix)?;
+        let Place::Folder(root) = &self.place else { return self.list(prefix).await };
+        let walk = || {
+            let (root, key) = (root.clone(), key.clone());
+            on_files(move || local::walk(&root, key.as_ref()))
+        };
+        self.patience.keep("list", prefix, walk).await
+    }
+
+    /// Deletes what [`Self::list_all`] found. One that is gone already is fine.
+    pub async fn sweep(&self, path: &str) -> Result<(), StoreError> {
+        let Place::Folder(root) = &self.place else { return self.delete(path).await };
+        let file = root.join(path);
+        let remove = || {
+            let file = file.clone();
+            on_files(move || local::remove(&file))
+        };
+        self.patience.keep("delete", path, remove).await
+    }
+
+    /// Removes the folders below a prefix that hold nothing. Writers make the folders that they need, again if need be.
+    pub async fn sweep_folders(&self, prefix: &str) -> Result<(), StoreError> {
+        let key = key(prefix)?;
+        let Place::Folder(root) = &self.place else { return Ok(()) };
+        let folder = root.join(key.as_ref());
+        let remove = || {
+            let folder = folder.clone();
+            on_files(move || local::remove_empty(&folder))
+        };
+        self.patience.keep("clear", prefix, remove).await
     }
 
     /// Deletes an object; one that is gone already is fine.
@@ -305,13 +385,10 @@ async fn twice_if_corrupt<T, F: Future<Output = Result<T, StoreError>>>(read: im
     }
 }
 
-async fn blocking_io<T: Send + 'static>(
-    verb: &'static str,
-    path: String,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, StoreError> {
-    let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)));
-    done.map_err(|source| StoreError::Io { verb, path, source })
+/// File work of a folder's, beside the runtime.
+async fn on_files<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> object_store::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await?;
+    done.map_err(|source| object_store::Error::Generic { store: "file", source: source.into() })
 }
 
 #[cfg(test)]

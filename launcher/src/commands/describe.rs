@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn every_job_and_its_failures_are_shown() {
         let (record, _) = fixture::finished();
-        let seen = Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() };
+        let seen = Seen::of_record(record.clone());
         let shown = page(&seen, true).render(View::PLAIN);
         for key in record.jobs.keys() {
             assert!(shown.contains(key.as_str()), "{key} is missing from\n{shown}");

@@ -32,7 +32,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
             let (queue, quotas) = coordinator.queue().await?;
             Around { live: true, workers: coordinator.workers().await?, queue, quotas }
         }
-        Source::Stored(_) => Around::default(),
+        Source::Waiting { .. } | Source::Stored(_) => Around::default(),
     };
     let Some(mut explanation) = Explanation::of(&seen, around, job.as_ref()) else {
         let job = job.map(|job| job.to_string()).unwrap_or_default();

@@ -13,6 +13,7 @@ mod events;
 mod exam;
 mod explain;
 mod export;
+mod gc;
 mod logs;
 mod man;
 mod node;
@@ -86,6 +87,8 @@ impl Cli {
         let name = names.join(" ");
         let unused: &[&str] = match &self.command {
             Command::Plan(_) | Command::Up(_) | Command::Down(_) => &["coordinator", "token_file", "tls"],
+            // It reads the store itself.
+            Command::Gc(_) => &["coordinator", "token_file", "tls"],
             Command::Cluster(cluster::Command::Log(_)) => &[],
             Command::Validate(_)
             | Command::Cluster(_)
@@ -161,6 +164,8 @@ pub enum Command {
     /// Look at a run's checkpoints.
     #[command(subcommand)]
     Ckpt(ckpt::Command),
+    /// List what attempts left behind that no record needs.
+    Gc(gc::Args),
     /// Make a cluster's certificates and first tokens; see who did what.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -211,6 +216,7 @@ impl Command {
             Self::Audit(args) => audit::run(&args, cx).await,
             Self::Export(args) => export::run(&args, cx).await,
             Self::Ckpt(command) => ckpt::run(&command, cx).await,
+            Self::Gc(args) => gc::run(&args, cx).await,
             Self::Cluster(command) => cluster::run(&command, cx).await,
             Self::Token(command) => token::run(&command, cx).await,
             Self::Corpus(command) => corpus::run(&command, cx),

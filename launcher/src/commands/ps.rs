@@ -5,7 +5,7 @@ use crate::client::{RunLine, WorkerLine};
 use crate::failure::Outcome;
 use crate::show;
 use crate::source::Source;
-use crate::terminal::{Cell, Page, Table, name, number, prose};
+use crate::terminal::{Cell, Line, Page, Style, Table, name, number, prose};
 use osler_core::record::RunState;
 use serde::Serialize;
 
@@ -15,6 +15,8 @@ pub struct Args {}
 #[derive(Serialize)]
 pub(super) struct Runs {
     pub coordinator: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
     pub runs: Vec<RunLine>,
     pub workers: Vec<WorkerLine>,
 }
@@ -25,20 +27,23 @@ pub async fn run(_: &Args, cx: &Context) -> Outcome {
     let runs = source.runs().await?;
     let workers = match &mut source {
         Source::Live(coordinator) => coordinator.workers().await?,
-        Source::Stored(_) => vec![],
+        Source::Waiting { .. } | Source::Stored(_) => vec![],
     };
-    let runs = Runs { coordinator, runs, workers };
+    let runs = Runs { coordinator, alarm: source.alarm().map(str::to_owned), runs, workers };
     cx.terminal().answer("runs", &runs, || page(&runs))
 }
 
 pub(super) fn page(runs: &Runs) -> Page {
     let mut page = Page::new();
+    if let Some(alarm) = &runs.alarm {
+        page.line(Line::default().styled(alarm.clone(), Style::Bad)).blank();
+    }
     if runs.runs.is_empty() {
         page.line("no runs");
     } else {
         page.table(listed(runs));
     }
-    if runs.workers.is_empty() && runs.coordinator {
+    if runs.workers.is_empty() && runs.coordinator && runs.alarm.is_none() {
         page.blank().line("no workers: start one with osler-worker");
     }
     let mut table = Table::new([name("worker", 0), name("state", 0), number("slots", 0), name("host", 1), name("seen", 2)]);

@@ -6,7 +6,7 @@ use crate::client::{Access, Coordinator};
 use crate::commands::status::ending;
 use crate::commands::up::{Goal, drive, open_ranks};
 use crate::daemons::Start;
-use crate::failure::{Outcome, usage};
+use crate::failure::{Outcome, no_room, usage};
 use crate::machine;
 use crate::source::Source;
 use crate::terminal::Page;
@@ -105,6 +105,7 @@ pub async fn run(args: Args, cx: &Context) -> Outcome {
                 Page::from(format!("run {} is {}; watch it with {watch}", now.run, now.state))
             })
         }
+        Source::Waiting { alarm, .. } => Err(no_room(alarm.clone())),
         Source::Stored(store) => {
             if !cx.access.coordinator.is_empty() {
                 return Err(usage("--coordinator names one that is not there").hint("leave it out to start one here"));

@@ -228,7 +228,16 @@ fn of_runs() -> Vec<Sample> {
     };
     let variants = [Variant::Full];
     vec![
-        sample("runs", [ps::Runs { coordinator: true, runs: vec![line], workers: nodes() }]).maps(&["workers[].labels"]),
+        sample("runs", [ps::Runs { coordinator: true, alarm: Some("x".into()), runs: vec![line], workers: nodes() }])
+            .maps(&["workers[].labels"]),
+        sample(
+            "leftovers",
+            [gc::Leftovers {
+                deleted: false,
+                objects: vec![gc::Leftover { path: "x".into(), bytes: 1, why: "x" }],
+                unreadable: vec!["x".into()],
+            }],
+        ),
         sample("run", [describe::Described { coordinator: true, record: &record }]).open(&["record"]),
         status(),
         explanations(),

@@ -97,7 +97,7 @@ fn pages() -> Vec<(&'static str, Page)> {
     let mut audit = build(&record, &manifests);
     audit.stages.iter_mut().for_each(|stage| stage.audit.mismatched_steps = (0..50).collect());
     let (usual, evil_seen) = (fixture::running(), seen());
-    let finished = Seen { record: record.clone(), words: vec![], waiting: vec![], budgets: Default::default() };
+    let finished = Seen::of_record(record.clone());
     let around = || {
         let line = |run: &str, reason: &str| QueueLine {
             run: run.into(),
@@ -124,7 +124,12 @@ fn pages() -> Vec<(&'static str, Page)> {
         planned_steps: u64::MAX,
         submitted_at: Millis(1_795_410_000_000),
     };
-    let runs = ps::Runs { coordinator: false, runs: vec![run(&long('r'), &evil()), run("quickstart", "")], workers: nodes.clone() };
+    let runs = ps::Runs {
+        coordinator: false,
+        alarm: Some(long('a')),
+        runs: vec![run(&long('r'), &evil()), run("quickstart", "")],
+        workers: nodes.clone(),
+    };
     let call = LogEntry {
         at: Millis(1_795_410_000_000),
         epoch: Epoch(1),

@@ -26,7 +26,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     let live = source.is_live();
-    if args.watch && live && seen.record.state.is_live() {
+    if args.watch && live && seen.alarm.is_none() && seen.record.state.is_live() {
         return watch(args, cx).await;
     }
     let mut status = Status::of(&seen, live);
@@ -99,13 +99,16 @@ fn machines_failed(record: &RunRecord) -> bool {
         _ => None,
     });
     let first = classes.next();
-    first.is_some() && first.into_iter().chain(classes).all(|class| class == FaultClass::Infrastructure)
+    first.is_some() && first.into_iter().chain(classes).all(|class| matches!(class, FaultClass::Infrastructure | FaultClass::NoRoom))
 }
 
 pub(super) fn page(record: &RunRecord, status: &Status) -> Page {
     let mut page = Page::new();
     let now = state_text(record, status.coordinator);
     page.line(Line::from(format!("run {}: ", status.run)).styled(now, state(&status.state)));
+    if let Some(alarm) = &status.alarm {
+        page.line(Line::default().styled(alarm.clone(), Style::Bad));
+    }
     if let Some(reason) = &status.reason {
         page.line(format!("reason: {reason}"));
     }
@@ -192,6 +195,7 @@ mod tests {
         assert_eq!(code(failed(), None), 93, "a gate said stop");
         assert_eq!(code(RunState::Stopped, None), 75);
         assert_eq!(code(failed(), Some(FaultClass::Infrastructure)), 75);
+        assert_eq!(code(failed(), Some(FaultClass::NoRoom)), 75);
         for class in [FaultClass::User, FaultClass::NoProgress, FaultClass::OutOfMemory, FaultClass::Internal, FaultClass::Divergence] {
             assert_eq!(code(failed(), Some(class)), 93, "{class}");
         }

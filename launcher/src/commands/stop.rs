@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::commands::status::ending;
-use crate::failure::{Outcome, failed};
+use crate::failure::{Outcome, failed, no_room};
 use crate::source::{Source, state_text};
 use crate::terminal::Page;
 use crate::watch::{News, follow};
@@ -28,6 +28,9 @@ pub(super) struct RunNow {
 pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
+    if let Some(alarm) = source.alarm() {
+        return Err(no_room(alarm));
+    }
     let Source::Live(coordinator) = &mut source else {
         let state = state_text(&seen.record, false);
         if seen.record.state.is_live() {

@@ -5,8 +5,8 @@ use crate::client::Access;
 use crate::commands::report;
 use crate::commands::resume::Changes;
 use crate::commands::status::ending;
-use crate::daemons::{Daemons, Start, Which};
-use crate::failure::{Failure, Kind, Outcome, failed, stopped, usage};
+use crate::daemons::{Daemons, Ended, Start, Which};
+use crate::failure::{Failure, Kind, Outcome, failed, no_room, stopped, usage};
 use crate::machine;
 use crate::render::cause;
 use crate::run_file::RunFile;
@@ -18,16 +18,18 @@ use crate::watch::{Display, News, follow};
 use osler_core::identity::{Submission, difference};
 use osler_core::ids::RunName;
 use osler_core::job::JobKey;
+use osler_core::process::exit;
 use osler_core::record::{JobState, RunRecord, RunState};
 use osler_runtime::shutdown::{HangUp, Signals};
 use osler_runtime::store::Store;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// A daemon that dies so often while nothing is achieved is not started again.
-const RESTARTS: u32 = 5;
 /// Fields that are named when the run is another one.
 const DIFFERENCES: usize = 8;
+/// Seconds before a daemon that died is started again, while nothing is achieved: whatever it dies of gets some minutes to pass. After the
+/// last it is not started again.
+const PAUSES: [u64; 10] = [0, 1, 2, 5, 10, 30, 60, 60, 60, 60];
 const OTHERS_STARTUP: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
@@ -193,6 +195,8 @@ impl Watch<'_> {
         let mut last: Option<RunRecord> = None;
         let mut budget = Budget::default();
         let mut stopping = false;
+        // The daemon that is gone, and when it is started again.
+        let mut restart = None;
         loop {
             tokio::select! {
                 next = news.recv() => match next {
@@ -211,17 +215,23 @@ impl Watch<'_> {
                     Some(News::Refused(failure)) => return Err(failure),
                     None => return last.ok_or_else(|| failed("the coordinator ended before it answered")),
                 },
-                (which, how) = died(daemons) => {
+                (which, ended) = died(daemons), if restart.is_none() => {
+                    let Some(ours) = daemons.as_ref() else { continue };
+                    let pause = budget.spend(which, ours, achieved(last.as_ref()), ended.code == Some(exit::STOPPED))?;
+                    display.say(format!("the {} died: {}; starting it again{}", which.name(), ended.how, in_words(pause)));
+                    restart = Some((which, Instant::now() + pause));
+                }
+                which = due(restart) => {
+                    restart = None;
                     let Some(ours) = daemons.as_mut() else { continue };
-                    display.say(format!("the {} died: {how}; starting it again", which.name()));
-                    budget.spend(which, ours, achieved(last.as_ref()))?;
-                    while let Err(failure) = ours.restart(which).await {
+                    if let Err(failure) = ours.restart(which).await {
                         // Somebody else leads now.
                         if failure.kind() == Kind::Usage {
                             return Err(failure);
                         }
                         display.say(failure.to_string());
-                        budget.spend(which, ours, achieved(last.as_ref()))?;
+                        let pause = budget.spend(which, ours, achieved(last.as_ref()), failure.kind() == Kind::NoRoom)?;
+                        restart = Some((which, Instant::now() + pause));
                     }
                 }
                 () = signals.next() => {
@@ -238,7 +248,22 @@ impl Watch<'_> {
     }
 }
 
-async fn died(daemons: &mut Option<Daemons>) -> (Which, String) {
+/// Resolves when a restart is due.
+async fn due(restart: Option<(Which, Instant)>) -> Which {
+    match restart {
+        Some((which, at)) => {
+            sleep_until(at).await;
+            which
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn in_words(pause: Duration) -> String {
+    if pause.is_zero() { String::new() } else { format!(" in {} s", pause.as_secs()) }
+}
+
+async fn died(daemons: &mut Option<Daemons>) -> (Which, Ended) {
     match daemons {
         Some(daemons) => daemons.died().await,
         None => std::future::pending().await,
@@ -301,24 +326,30 @@ fn achieved(record: Option<&RunRecord>) -> u64 {
 #[derive(Debug, Default)]
 struct Budget {
     achieved: u64,
-    used: u32,
+    used: usize,
 }
 
 impl Budget {
-    fn spend(&mut self, which: Which, daemons: &Daemons, achieved: u64) -> Outcome {
-        if self.allows(achieved) {
-            return Ok(());
-        }
-        let log = daemons.log(which);
-        Err(failed(format!("daemons died {} times without any progress: see {}; the run can be resumed", self.used, log.display())))
+    /// How long to wait before the next one. `full`: the daemon died because there was no room.
+    fn spend(&mut self, which: Which, daemons: &Daemons, achieved: u64, full: bool) -> Outcome<Duration> {
+        let message = match self.allows(achieved) {
+            Some(pause) => return Ok(pause),
+            None => format!(
+                "daemons died {} times without any progress: see {}; the run can be resumed",
+                self.used,
+                daemons.log(which).display()
+            ),
+        };
+        Err(if full { no_room(message) } else { failed(message) })
     }
 
-    fn allows(&mut self, achieved: u64) -> bool {
+    fn allows(&mut self, achieved: u64) -> Option<Duration> {
         if achieved > self.achieved {
             (self.achieved, self.used) = (achieved, 0);
         }
+        let pause = PAUSES.get(self.used).copied();
         self.used += 1;
-        self.used <= RESTARTS
+        pause.map(Duration::from_secs)
     }
 }
 
@@ -330,10 +361,11 @@ mod tests {
     #[test]
     fn restarts_are_bounded_only_while_nothing_is_achieved() {
         let mut budget = Budget::default();
-        assert!((0..RESTARTS).all(|_| budget.allows(0)));
-        assert!(!budget.allows(0));
+        let pauses: Vec<u64> = std::iter::from_fn(|| budget.allows(0)).map(|pause| pause.as_secs()).collect();
+        assert_eq!((pauses.len(), pauses[0]), (PAUSES.len(), 0));
+        assert!(pauses.is_sorted() && pauses.iter().sum::<u64>() >= 240, "{pauses:?}");
         let mut budget = Budget::default();
-        assert!((1..100).all(|achieved| budget.allows(achieved)));
+        assert!((1..100).all(|achieved| budget.allows(achieved) == Some(Duration::ZERO)));
     }
 
     #[test]

@@ -7,11 +7,13 @@ mod process;
 
 use crate::binaries;
 use crate::client::{Access, Coordinator, Endpoint};
-use crate::failure::{Outcome, failed, usage};
+use crate::failure::{Kind, Outcome, failed, io_failed, no_room, usage};
 use nix::fcntl::{Flock, FlockArg};
+use osler_core::process::exit;
 use osler_runtime::files;
 use osler_runtime::process::about;
 use osler_runtime::store::{Store, local_folder};
+pub use process::Ended;
 use process::{Process, Spawn};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -127,18 +129,19 @@ impl Daemons {
                 return Ok(coordinator);
             }
             if let Some(how) = self.coordinator.ended() {
-                return Err(self.did_not_start(&how));
+                return Err(self.did_not_start(how));
             }
             if Instant::now() > deadline {
-                return Err(self.did_not_start(&format!("it did not answer within {} s", STARTUP.as_secs())));
+                return Err(self.did_not_start(Ended { how: format!("it did not answer within {} s", STARTUP.as_secs()), code: None }));
             }
             sleep(POLL).await;
         }
     }
 
-    fn did_not_start(&self, how: &str) -> crate::failure::Failure {
+    fn did_not_start(&self, Ended { how, code }: Ended) -> crate::failure::Failure {
         let log = self.log(Which::Coordinator);
-        failed(format!("the coordinator did not start: {how}; the end of {}:\n{}", log.display(), process::tail(&log)))
+        let message = format!("the coordinator did not start: {how}; the end of {}:\n{}", log.display(), process::tail(&log));
+        if code == Some(exit::STOPPED) { no_room(message) } else { failed(message) }
     }
 
     fn access(&self) -> Access {
@@ -149,8 +152,8 @@ impl Daemons {
         self.folder.join(format!("{}.log", which.name()))
     }
 
-    /// Resolves when one of them is gone. Safe to drop.
-    pub async fn died(&mut self) -> (Which, String) {
+    /// Resolves when one of them is gone, with how it ended. Safe to drop.
+    pub async fn died(&mut self) -> (Which, Ended) {
         let worker = async {
             match &mut self.worker {
                 Some(worker) => worker.wait().await,
@@ -167,15 +170,17 @@ impl Daemons {
     pub async fn restart(&mut self, which: Which) -> Outcome {
         match which {
             Which::Coordinator => {
-                // Ours is dead; if another leads, it took the place.
+                // One that lives and does not answer must not stand beside its successor.
+                self.coordinator.kill();
+                // If another leads, it took the place.
                 self.access().find_before_start(&Store::open(&self.store)?).await?;
                 self.coordinator = start_coordinator(&self.store, &self.home, false)?;
-                self.remember()?;
+                self.remember_if_there_is_room()?;
                 self.answering(&self.access()).await?;
             }
             Which::Worker => {
                 self.worker = Some(self.start_worker()?);
-                self.remember()?;
+                self.remember_if_there_is_room()?;
             }
         }
         Ok(())
@@ -210,7 +215,15 @@ impl Daemons {
     fn remember(&self) -> Outcome {
         let known = Known { coordinator: self.coordinator.identity(), worker: self.worker.as_ref().and_then(Process::identity) };
         let path = self.folder.join("up.json");
-        files::replace(&path, &serde_json::to_vec(&known)?, 0o644).map_err(|e| failed(format!("write {}: {e}", path.display())))
+        files::replace(&path, &serde_json::to_vec(&known)?, 0o644).map_err(|e| io_failed(&format!("write {}", path.display()), &e))
+    }
+
+    /// On a full disk a new daemon is not worth less: only an `up` that comes after this one would not know it for its own.
+    fn remember_if_there_is_room(&self) -> Outcome {
+        match self.remember() {
+            Err(failure) if failure.kind() == Kind::NoRoom => Ok(()),
+            other => other,
+        }
     }
 
     /// Ends the worker, then the coordinator, so that the last reports are still heard.
@@ -303,14 +316,14 @@ fn lock(home: &Path, folder: &Path) -> Outcome<Option<Flock<File>>> {
         files::keep_private(Some(home));
         files::make_folder(folder)
     });
-    made.map_err(|e| failed(format!("make {}: {e}", folder.display())))?;
+    made.map_err(|e| io_failed(&format!("make {}", folder.display()), &e))?;
     let path = folder.join("up.lock");
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(|e| failed(format!("open {}: {e}", path.display())))?;
+        .map_err(|e| io_failed(&format!("open {}", path.display()), &e))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),

@@ -15,6 +15,21 @@ use tokio::time::{sleep, timeout};
 
 const POLL: Duration = Duration::from_millis(100);
 
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// In words.
+    pub how: String,
+    /// None: it was killed, or nobody knows.
+    pub code: Option<i32>,
+}
+
+impl Ended {
+    fn gone() -> Self {
+        Self { how: "it is gone".to_owned(), code: None }
+    }
+}
+
 #[derive(Debug)]
 pub enum Process {
     Child { child: Child, pid: u32 },
@@ -39,21 +54,24 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<String> {
+    pub fn ended(&mut self) -> Option<Ended> {
         match self {
             Self::Child { child, .. } => child.try_wait().ok().flatten().map(how),
-            Self::Adopted(identity) => (!identity.lives()).then(|| "it is gone".to_owned()),
+            Self::Adopted(identity) => (!identity.lives()).then(Ended::gone),
         }
     }
 
-    pub async fn wait(&mut self) -> String {
+    pub async fn wait(&mut self) -> Ended {
         match self {
-            Self::Child { child, .. } => child.wait().await.map_or_else(|e| format!("waiting for it failed: {e}"), how),
+            Self::Child { child, .. } => match child.wait().await {
+                Ok(status) => how(status),
+                Err(e) => Ended { how: format!("waiting for it failed: {e}"), code: None },
+            },
             Self::Adopted(identity) => {
                 while identity.lives() {
                     sleep(POLL).await;
                 }
-                "it is gone".to_owned()
+                Ended::gone()
             }
         }
     }
@@ -83,12 +101,13 @@ impl Process {
     }
 }
 
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+fn how(status: ExitStatus) -> Ended {
+    let how = match (status.code(), status.signal()) {
         (Some(code), _) => format!("it exited with code {code}"),
         (None, Some(signal)) => format!("it was killed by signal {signal}"),
         (None, None) => "it ended".to_owned(),
-    }
+    };
+    Ended { how, code: status.code() }
 }
 
 /// A daemon about to be started.

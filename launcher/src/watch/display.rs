@@ -27,6 +27,7 @@ pub struct Display {
     first: bool,
     said: String,
     said_at: Option<Instant>,
+    alarm: bool,
 }
 
 impl Display {
@@ -40,13 +41,17 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { terminal, bar, event: 0, marked: BTreeSet::new(), first: !history, said: String::new(), said_at: None }
+        Self { terminal, bar, event: 0, marked: BTreeSet::new(), first: !history, said: String::new(), said_at: None, alarm: false }
     }
 
     pub fn update(&mut self, seen: &Seen, live: bool) -> Outcome {
         let status = Status::of(seen, live);
         if self.terminal.is_json() {
             return self.terminal.json_line("status", &status);
+        }
+        if self.alarm != seen.alarm.is_some() {
+            self.alarm = seen.alarm.is_some();
+            self.say(seen.alarm.as_deref().unwrap_or("the store can be written again"));
         }
         self.say_news(seen);
         let Some(stage) = status.current_stage() else { return Ok(()) };

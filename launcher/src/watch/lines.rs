@@ -12,7 +12,7 @@ pub fn event_line(event: &Event) -> Line {
     let style = match event.kind {
         EventKind::Succeeded => Style::Good,
         EventKind::Failed => Style::Bad,
-        EventKind::Retry | EventKind::Skipped | EventKind::Rewind | EventKind::Preempted => Style::Careful,
+        EventKind::Retry | EventKind::Skipped | EventKind::Rewind | EventKind::Preempted | EventKind::Store => Style::Careful,
         _ => Style::Plain,
     };
     let job = event.job.as_ref().map(|job| format!("{job}  ")).unwrap_or_default();
@@ -33,6 +33,7 @@ pub fn kind(kind: EventKind) -> &'static str {
         EventKind::Gate => "gate",
         EventKind::Worker => "worker",
         EventKind::Preempted => "preempted",
+        EventKind::Store => "store",
     }
 }
 

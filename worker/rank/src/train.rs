@@ -3,6 +3,7 @@
 //! What must stay true: the samples of a step follow from the order alone; all ranks checkpoint at the same steps, because the policy
 //! and the agreed control word are the same for all. A checkpoint stops the loop for a copy; `writer` does the rest.
 
+use crate::carried;
 use crate::gang;
 use crate::heart::Heart;
 use crate::meter::{self, Meter};
@@ -42,6 +43,10 @@ pub fn run(job: &mut Job, stage: &StageName) -> Result<Ended, Failure> {
     let (mut meter, mut watch) = (Meter::begin(), Instant::now());
     let stage = stage_spec(job, stage)?.clone();
     let mut seconds = PhaseSeconds { startup: meter::process_age(), ..PhaseSeconds::default() };
+    if job.assignment.rank == 0 {
+        // What only the export needs: better known to be there before the training than after it.
+        drop(carried::generation(job, &stage)?);
+    }
     let samples = Samples::open(job, &stage)?;
     let device = gang::device(job)?;
     seconds.startup += lap(&mut watch);

@@ -11,7 +11,7 @@ use osler_core::job::FaultClass;
 use osler_core::process::Report;
 use osler_engine::checkpoint::{Slice, SliceRoom};
 use osler_runtime::store::BlockingStore;
-use osler_worker::harness::{Failure, report};
+use osler_worker::harness::{Failure, report, with_room};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Instant;
@@ -91,7 +91,7 @@ fn write(store: &BlockingStore, scratch: &std::path::Path, order: Order) -> Resu
     let started = Instant::now();
     let Order { slice, path, rank, world_size, step, ledger, mut seconds, usage, awaited } = order;
     let file = scratch.join("part.safetensors");
-    let written = slice.write(&file)?;
+    let written = with_room(|| slice.write(&file))?;
     let object = store.put_digested(&file, &path, written.bytes, written.digest)?;
     let took = started.elapsed().as_secs_f64();
     if awaited {

@@ -269,7 +269,7 @@ async fn read_all(
 }
 
 async fn keep_log(stderr: process::ChildStderr, path: PathBuf) -> VecDeque<String> {
-    let mut file: Option<File> = OpenOptions::new().create(true).append(true).open(&path).await.ok();
+    let mut file: Option<File> = None;
     let mut lines = BufReader::new(stderr);
     let mut tail = VecDeque::new();
     while let Some(mut line) = bounded_line(&mut lines, 1 << 20).await {
@@ -278,8 +278,11 @@ async fn keep_log(stderr: process::ChildStderr, path: PathBuf) -> VecDeque<Strin
         }
         tail.push_back(shown(&line));
         line.push(b'\n');
+        if file.is_none() {
+            file = OpenOptions::new().create(true).append(true).open(&path).await.ok();
+        }
         if let Some(open) = &mut file {
-            // A full disk must not stop the run: the log ends, the process goes on.
+            // A full disk must not stop the run: lines are lost, the process goes on, and the log when there is room.
             if open.write_all(&line).await.is_err() || open.flush().await.is_err() {
                 file = None;
             }

@@ -23,6 +23,7 @@ use osler_core::job::{Fault, FaultClass};
 use osler_core::process::{Command, Report, exit};
 use osler_core::sync::ProcessId;
 use osler_runtime::auth::Token;
+use osler_runtime::store::lacks_room;
 use osler_runtime::tls::ClientTls;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -194,7 +195,10 @@ impl Agent {
                         Ok(child) => drop(self.children.insert(process, child)),
                         Err(e) => {
                             tracing::error!(job = %process.id, error = %e, "cannot start process");
-                            self.book.exited(&process, 127, vec![format!("cannot start {}: {e}", binary.display())]);
+                            let class = if lacks_room(&e) { FaultClass::NoRoom } else { FaultClass::Infrastructure };
+                            let fault = Fault::new(class, format!("cannot start {}: {e}", binary.display()));
+                            self.book.reported(process.clone(), Report::Failed { fault });
+                            self.book.exited(&process, 127, vec![]);
                         }
                     }
                 }

@@ -4,6 +4,7 @@ mod elastic;
 mod faults;
 mod flow;
 mod indexes;
+mod mend;
 mod metrics;
 mod nodes;
 mod pulse;

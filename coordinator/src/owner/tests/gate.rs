@@ -19,20 +19,37 @@ pub struct Gated {
     objects: InMemory,
     open: watch::Receiver<bool>,
     waiting: watch::Sender<usize>,
+    full: watch::Receiver<bool>,
 }
 
 /// Opens and shuts, and tells how many writes wait.
 pub struct Gate {
     open: watch::Sender<bool>,
     waiting: watch::Receiver<usize>,
+    full: watch::Sender<bool>,
 }
 
 impl Gate {
     pub fn store() -> (Self, Store) {
+        Self::with(Patience::none())
+    }
+
+    /// Writes are waited for as a folder's are.
+    pub fn folder() -> (Self, Store) {
+        Self::with(Patience::folder())
+    }
+
+    fn with(patience: Patience) -> (Self, Store) {
         let (open, opened) = watch::channel(true);
         let (sender, waiting) = watch::channel(0);
-        let gated = Gated { objects: InMemory::new(), open: opened, waiting: sender };
-        (Self { open, waiting }, Store::over("gated://", Arc::new(gated), Patience::none()))
+        let (full, filled) = watch::channel(false);
+        let gated = Gated { objects: InMemory::new(), open: opened, waiting: sender, full: filled };
+        (Self { open, waiting, full }, Store::over("gated://", Arc::new(gated), patience))
+    }
+
+    /// No write finds room any more, or all do.
+    pub fn fill(&self, full: bool) {
+        self.full.send(full).unwrap();
     }
 
     pub fn set(&self, open: bool) {
@@ -54,6 +71,9 @@ impl fmt::Display for Gated {
 #[async_trait]
 impl ObjectStore for Gated {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if *self.full.borrow() {
+            return Err(Error::Generic { store: "gated", source: std::io::Error::from(std::io::ErrorKind::StorageFull).into() });
+        }
         self.waiting.send_modify(|waiting| *waiting += 1);
         drop(self.open.clone().wait_for(|open| *open).await);
         self.waiting.send_modify(|waiting| *waiting -= 1);

@@ -29,7 +29,7 @@ fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
     });
     let kind = JobKind::Train { stage: StageName::new("s").unwrap() };
     let planned = PlannedJob { kind, needs: BTreeSet::new(), ranks: 2 };
-    JobRecord { planned, status: JobState::Blocked, past: past.collect() }
+    JobRecord { past: past.collect(), ..JobRecord::new(planned, JobState::Blocked) }
 }
 
 /// Ten steps by two ranks of 20 GFLOP/s each, whose phases take `each` seconds a rank.

@@ -4,6 +4,8 @@ use crate::job::{Fault, FaultClass};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+/// Attempts in a row that found no room, each a minute after the one before: by then somebody should have made some.
+const NO_ROOM: u32 = 60;
 /// Compiled size of a rule's pattern: what is matched against a log must not cost memory without bound.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
@@ -54,6 +56,7 @@ impl RetrySpec {
             FaultClass::Internal => self.internal,
             FaultClass::OutOfMemory => self.out_of_memory,
             FaultClass::Infrastructure => self.infrastructure,
+            FaultClass::NoRoom => NO_ROOM,
             FaultClass::Divergence | FaultClass::NoProgress => 0,
         }
     }

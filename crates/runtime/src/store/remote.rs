@@ -194,6 +194,19 @@ async fn receive(store: &Store, folder: &Path, object: &ObjectRef, key: &Key) ->
     Ok(partial)
 }
 
+/// Reads the whole object, and keeps nothing of it.
+pub(super) async fn check(store: &Store, object: &ObjectRef, key: &Key) -> Result<(), StoreError> {
+    let held = store.size(&object.path).await?.ok_or_else(|| StoreError::Missing { path: object.path.clone() })?;
+    let (mut sha, mut bytes) = (Sha256::new(), 0);
+    let ranges = (0..held.div_ceil(PART)).map(|i| i * PART..((i + 1) * PART).min(held));
+    let mut pieces = futures::stream::iter(ranges.map(|range| piece(store.clone(), key.clone(), range))).buffered(AT_ONCE);
+    while let Some(piece) = pieces.try_next().await? {
+        sha.update(&piece);
+        bytes += piece.len() as u64;
+    }
+    verify(object, bytes, Digest::from_bytes(sha.finalize().into()))
+}
+
 async fn piece(store: Store, key: Key, range: Range<u64>) -> Result<Bytes, StoreError> {
     let (objects, key, range) = (&store.objects, &key, &range);
     let get = move || async move { whole(objects.get_range(key, range.clone()).await?, range.end - range.start) };

@@ -1,6 +1,7 @@
 //! What the store promises, on a real folder.
 
 mod flaky;
+mod full;
 mod remote;
 
 use super::*;

@@ -21,6 +21,8 @@ pub struct Plan {
     /// The first read's answer has a changed byte.
     pub garble_first: bool,
     pub hang: bool,
+    /// So many calls find no room, whatever they are.
+    pub full_for: u64,
     /// Answers as servers do that do not know `If-None-Match`.
     pub ignore_conditions: bool,
 }
@@ -35,6 +37,7 @@ pub struct Flaky {
 struct Wire {
     plan: Plan,
     calls: AtomicU64,
+    full: AtomicU64,
     failures: AtomicU64,
     reads: AtomicU64,
     healed: AtomicBool,
@@ -44,6 +47,10 @@ impl Wire {
     async fn pass(&self) -> Result<()> {
         if self.plan.hang {
             std::future::pending::<()>().await;
+        }
+        if self.full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Generic { store: "flaky", source: std::io::Error::from_raw_os_error(nix::libc::ENOSPC).into() });
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let cut = self.plan.fail_every.is_some_and(|n| call.is_multiple_of(n)) && !self.healed.load(Ordering::Relaxed);
@@ -57,8 +64,14 @@ impl Wire {
 
 impl Flaky {
     pub fn new(inner: impl ObjectStore, plan: Plan) -> Self {
-        let wire =
-            Wire { plan, calls: AtomicU64::new(0), failures: AtomicU64::new(0), reads: AtomicU64::new(0), healed: AtomicBool::new(false) };
+        let wire = Wire {
+            plan,
+            calls: AtomicU64::new(0),
+            full: AtomicU64::new(plan.full_for),
+            failures: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            healed: AtomicBool::new(false),
+        };
         Self { inner: Arc::new(inner), wire: Arc::new(wire) }
     }
 

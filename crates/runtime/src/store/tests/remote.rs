@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const LARGE: usize = 20 << 20;
 
 fn patience(total: Duration) -> Patience {
-    Patience { first: Duration::from_millis(1), longest: Duration::from_millis(5), total }
+    Patience { first: Duration::from_millis(1), longest: Duration::from_millis(5), total, ..Patience::default() }
 }
 
 fn flaky(plan: Plan) -> (Store, Arc<Flaky>) {

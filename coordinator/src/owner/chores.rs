@@ -1,0 +1,109 @@
+//! What a coordinator does beside its decisions: it reads objects that processes could not use, and deletes what is nobody's.
+//!
+//! Both go by what is durable. A sweep may be as slow as it likes: what is a leftover once stays one (`osler_core::leftover`).
+
+use crate::cluster::{Cluster, Event, Look, Whole};
+use osler_core::checkpoint::{Manifest, ObjectRef};
+use osler_core::leftover::Claims;
+use osler_core::paths;
+use osler_runtime::store::{Store, StoreError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Between two sweeps; what many small jobs leave is swept together.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Whoever is out of touch may write into an attempt that is over: it is swept again.
+const ANEW: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+pub(super) struct Chores {
+    looks: JoinSet<Event>,
+    /// One at a time.
+    sweep: JoinSet<()>,
+    swept: Option<Instant>,
+    all_swept: Option<Instant>,
+}
+
+impl Chores {
+    /// Begins what there is to do. Only while all decisions are durable.
+    pub fn begin(&mut self, cluster: &mut Cluster, store: &Store) {
+        for look in cluster.take_looks() {
+            let store = store.clone();
+            self.looks.spawn(async move {
+                let found = found_instead(&store, &look).await;
+                Event::Looked { look: Box::new(look), found }
+            });
+        }
+        while self.sweep.try_join_next().is_some() {
+            self.swept = Some(Instant::now());
+        }
+        if !self.sweep.is_empty() || self.swept.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        if self.all_swept.get_or_insert_with(Instant::now).elapsed() >= ANEW {
+            self.all_swept = Some(Instant::now());
+            cluster.all_untidy();
+        }
+        if let Some(claims) = cluster.take_untidy() {
+            let store = store.clone();
+            self.sweep.spawn(async move {
+                if let Err(error) = sweep(&store, &claims).await {
+                    tracing::warn!(run = %claims.run(), %error, "what nobody needs stays for now");
+                }
+            });
+        }
+    }
+
+    /// What was found out. Safe to drop.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            match self.looks.join_next().await {
+                Some(Ok(event)) => return event,
+                Some(Err(error)) => tracing::error!(%error, "a look at an object ended early"),
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// What is there instead of what was written; none: nothing is wrong, or the store does not say.
+async fn found_instead(store: &Store, look: &Look) -> Option<String> {
+    let checked = match &look.of {
+        Whole::Output { object, .. } => store.verify(object).await,
+        Whole::Checkpoint { manifest, .. } => verify_checkpoint(store, manifest, &look.path).await,
+    };
+    match checked {
+        Ok(()) => None,
+        Err(StoreError::Missing { .. }) => Some("it is missing".to_owned()),
+        Err(StoreError::Corrupt { found, .. }) => Some(found),
+        Err(error) => {
+            tracing::warn!(%error, path = look.path, "the object cannot be looked at");
+            None
+        }
+    }
+}
+
+async fn verify_checkpoint(store: &Store, manifest: &ObjectRef, path: &str) -> Result<(), StoreError> {
+    let bytes = store.read(manifest).await?;
+    let parts = serde_json::from_slice::<Manifest>(&bytes).map(|manifest| manifest.parts).unwrap_or_default();
+    match parts.iter().find(|part| part.path == path) {
+        Some(part) => store.verify(part).await,
+        None => Ok(()), // the manifest itself
+    }
+}
+
+async fn sweep(store: &Store, claims: &Claims) -> Result<(), StoreError> {
+    let mut swept = 0;
+    for prefix in [paths::jobs(claims.run()), paths::manifests(claims.run())] {
+        for path in store.list_all(&prefix).await?.into_iter().filter(|path| claims.leaves(path)) {
+            store.sweep(&path).await?;
+            swept += 1;
+        }
+        store.sweep_folders(&prefix).await?;
+    }
+    if swept > 0 {
+        tracing::info!(run = %claims.run(), swept, "deleted what attempts that are over had left");
+    }
+    Ok(())
+}
