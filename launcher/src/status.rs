@@ -25,7 +25,6 @@ pub struct Status {
     pub coordinator: bool,
     pub as_of: Millis,
     /// What everybody waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     pub stages: Vec<StageLine>,
     pub running: Vec<Running>,

@@ -335,7 +335,7 @@ fn fail(failure: Failure) -> i32 {
     tracing::error!(class = %failure.class, "{message}");
     let mut fault = Fault::new(failure.class, message);
     fault.exit_code = Some(code);
-    fault.damage = damage;
+    fault.damage = damage.map(Box::new);
     report(&Report::Failed { fault });
     code
 }

@@ -168,7 +168,7 @@ impl Run {
 fn bounded(fault: Fault) -> Fault {
     let short = |text: &str| text.chars().take(MAX_LOG_LINE).collect::<String>();
     let message = fault.message.chars().take(MAX_MESSAGE).collect();
-    let damage = fault.damage.as_ref().map(|damage| Damage { path: short(&damage.path), found: short(&damage.found) });
+    let damage = fault.damage.as_ref().map(|damage| Box::new(Damage { path: short(&damage.path), found: short(&damage.found) }));
     Fault { message, log_tail: bounded_log(&fault.log_tail), damage, ..fault }
 }
 

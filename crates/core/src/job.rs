@@ -287,7 +287,7 @@ pub struct Fault {
     pub log_tail: Vec<String>,
     /// The process could not use an object that the record names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub damage: Option<Damage>,
+    pub damage: Option<Box<Damage>>,
 }
 
 /// An object that is not what was written, as its reader found it.

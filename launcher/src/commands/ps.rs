@@ -15,7 +15,6 @@ pub struct Args {}
 #[derive(Serialize)]
 pub(super) struct Runs {
     pub coordinator: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     pub runs: Vec<RunLine>,
     pub workers: Vec<WorkerLine>,

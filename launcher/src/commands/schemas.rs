@@ -108,6 +108,7 @@ fn views() -> Vec<Seen> {
     waiting.record.state = RunState::Failed("a gate said stop".into());
     let reason = Reason::Slots { needs: 2, free: 1, unusable: vec![] };
     waiting.waiting = vec![(JobKey::from("export/domain"), reason)];
+    waiting.alarm = Some("x".to_owned());
     vec![fixture::running(), waiting]
 }
 
@@ -228,8 +229,11 @@ fn of_runs() -> Vec<Sample> {
     };
     let variants = [Variant::Full];
     vec![
-        sample("runs", [ps::Runs { coordinator: true, alarm: Some("x".into()), runs: vec![line], workers: nodes() }])
-            .maps(&["workers[].labels"]),
+        sample(
+            "runs",
+            [None, Some("x".to_owned())].map(|alarm| ps::Runs { coordinator: true, alarm, runs: vec![line.clone()], workers: nodes() }),
+        )
+        .maps(&["workers[].labels"]),
         sample(
             "leftovers",
             [gc::Leftovers {

@@ -13,7 +13,7 @@ const PACK: &str = "pack/general/16";
 fn complain(world: &mut World, job: &str, path: &str) {
     let agent = (0..world.agents.len()).find(|a| world.agents[*a].running().any(|p| p.id.job == JobKey::from(job))).unwrap();
     let process = world.process(agent, job);
-    let damage = Some(Damage { path: path.to_owned(), found: "it is missing".to_owned() });
+    let damage = Some(Box::new(Damage { path: path.to_owned(), found: "it is missing".to_owned() }));
     let fault = Fault { damage, ..Fault::new(FaultClass::Infrastructure, format!("{path:?} is missing from the store")) };
     world.agents[agent].report(&process, Report::Failed { fault });
     world.agents[agent].kill(&process, 1, &mut world.gangs);

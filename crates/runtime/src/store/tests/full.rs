@@ -37,7 +37,7 @@ async fn a_disk_that_stays_full_ends_in_a_sentence_that_whoever_reads_it_knows()
     let error = full(u64::MAX).put("a/b", Bytes::from_static(b"x")).await.unwrap_err();
     assert!(begun.elapsed() > Patience::folder().room - Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(matches!(error, StoreError::NoRoom { .. }) && lacks_room(&error), "{error}");
-    assert!(error.to_string().starts_with("write \"a/b\": there was no room for 36"), "{error}");
+    assert!(error.to_string().starts_with("write \"a/b\": there was no room for 359"), "{error}");
     assert!(!lacks_room(&StoreError::Missing { path: "a".into() }));
     let inside = io::Error::other(io::Error::from_raw_os_error(nix::libc::EDQUOT));
     assert!(lacks_room(&StoreError::Io { verb: "write", path: "a".into(), source: inside }));
