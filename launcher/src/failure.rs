@@ -178,7 +178,7 @@ mod tests {
         }
         let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/output.md")).unwrap();
         let row = |line: &str| {
-            let mut cells = line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned());
+            let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
             Some((cells.next()?.parse::<i32>().ok()?, cells.next()?))
         };
         let rows: Vec<(i32, String)> = manual.lines().filter(|line| line.starts_with('|')).filter_map(row).collect();

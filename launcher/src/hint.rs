@@ -1,6 +1,7 @@
 //! Commands that messages name: with the store or the coordinator that was used, so that they can be copied into a shell as they are.
 
 use crate::client::Access;
+use crate::terminal::Page;
 use std::borrow::Cow;
 
 /// The store of who names none.
@@ -22,6 +23,11 @@ impl Access {
     pub fn complete(&self, text: &str) -> String {
         let part = |(i, part): (usize, &str)| if i % 2 == 1 { part.to_owned() + &self.options_of(part) } else { part.to_owned() };
         text.split('`').enumerate().map(part).collect::<Vec<_>>().join("`")
+    }
+
+    /// A page whose commands are made whole.
+    pub fn page(&self, page: Page) -> Page {
+        page.map(|text| self.complete(text))
     }
 
     /// What a command lacks to go where this one went.

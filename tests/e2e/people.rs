@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, TRAINING_ALONE, binary, events, mini_spec, signal, wait_for};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use osler_core::ids::StageName;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -92,7 +93,7 @@ fn a_store_that_somebody_leads_is_refused_and_the_leader_goes_on() {
 fn a_stop_by_hand_outlives_the_command_that_it_ended_and_an_interruption_does_not() {
     let cluster = Cluster::new();
     let file = run_file(&cluster);
-    let domain = mini_spec(cluster.folder.path(), &long()).stages[1].name.clone();
+    let domain = StageName::new("domain").unwrap();
     let first = up(&cluster, &file, &long()).spawn().unwrap();
     cluster.wait_until("mini", "steps", |r| r.published_steps(&domain) >= 50);
     cluster.osler(&["stop", "mini", "--wait"]);
@@ -136,7 +137,7 @@ fn a_stop_by_hand_outlives_the_command_that_it_ended_and_an_interruption_does_no
 fn a_shut_gate_stays_shut_until_it_is_waived_by_name() {
     let cluster = Cluster::new();
     let file = run_file(&cluster);
-    let changes = ["after_stage.quantize=[]", "stage.general.steps=5", "stage.domain.steps=5"];
+    let changes = ["after_stage.quantize=[]", "stage.general.steps=10", "stage.domain.steps=10"];
     let text = fs::read_to_string(&file).unwrap().replace(
         "exam = \"text\"\nvariant = \"int8\"\nmax_perplexity_increase = 0.05",
         "exam = \"seen\"\nstages = [\"domain\"]\nmin_accuracy = 100.0",

@@ -28,7 +28,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let mut source = Source::find(&cx.access).await?;
     let seen = source.run(&args.run).await?;
     let live = source.is_live();
-    cx.terminal().answer("run", &Described { coordinator: live, record: &seen.record }, || page(&seen, live))
+    cx.terminal().answer("run", &Described { coordinator: live, record: &seen.record }, || cx.access.page(page(&seen, live)))
 }
 
 pub(super) fn page(seen: &Seen, live: bool) -> Page {
@@ -116,7 +116,7 @@ mod tests {
         assert!(shown.contains("last failure: infrastructure: killed by signal 9 <b> (first at local/1)"), "{shown}");
         let block = "failed attempt:\ntrain/domain, generation 25 on local, failed 2026-11-23 05:00:15 UTC\n  \
                      first    local/1: infrastructure: killed by signal 9 <b>\n           | step 6\n           | \u{fffd}[31mlast words\n  \
-                     then     local/0: infrastructure: connection closed by peer\n  more     osler logs tiny --job train/domain\n";
+                     then     local/0: infrastructure: connection closed by peer\n  more     `osler logs tiny --job train/domain`\n";
         assert!(shown.contains(block), "{shown}");
     }
 }

@@ -43,7 +43,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let complete = |sentence: &mut String| *sentence = cx.access.complete(sentence);
     complete(&mut explanation.sentence);
     explanation.jobs.iter_mut().for_each(|job| complete(&mut job.sentence));
-    cx.terminal().answer("explanation", &explanation, || page(&explanation))
+    cx.terminal().answer("explanation", &explanation, || cx.access.page(page(&explanation)))
 }
 
 pub(super) fn page(e: &Explanation) -> Page {

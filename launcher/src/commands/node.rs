@@ -48,7 +48,7 @@ pub async fn run(command: &Command, cx: &Context) -> Outcome {
     match command {
         Command::List => {
             let nodes = Nodes { nodes: cx.access.need_coordinator().await?.workers().await? };
-            cx.terminal().answer("nodes", &nodes, || list(&nodes.nodes))
+            cx.terminal().answer("nodes", &nodes, || cx.access.page(list(&nodes.nodes)))
         }
         Command::Drain { name, reason } => drain(name, Some(reason), cx).await,
         Command::Undrain { name } => drain(name, None, cx).await,
@@ -60,7 +60,7 @@ async fn drain(name: &WorkerName, reason: Option<&String>, cx: &Context) -> Outc
     cx.access.need_coordinator().await?.drain(name.as_str(), reason.map(String::as_str)).await?;
     let done = Drained { worker: name.clone(), drained: reason.is_some(), reason: reason.cloned() };
     let what = if done.drained { "gets no more work, until `osler node undrain`" } else { "gets work again" };
-    cx.terminal().answer("drain", &done, || Page::from(format!("worker {name} {what}")))
+    cx.terminal().answer("drain", &done, || cx.access.page(Page::from(format!("worker {name} {what}"))))
 }
 
 async fn check(name: &WorkerName, cx: &Context) -> Outcome {

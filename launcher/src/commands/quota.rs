@@ -36,7 +36,7 @@ pub async fn run(command: &Command, cx: &Context) -> Outcome {
         Command::List => {
             let (_, quotas) = cx.access.need_coordinator().await?.queue().await?;
             let quotas = Quotas { quotas };
-            cx.terminal().answer("quotas", &quotas, || list(&quotas.quotas))
+            cx.terminal().answer("quotas", &quotas, || cx.access.page(list(&quotas.quotas)))
         }
     }
 }

@@ -31,7 +31,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let Some(path) = &args.out else {
         return match terminal.format {
             Format::Html => terminal.raw(&html::render(&report)),
-            _ => terminal.answer("report", &report, || text::page(&report)),
+            _ => terminal.answer("report", &report, || cx.access.page(text::page(&report))),
         };
     };
     let document = match terminal.format {

@@ -20,6 +20,7 @@ use osler_core::reason::{Cause, Reason};
 use osler_core::record::{JobState, RunState};
 use osler_core::report::build;
 use osler_core::spec::{CorpusFormat, CorpusSpec, Variant};
+use osler_core::stop::{Stop, StopKind, Waiver};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +100,9 @@ fn bare_node() -> WorkerLine {
 }
 
 pub(super) fn nodes() -> Vec<WorkerLine> {
-    vec![node(), bare_node(), WorkerLine { health: None, ..node() }]
+    let silent = Some(RankCheck { build: None, error: None });
+    let unknown = bare_node().health.map(|health| Health { ranks: silent, ..health });
+    vec![node(), bare_node(), WorkerLine { health: None, ..node() }, WorkerLine { health: unknown, ..bare_node() }]
 }
 
 /// Runs whose views differ in what they have.
@@ -116,7 +119,9 @@ fn status() -> Sample {
     let views = views();
     let of = |seen: &Seen| [Status::of(seen, true), Status::of_record(&seen.record)];
     let bare = Status::of_record(&unbegun());
-    sample("status", views.iter().flat_map(of).chain([bare])).maps(&["jobs"]).open(&["waiting[].detail"])
+    let stop = Stop { kind: StopKind::ByHand, by: "owner (ann@desk)".into(), at: Millis(1) };
+    let told = Status { stop: Some(stop), waived: Some("gate domain/full/seen WAIVED by owner (ann@desk): noise".into()), ..bare.clone() };
+    sample("status", views.iter().flat_map(of).chain([bare, told])).maps(&["jobs"]).open(&["waiting[].detail"])
 }
 
 /// A run of which nothing is done.
@@ -183,6 +188,7 @@ fn reports() -> Sample {
     early.stages[0].time = None;
     early.stages[0].cost = None;
     early.stages[1].cost.as_mut().unwrap().energy = None;
+    early.gates[0].waived = Some(Waiver { by: "owner (ann@desk)".into(), at: Millis(1), reason: "noise".into() });
     sample("report", [full, failed, early]).maps(&["corpora", "corpora{}.removed", "corpora{}.packed", "stages[].epochs"])
 }
 

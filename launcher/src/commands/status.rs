@@ -34,7 +34,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let terminal = cx.terminal();
     match (args.watch, terminal.is_json()) {
         (true, true) => terminal.json_line("status", &status)?,
-        _ => terminal.answer("status", &status, || page(&seen.record, &status))?,
+        _ => terminal.answer("status", &status, || cx.access.page(page(&seen.record, &status)))?,
     }
     match (args.watch, seen.record.state.is_live()) {
         (false, _) => Ok(()),

@@ -146,7 +146,7 @@ pub async fn drive(cx: &Context, store: &str, start: Start, goal: Goal) -> Outco
     }
     report::print(&terminal, &Store::open(store)?, &record).await?;
     if let (RunState::Failed(_), Some(cause)) = (&record.state, cause::of_run(&record)) {
-        terminal.note(cause);
+        terminal.note(access.page(cause));
     }
     ending(&record, &access)
 }

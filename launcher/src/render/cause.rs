@@ -35,7 +35,7 @@ pub fn of_job(record: &RunRecord, key: &JobKey, job: &JobRecord) -> Option<Page>
     for (who, said) in &past.others {
         page.line(Line::from(format!("  then     {who}: {said}")).hang(11));
     }
-    page.line(Line::from(format!("  more     osler logs {} --job {key}", record.name())).hang(11));
+    page.line(Line::from(format!("  more     `osler logs {} --job {key}`", record.name())).hang(11));
     Some(page)
 }
 

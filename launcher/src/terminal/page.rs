@@ -122,6 +122,17 @@ impl Page {
         self.blocks.is_empty()
     }
 
+    /// With every text, of lines and of tables, replaced.
+    pub fn map(mut self, text: impl Fn(&str) -> String) -> Self {
+        for block in &mut self.blocks {
+            match block {
+                Block::Line(line) => line.parts.iter_mut().for_each(|(_, part)| *part = text(part)),
+                Block::Table(table) => table.map(&text),
+            }
+        }
+        self
+    }
+
     /// Lines, each ending in a line feed.
     pub fn render(&self, view: View) -> String {
         let block = |block: &Block| match block {

@@ -91,6 +91,10 @@ impl Table {
         self
     }
 
+    pub(super) fn map(&mut self, text: impl Fn(&str) -> String) {
+        self.rows.iter_mut().flatten().for_each(|cell| cell.text = text(&cell.text));
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

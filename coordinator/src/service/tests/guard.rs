@@ -216,7 +216,7 @@ async fn what_changed_something_or_was_refused_is_in_the_store_before_the_answer
     );
     let digest = spec("r").digest();
     assert_eq!((log[0].what.as_str(), log[0].outcome.as_str()), (format!("run=r spec=sha256:{digest}").as_str(), "ok"));
-    assert_eq!((log[1].what.as_str(), log[1].outcome.starts_with("InvalidArgument")), (r#"run="none\n""#, true));
+    assert_eq!((log[1].what.as_str(), log[1].outcome.starts_with("InvalidArgument")), (r#"run="none\n" from="" interrupted=false"#, true));
     assert!(log[2].outcome.starts_with("PermissionDenied") && log[3].outcome.starts_with("Unauthenticated"));
     assert!(log.iter().all(|e| e.peer.starts_with("127.0.0.1:") && e.at > Millis(0) && e.times == 1));
 
