@@ -123,8 +123,13 @@ impl Access {
         }
     }
 
+    /// An empty variable of the environment names none.
+    pub fn names_one(&self) -> bool {
+        self.coordinator.iter().any(|address| !address.is_empty())
+    }
+
     async fn look(&self) -> Outcome<Found> {
-        if !self.coordinator.is_empty() {
+        if self.names_one() {
             return self.named().await.map(Found::Here);
         }
         let own = self.own_token();
@@ -153,14 +158,14 @@ impl Access {
         let file = self.own_token();
         let file = file.ok_or_else(|| usage("whose call is it?").hint("give --token-file PATH, or --tls DIR with a token in it"))?;
         let (token, tls) = (Token::load(&file)?, self.trust(&file, &file)?);
-        let mut last = None;
-        for address in &self.coordinator {
+        let mut tried = vec![];
+        for address in self.coordinator.iter().filter(|address| !address.is_empty()) {
             match Coordinator::connect(address, &token, &tls).await {
                 Ok(found) => return Ok(found),
-                Err(e) => last = Some(format!("no coordinator answers at {address}: {e}")),
+                Err(e) => tried.push(format!("no coordinator answers at {address}: {e}")),
             }
         }
-        Err(failed(last.unwrap_or_default()).hint("check --coordinator, --tls and whether it runs"))
+        Err(failed(tried.join("; ")).hint("check --coordinator, --tls and whether it runs"))
     }
 
     /// On another machine, or a standby that took over: the store knows where.

@@ -296,6 +296,9 @@ fn a_token_goes_nowhere_unencrypted_and_callers_are_told_what_they_lack() {
     assert_eq!(code(&run(&["cluster", "init", "c", "--host", "127.0.0.1"])), 0);
     let far = run(&["token", "list", "--coordinator", "192.0.2.1:7", "--token-file", "c/admin/token"]);
     assert_eq!((code(&far), stderr(&far).contains("nothing to know the coordinator by")), (1, true), "{}", stderr(&far));
+    let several = run(&["ps", "--coordinator", "127.0.0.1:1,127.0.0.1:2", "--tls", "c/admin"]);
+    let words = stderr(&several);
+    assert_eq!((code(&several), words.contains("at 127.0.0.1:1: ") && words.contains("at 127.0.0.1:2: ")), (1, true), "{words}");
     let nobody = run(&["ps", "--coordinator", "127.0.0.1:7"]);
     assert_eq!((code(&nobody), stderr(&nobody).contains("--token-file")), (64, true), "{}", stderr(&nobody));
     let lost = run(&["ps", "--coordinator", "127.0.0.1:1", "--tls", "nowhere"]);

@@ -38,12 +38,14 @@ pub struct Limits {
     pub first_call: Duration,
     pub strangers: usize,
     pub strangers_of_one_address: usize,
+    /// Who is here for so long may have to make room.
+    pub young: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let (handshake, first_call) = (Duration::from_secs(5), Duration::from_secs(10));
-        Self { handshake, first_call, strangers: 256, strangers_of_one_address: 64 }
+        let (handshake, first_call, young) = (Duration::from_secs(5), Duration::from_secs(10), Duration::from_millis(100));
+        Self { handshake, first_call, strangers: 256, strangers_of_one_address: 64, young }
     }
 }
 
@@ -125,7 +127,8 @@ pub fn incoming(listener: TcpListener, tls: Arc<ServerTls>, limits: Limits, spee
                     continue;
                 }
             };
-            let (place, evicted) = strangers.place(address.ip(), limits);
+            // Without one it is closed by being dropped.
+            let Some((place, evicted)) = strangers.place(address.ip(), limits, Instant::now()) else { continue };
             let guest = Guest { stream, address, stranger: Stranger { place, evicted } };
             tokio::spawn(welcome(guest, tls.clone(), limits, speech, ready.clone()));
         }

@@ -107,7 +107,7 @@ pub async fn run(args: Args, cx: &Context) -> Outcome {
         }
         Source::Waiting { alarm, .. } => Err(no_room(alarm.clone())),
         Source::Stored(store) => {
-            if !cx.access.coordinator.is_empty() {
+            if cx.access.names_one() {
                 return Err(usage("--coordinator names one that is not there").hint("leave it out to start one here"));
             }
             let slots = args.slots.unwrap_or_else(|| args.changes.ranks.unwrap_or_else(|| open_ranks(&seen.record)).max(machine::cores()));

@@ -121,16 +121,27 @@ mod tests {
         assert!(frames.read(&two, now).is_err(), "lost count when the bytes came one at a time");
     }
 
+    /// A connection that has sent all that it may in one moment.
+    fn spent(now: Instant) -> Frames {
+        let mut frames = begun(now);
+        frames.read(&ping().repeat(BURST as usize), now).unwrap();
+        frames
+    }
+
+    fn ping() -> Vec<u8> {
+        frame(6, &[0; 8])
+    }
+
     #[test]
     fn time_and_answers_are_worth_frames_and_requests_cost_none() {
         let now = Instant::now();
-        let mut frames = begun(now);
-        let ping = frame(6, &[0; 8]);
-        taken(&mut frames, &ping, now);
-        assert_eq!(taken(&mut frames, &ping, now + Duration::from_secs(1)), A_SECOND);
-        frames.wrote(10 * BYTES_A_FRAME as usize);
-        assert_eq!(taken(&mut frames, &ping, now + Duration::from_secs(1)), 10);
-        frames.read(&frame(HEADERS, &[0; 200]).repeat(5_000), now + Duration::from_secs(1)).unwrap();
-        frames.read(&frame(DATA, &[0; 200]).repeat(5_000), now + Duration::from_secs(1)).unwrap();
+        assert_eq!(taken(&mut spent(now), &ping(), now), 0);
+        assert_eq!(taken(&mut spent(now), &ping(), now + Duration::from_secs(1)), A_SECOND);
+        let mut answered = spent(now);
+        answered.wrote(10 * BYTES_A_FRAME as usize);
+        assert_eq!(taken(&mut answered, &ping(), now), 10);
+        let mut asks = spent(now);
+        asks.read(&frame(HEADERS, &[0; 200]).repeat(5_000), now).unwrap();
+        asks.read(&frame(DATA, &[0; 200]).repeat(5_000), now).unwrap();
     }
 }

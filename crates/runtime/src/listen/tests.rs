@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_millis(300);
 const LATE: Duration = Duration::from_secs(20);
 
 fn limits() -> Limits {
-    Limits { handshake: SOON, first_call: SOON, strangers: 3, strangers_of_one_address: 2 }
+    Limits { handshake: SOON, first_call: SOON, strangers: 3, strangers_of_one_address: 2, young: Duration::ZERO }
 }
 
 /// A server's door, and the certificates for who comes to it.

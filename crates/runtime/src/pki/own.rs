@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use osler_core::ids::Millis;
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Beside the token file.
@@ -45,8 +46,8 @@ pub fn own_server(token_file: &Path, now: Millis) -> Result<PathBuf, PkiError> {
 /// Whole or not at all.
 fn make(folder: &Path, now: Millis) -> Result<(), PkiError> {
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Of mode 0700, as the folder that it becomes.
-    let new = tempfile::Builder::new().prefix(".tls-").tempdir_in(parent).map_err(io_at(parent))?;
+    let private = fs::Permissions::from_mode(0o700);
+    let new = tempfile::Builder::new().prefix(".tls-").permissions(private).tempdir_in(parent).map_err(io_at(parent))?;
     let ca = begin(new.path(), &[COORDINATOR, AGENT], &HOSTS.map(str::to_owned), now)?;
     finish(new.path(), &ca)?;
     match fs::rename(new.path(), folder) {
@@ -60,7 +61,6 @@ mod tests {
     use super::*;
     use crate::auth::Token;
     use crate::tls::{ClientTls, ServerTls, TlsError};
-    use std::os::unix::fs::PermissionsExt;
 
     const DAY: u64 = super::super::DAY;
     const NOW: Millis = Millis(1_800_000_000_000);
