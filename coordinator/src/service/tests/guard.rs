@@ -286,7 +286,7 @@ async fn oversized_and_malformed_requests_are_refused_and_noted_and_the_door_sta
     let deep = control.submit(v1::SubmitRequest { spec_json: deep, ..Default::default() }).await.unwrap_err();
     assert_eq!((deep.code(), deep.message().contains("levels")), (Code::InvalidArgument, true), "{deep}");
     let junk = format!("{{\"{}\": 1}}", "x\u{7f}".repeat(5_000)).into_bytes();
-    let junk = control.submit(v1::SubmitRequest { spec_json: junk }).await.unwrap_err();
+    let junk = control.submit(v1::SubmitRequest { spec_json: junk, ..Default::default() }).await.unwrap_err();
     assert!(junk.message().len() < 400 && !junk.message().contains('\u{7f}'), "what came in is sent back: {junk}");
     let mut work = running.work(folder).await;
     let reports = vec![v1::NumberedReport { seq: 1, process: None, report_json: vec![b' '; MAX_SYNC_BYTES] }];
