@@ -278,7 +278,7 @@ fn until_there_is_room(job: &mut Job, work: &mut impl FnMut(&mut Job) -> Result<
         match work(job) {
             Err(failure) if !job.trains() && failure.lacks_room() && room.is_worth_waiting() => {
                 tracing::warn!("{:#}; waiting for room, then beginning again", failure.error);
-                report(&Report::Progress(Progress { phase: phase::NO_ROOM.to_owned(), ..Progress::default() }));
+                job.progress(Progress { phase: phase::NO_ROOM.to_owned(), ..Progress::default() });
                 clear(&job.scratch);
                 room.wait();
             }
@@ -303,6 +303,8 @@ fn start(scratch: PathBuf, look: fn() -> Vec<String>) -> anyhow::Result<Job> {
     let heart = Heart::start("starting");
     let store = BlockingStore::open(&assignment.store)?.fetching_into(scratch.join("fetched"));
     store.store().keep_private();
+    let waits = store.store().clone();
+    heart.say_while(phase::STORE, move || waits.waits().is_some());
     let (sender, commands) = channel();
     std::thread::spawn(move || {
         loop {

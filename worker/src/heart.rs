@@ -5,7 +5,7 @@
 
 use crate::harness::report;
 use osler_core::process::{Progress, Report};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -17,9 +17,11 @@ pub struct Heart(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     word: Mutex<Progress>,
-    /// What is said instead of the phase while it says so.
-    instead: OnceLock<(&'static str, Box<dyn Fn() -> bool + Send + Sync>)>,
+    /// What is said instead of the phase while this says so; the first that does.
+    instead: Mutex<Vec<(&'static str, Holds)>>,
 }
+
+type Holds = Box<dyn Fn() -> bool + Send>;
 
 impl Heart {
     /// Starts to beat.
@@ -44,9 +46,19 @@ impl Heart {
         self.word().clone()
     }
 
-    /// Says `phase` while `holds` is true; for a state that is too short-lived to be told each time. Once a process.
-    pub fn say_while(&self, phase: &'static str, holds: impl Fn() -> bool + Send + Sync + 'static) {
-        let _first_stays = self.0.instead.set((phase, Box::new(holds)));
+    /// Says `phase` while `holds` is true; for what is not the job's to tell, or comes and goes too fast.
+    pub fn say_while(&self, phase: &'static str, holds: impl Fn() -> bool + Send + 'static) {
+        self.0.instead.lock().unwrap_or_else(PoisonError::into_inner).push((phase, Box::new(holds)));
+    }
+
+    /// What is to be said now.
+    fn now(&self) -> Progress {
+        let mut word = self.get();
+        let instead = self.0.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((phase, _)) = instead.iter().find(|(_, holds)| holds()) {
+            (*phase).clone_into(&mut word.phase);
+        }
+        word
     }
 
     fn word(&self) -> MutexGuard<'_, Progress> {
@@ -60,10 +72,7 @@ fn beat(shared: &Weak<Shared>) {
     loop {
         std::thread::sleep(BEAT);
         let Some(heart) = shared.upgrade().map(Heart) else { return };
-        let mut word = heart.get();
-        if let Some((phase, _)) = heart.0.instead.get().filter(|(_, holds)| holds()) {
-            (*phase).clone_into(&mut word.phase);
-        }
+        let mut word = heart.now();
         let news = word != before;
         before.clone_from(&word);
         word.still_ms = stillness.look(Instant::now(), Work::of_this_process(), news);

@@ -112,7 +112,7 @@ impl Run {
         };
         pace.hear(now, words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0));
         // A rank that saves and says so has the store's patience, however long that is; one that falls silent over it has not.
-        let saves = |word: &Word<'_>| word.said.is_some_and(|(p, _)| p.phase == phase::SAVING) && word.silence(now) <= limits.silent;
+        let saves = |word: &Word<'_>| word.said.is_some_and(|(p, _)| phase::is_patient(&p.phase)) && word.silence(now) <= limits.silent;
         if words.iter().any(saves) || !workers.all_heard(now, attempt) {
             pace.since = now;
         }

@@ -103,9 +103,10 @@ fn silent(now: Millis, since: Millis, said: Option<&(Progress, Millis)>, limits:
     }
 }
 
-/// A process that says that it does nothing. One that saves has the store's patience.
+/// A process that says that it does nothing. One that waits for the store has the store's patience.
 fn still(said: Option<&(Progress, Millis)>, most: u64) -> Option<String> {
-    let (progress, _) = said.filter(|(progress, _)| progress.phase != phase::SAVING && progress.still_ms > most.saturating_mul(1000))?;
+    let (progress, _) =
+        said.filter(|(progress, _)| !phase::is_patient(&progress.phase) && progress.still_ms > most.saturating_mul(1000))?;
     let stuck = progress.still_ms / 1000;
     Some(format!(
         "is stuck: {}, it has neither computed, read nor written anything for {stuck} s (limits.still_seconds: {most})",
@@ -139,10 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_saves_may_stand_still() {
+    fn whoever_waits_for_the_store_may_stand_still() {
         assert!(still(Some(&word("packing", 900_001, 0)), 900).unwrap().contains("packing, it has neither"));
         assert_eq!(still(Some(&word("packing", 900_000, 0)), 900), None);
-        assert_eq!(still(Some(&word(phase::SAVING, u64::MAX, 0)), 900), None);
+        for patient in [phase::SAVING, phase::NO_ROOM, phase::STORE] {
+            assert_eq!(still(Some(&word(patient, u64::MAX, 0)), 900), None);
+        }
         assert_eq!(still(None, 900), None);
     }
 }

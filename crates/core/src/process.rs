@@ -107,6 +107,13 @@ pub mod phase {
     pub const SAVING: &str = "saving";
     /// Of any job: until the disk has room again.
     pub const NO_ROOM: &str = "waiting for room";
+    /// Of any job: until the store answers, or has room.
+    pub const STORE: &str = "waiting for the store";
+
+    /// Whether who says so has the store's patience, however long that is.
+    pub fn is_patient(phase: &str) -> bool {
+        [SAVING, NO_ROOM, STORE].contains(&phase)
+    }
 }
 
 /// Exit codes of job processes and of the `osler` command.
