@@ -155,6 +155,10 @@ impl Access {
 
     /// One of those that were named, the first that answers.
     async fn named(&self) -> Outcome<Coordinator> {
+        if let Some(folder) = &self.tls {
+            // What is wrong with it says more than that no token is in it.
+            ClientTls::open(folder).map_err(|e| usage(e.to_string()))?;
+        }
         let file = self.own_token();
         let file = file.ok_or_else(|| usage("whose call is it?").hint("give --token-file PATH, or --tls DIR with a token in it"))?;
         let (token, tls) = (Token::load(&file)?, self.trust(&file, &file)?);

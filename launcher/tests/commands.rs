@@ -194,7 +194,7 @@ fn an_empty_store_has_no_runs() {
     let list = run(&["ps", "-o", "json"]);
     assert_eq!(
         (code(&list), json(&list)),
-        (0, serde_json::json!({ "schema": "osler/v1 runs", "coordinator": false, "runs": [], "workers": [] }))
+        (0, serde_json::json!({ "schema": "osler/v1 runs", "alarm": null, "coordinator": false, "runs": [], "workers": [] }))
     );
     for command in [
         &["status", "r"][..],

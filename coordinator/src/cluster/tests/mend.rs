@@ -9,10 +9,16 @@ use osler_core::process::Report;
 const TRAIN: &str = "train/general";
 const PACK: &str = "pack/general/16";
 
+/// A process of the job's attempt, and where it runs. Of the attempt before it some may run on.
+fn newest(world: &World, job: &str) -> Option<(usize, osler_core::sync::ProcessId)> {
+    let generation = world.state(&RunName::new("r").unwrap(), job).attempt()?.generation;
+    let of = |agent: &Agent| agent.running().find(|p| p.id.job == JobKey::from(job) && p.generation == generation).cloned();
+    world.agents.iter().enumerate().find_map(|(at, agent)| Some((at, of(agent)?)))
+}
+
 /// A rank or process of a job says that it could not use an object, and ends.
 fn complain(world: &mut World, job: &str, path: &str) {
-    let agent = (0..world.agents.len()).find(|a| world.agents[*a].running().any(|p| p.id.job == JobKey::from(job))).unwrap();
-    let process = world.process(agent, job);
+    let (agent, process) = newest(world, job).unwrap();
     let damage = Some(Box::new(Damage { path: path.to_owned(), found: "it is missing".to_owned() }));
     let fault = Fault { damage, ..Fault::new(FaultClass::Infrastructure, format!("{path:?} is missing from the store")) };
     world.agents[agent].report(&process, Report::Failed { fault });
@@ -164,7 +170,7 @@ fn the_only_checkpoint_of_a_stage_is_not_given_up_silently() {
 fn a_disk_that_damages_again_and_again_ends_the_run() {
     let (mut world, run) = training(1);
     for _ in 0..6 {
-        world.until("it runs", |w| w.agents.iter().any(|a| a.running().any(|p| p.id.job == JobKey::from(TRAIN))));
+        world.until("it runs", |w| w.is(&run, TRAIN, "active") && newest(w, TRAIN).is_some());
         let path = output(&world, &run, PACK);
         complain(&mut world, TRAIN, &path);
         look(&mut world, Some("it is missing"));

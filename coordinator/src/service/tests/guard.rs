@@ -287,7 +287,7 @@ async fn oversized_and_malformed_requests_are_refused_and_noted_and_the_door_sta
     assert_eq!((deep.code(), deep.message().contains("levels")), (Code::InvalidArgument, true), "{deep}");
     let junk = format!("{{\"{}\": 1}}", "x\u{7f}".repeat(5_000)).into_bytes();
     let junk = control.submit(v1::SubmitRequest { spec_json: junk, ..Default::default() }).await.unwrap_err();
-    assert!(junk.message().len() < 400 && !junk.message().contains('\u{7f}'), "what came in is sent back: {junk}");
+    assert!(junk.message().chars().count() < 400 && !junk.message().contains('\u{7f}'), "what came in is sent back: {junk}");
     let mut work = running.work(folder).await;
     let reports = vec![v1::NumberedReport { seq: 1, process: None, report_json: vec![b' '; MAX_SYNC_BYTES] }];
     let large = work.sync(v1::SyncRequest { worker: "a".into(), reports, ..Default::default() }).await.unwrap_err();
