@@ -43,7 +43,7 @@ fn slow_a_frozen_rank_is_named_and_its_gang_goes_on_without_it() {
 #[test]
 fn slow_a_frozen_tokenizer_job_is_ended_and_done_again() {
     let mut cluster = Cluster::new();
-    let spec = mini_spec(cluster.folder.path(), &[&TRAINING_ALONE[..], &["stage.domain.steps=4", "stage.general.steps=4"]].concat());
+    let spec = mini_spec(cluster.folder.path(), &TRAINING_ALONE);
     cluster.start_coordinator();
     cluster.start_agent("a", 1);
     cluster.submit(&spec).unwrap();

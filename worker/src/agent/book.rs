@@ -114,7 +114,7 @@ impl Book {
 
     /// Whether nothing runs any more.
     pub fn is_empty(&self) -> bool {
-        self.processes.values().all(|e| e.phase != ProcessPhase::Running)
+        self.running().next().is_none()
     }
 
     /// Takes in what a process said; true if it should reach the coordinator at once. Of progress only the latest is kept.
@@ -165,7 +165,9 @@ impl Book {
         });
         for want in desired.wanted {
             if !self.processes.contains_key(&want.process) {
-                let Some(assignment) = want.assignment.filter(|_| !self.draining) else { continue };
+                // What is being killed still has its slot. Whoever asked has to ask again: the next call does not list the process.
+                let room = self.running().count() < self.slots as usize;
+                let Some(assignment) = want.assignment.filter(|_| room && !self.draining) else { continue };
                 let gpu = needs_gpu(&assignment).then(|| self.free_gpu());
                 let (phase, trains) = (ProcessPhase::Running, matches!(assignment.kind, JobKind::Train { .. }));
                 let entry = Entry {
@@ -203,10 +205,13 @@ impl Book {
 }
 
 impl Book {
+    fn running(&self) -> impl Iterator<Item = &Entry> {
+        self.processes.values().filter(|entry| entry.phase == ProcessPhase::Running)
+    }
+
     /// The lowest number that no running process holds. Whether there is such a GPU, only the process can tell.
     fn free_gpu(&self) -> u32 {
-        let running = self.processes.values().filter(|entry| entry.phase == ProcessPhase::Running);
-        let held: BTreeSet<u32> = running.filter_map(|entry| entry.gpu).collect();
+        let held: BTreeSet<u32> = self.running().filter_map(|entry| entry.gpu).collect();
         (0..=u32::MAX).find(|number| !held.contains(number)).unwrap_or(u32::MAX)
     }
 }

@@ -183,3 +183,14 @@ fn a_coordinator_that_has_a_successor_is_not_obeyed() {
     assert_eq!(names(&book.apply(desired(vec![wanted(2)], 4))), [""; 0]);
     assert_eq!(book.observed().epoch, Epoch(4));
 }
+
+/// An agent that was frozen gets old answers after it: what it has begun on their word is being killed when the newer one comes.
+#[test]
+fn nothing_starts_while_what_is_being_killed_holds_the_slots() {
+    let mut book = book();
+    assert_eq!(apply(&mut book, vec![wanted(1), wanted(2)]), ["start 1", "start 2"]);
+    assert_eq!(apply(&mut book, vec![wanted(3)]), ["kill 1", "kill 2"]);
+    assert_eq!(apply(&mut book, vec![wanted(3)]), [] as [&str; 0]);
+    book.exited(&process(1), 137, vec![]);
+    assert_eq!(apply(&mut book, vec![wanted(3)]), ["start 3"]);
+}
