@@ -1,9 +1,7 @@
-//! A process that stands still is found, named and replaced.
+//! A rank that stands still is found, named and replaced.
 
 use crate::cluster::{Cluster, TRAINING_ALONE, events, mini_spec, signal, wait_for};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
-use osler_core::job::JobKey;
 use osler_core::plan::train_key;
 
 #[test]
@@ -37,29 +35,4 @@ fn slow_a_frozen_rank_is_named_and_its_gang_goes_on_without_it() {
     let took = past.ended_at.0 - past.started_at.0;
     assert!(took < 60_000, "{took} ms");
     assert!(cluster.audit(&record).is_clean());
-}
-
-/// Half a minute of silence, and the job is done again: it is no gang, nobody waits for it inside a step.
-#[test]
-fn slow_a_frozen_tokenizer_job_is_ended_and_done_again() {
-    let mut cluster = Cluster::new();
-    let spec = mini_spec(cluster.folder.path(), &TRAINING_ALONE);
-    cluster.start_coordinator();
-    cluster.start_agent("a", 1);
-    cluster.submit(&spec).unwrap();
-    let frozen = wait_for("the tokenizer's process", || {
-        let command = |pid: &Pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, b"mini_tokenizer-g"));
-        cluster.jobs_of("a").into_iter().find(command)
-    });
-    signal(frozen, Signal::SIGSTOP);
-    let record = cluster.wait_finished("mini");
-    let past = &record.jobs[&JobKey::from("tokenizer")].past;
-    let fault = past[0].fault.as_ref().unwrap_or_else(|| panic!("{}", events(&record)));
-    assert!(fault.message.contains("is frozen: it has said nothing for 3") && fault.origin.as_deref() == Some("a/0"), "{fault}");
-    assert!(past.len() == 2 && past[1].fault.is_none(), "{}", events(&record));
-    assert!(cluster.audit(&record).is_clean());
-}
-
-fn contains(text: &[u8], piece: &[u8]) -> bool {
-    text.windows(piece.len()).any(|window| window == piece)
 }

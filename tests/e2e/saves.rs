@@ -7,6 +7,7 @@ use crate::rng::Rng;
 use osler_core::checkpoint::Manifest;
 use osler_core::digest::Digest;
 use osler_core::ids::{Generation, StageName};
+use osler_core::paths;
 use osler_core::plan::train_key;
 use osler_core::record::RunRecord;
 use std::fs;
@@ -31,12 +32,13 @@ fn newest(cluster: &Cluster, record: &RunRecord, stage: &StageName) -> Option<Ma
     Some(manifest)
 }
 
-/// How many objects the coordinator has deleted because they were of no checkpoint: what the kills cut off.
-fn swept(cluster: &Cluster) -> u64 {
-    let log = fs::read_to_string(cluster.folder.path().join("coordinator.log")).unwrap();
-    let lines = log.lines().filter(|line| line.contains("attempts that are over had left"));
-    let numbers = lines.filter_map(|line| line.split("swept=").nth(1)?.split(' ').next()?.parse::<u64>().ok());
-    numbers.sum()
+/// Whether an attempt has written parts of a step that is not published: a kill now cuts the save off. What it leaves is deleted soon after.
+fn is_saving(cluster: &Cluster, record: &RunRecord, stage: &StageName, generation: Generation) -> bool {
+    let folder = cluster.store().join(paths::attempt(&record.id(&train_key(stage)), generation));
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let step = |name: &str| name.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() >= 6)?.parse::<u64>().ok();
+    let mut beyond = names.filter(|name| step(name).is_some_and(|step| step > record.published_steps(stage)));
+    beyond.next().is_some()
 }
 
 fn kill_during_saves(kills: u64) {
@@ -49,7 +51,7 @@ fn kill_during_saves(kills: u64) {
     cluster.start_coordinator();
     cluster.start_agent("a", 2);
     cluster.submit(&spec).unwrap();
-    let mut last = Generation(0);
+    let (mut saves_cut_off, mut last) = (0, Generation(0));
     for kill in 0..kills {
         let record = cluster.wait_until("mini", "the next attempt saves", |r| {
             let attempt = r.jobs[&key].status.attempt();
@@ -61,10 +63,11 @@ fn kill_during_saves(kills: u64) {
         std::thread::sleep(Duration::from_micros(rng.below(40_000)));
         let ranks = cluster.job_processes();
         Cluster::kill_process(ranks[rng.below(ranks.len() as u64) as usize]);
+        saves_cut_off += u64::from(cluster.record("mini").is_some_and(|record| is_saving(&cluster, &record, &stage, last)));
         cluster.wait_until("mini", "the attempt is over", |r| r.jobs[&key].status.attempt().is_none_or(|a| a.generation > last));
         let chosen = wait_for("a checkpoint that is not retired meanwhile", || newest(&cluster, &cluster.record("mini")?, &stage));
         if kill % 100 == 99 {
-            eprintln!("{} kills, step {}, {} objects of saves that were cut off", kill + 1, chosen.step, swept(&cluster));
+            eprintln!("{} kills, step {}, {saves_cut_off} saves cut off", kill + 1, chosen.step);
         }
     }
     cluster.stop("mini").unwrap();
@@ -72,10 +75,9 @@ fn kill_during_saves(kills: u64) {
     newest(&cluster, &record, &stage).unwrap();
     let audit = cluster.audit(&record);
     assert!(audit.is_clean() && audit.expected > 0, "{audit:?}\n{}", events(&record));
-    let left = swept(&cluster);
-    assert!(left > kills / 10, "{kills} kills left only {left} objects of saves that they cut off");
+    assert!(saves_cut_off > kills / 10, "only {saves_cut_off} of {kills} kills came during a save");
     println!(
-        "{kills} kills, {left} objects of saves that they cut off are swept, {} steps published, none lost or repeated",
+        "{kills} kills, {saves_cut_off} of them cut a save off, {} steps published, none lost or repeated",
         record.published_steps(&stage)
     );
 }

@@ -70,13 +70,15 @@ fn beat(shared: &Weak<Shared>) {
     let mut stillness = Stillness::begin(Work::of_this_process());
     let mut before = Progress::default();
     loop {
-        std::thread::sleep(BEAT);
+        // The first word at once: whoever is frozen after it is known sooner.
         let Some(heart) = shared.upgrade().map(Heart) else { return };
         let mut word = heart.now();
         let news = word != before;
         before.clone_from(&word);
         word.still_ms = stillness.look(Instant::now(), Work::of_this_process(), news);
+        drop(heart);
         report(&Report::Progress(word));
+        std::thread::sleep(BEAT);
     }
 }
 

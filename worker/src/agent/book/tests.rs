@@ -139,7 +139,7 @@ fn a_draining_agent_starts_nothing() {
 
 #[test]
 fn ranks_that_need_a_gpu_get_different_ones_and_give_them_back() {
-    let mut book = book();
+    let mut book = Book::new(WorkerName::new("w").unwrap(), Incarnation(1), "host".into(), 4);
     let wanted = |rank: u32, device| {
         let process = ProcessId { rank, ..process(1) };
         let kind = JobKind::Train { stage: osler_core::ids::StageName::new("s").unwrap() };
