@@ -55,7 +55,7 @@ struct Options {
     /// Wait beside the store's coordinator and take over when it dies or ends; and wait again when another one has taken over.
     #[arg(long)]
     standby: bool,
-    /// End the reign of a coordinator that leads the store, and take its runs. Without this such a store is refused, with exit code 64.
+    /// Take over from a coordinator that leads the store, with its runs. Without this such a store is refused, with exit code 64.
     #[arg(long, conflicts_with = "standby")]
     take_over: bool,
     /// Seconds that a run with `min_ranks` waits for all of its slots before it goes on with fewer.

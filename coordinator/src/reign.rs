@@ -66,7 +66,7 @@ impl Reign {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{store} is led by {lease}: give your runs to it (`osler submit`), wait beside it with --standby, or take its place with --take-over, \
-     which ends its reign and moves its runs to the workers of this one"
+     which ends it and moves its runs to the workers of this one"
 )]
 pub struct LedAlready {
     pub store: String,

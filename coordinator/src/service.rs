@@ -291,12 +291,17 @@ impl Views {
 
     /// The next view; or the last one again when what everybody waits for begins or ends.
     async fn next(&mut self) -> Result<v1::GetRunReply, Status> {
-        let view = tokio::select! {
-            biased;
-            view = self.watcher.next() => view.ok_or_else(|| status(HandleError::Ended))?,
-            alarm = self.handle.alarm_changes(self.alarm.is_some()) => {
-                self.alarm = alarm;
-                self.last.clone().unwrap_or_default()
+        let view = loop {
+            tokio::select! {
+                biased;
+                view = self.watcher.next() => break view.ok_or_else(|| status(HandleError::Ended))?,
+                alarm = self.handle.alarm_changes(self.alarm.is_some()) => {
+                    self.alarm = alarm;
+                    // Before the first view there is nothing to say it beside.
+                    if let Some(last) = &self.last {
+                        break last.clone();
+                    }
+                }
             }
         };
         self.over = view.over;

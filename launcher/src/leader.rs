@@ -38,7 +38,7 @@ impl Access {
         }
     }
 
-    /// For whoever is about to start a coordinator: the one that leads already, if it can be used. Another's reign is not ended unasked.
+    /// For whoever is about to start a coordinator: the one that leads already, if it can be used. Nobody takes over from another unasked.
     pub async fn find_before_start(&self, store: &Store) -> Outcome<Option<Coordinator>> {
         match self.leader(store, Terms::default()).await? {
             None => Ok(None),
@@ -47,7 +47,7 @@ impl Access {
                 let since = lease.leader.as_ref().map(|leader| format!(", since {}", show::time(leader.since)));
                 let what = format!("{} is led already, by {lease}{}", store.shown(), since.unwrap_or_default());
                 Err(usage(what).hint(format!(
-                    "give it the run with {}, take another --store, or end its reign with --take-over, which moves its runs to this machine",
+                    "give it the run with {}, take another --store, or take over from it with --take-over, which moves its runs to this machine",
                     self.command("submit RUN.toml")
                 )))
             }

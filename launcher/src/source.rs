@@ -75,11 +75,6 @@ fn unknown(run: &RunName, known: &[String]) -> Failure {
     usage(format!("no run is named {:?}{meant}", run.as_str())).hint(hint)
 }
 
-/// Whether a run of a list is neither over nor stopped.
-pub fn is_live(state: &str) -> bool {
-    ["submitted", "running", "stopping", "failing"].contains(&state)
-}
-
 /// When the record last changed, as far as it says.
 pub fn as_of(record: &RunRecord) -> Millis {
     record.events.last().map_or(record.submitted_at, |event| event.at)

@@ -84,25 +84,26 @@ pub fn with_room<T, E: std::error::Error + 'static>(mut write: impl FnMut() -> R
     }
 }
 
-/// Growing pauses within the time that a folder is waited for.
+/// Growing pauses within the time that a folder is waited for. Only waits count: a job may have worked for hours before.
 struct Room {
-    since: Instant,
+    waited: Duration,
     pause: Duration,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { since: Instant::now(), pause: FIRST_PAUSE }
+        Self { waited: Duration::ZERO, pause: FIRST_PAUSE }
     }
 }
 
 impl Room {
     fn is_worth_waiting(&self) -> bool {
-        self.since.elapsed() < Patience::folder().room
+        self.waited < Patience::folder().room
     }
 
     fn wait(&mut self) {
         std::thread::sleep(self.pause);
+        self.waited += self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -48,6 +48,16 @@ pub enum Whole {
     },
 }
 
+/// What the coordinator found where a process could not use an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// What is there instead of what was written.
+    Damaged(String),
+    Intact,
+    /// The store did not say: neither the object nor its reader is to blame.
+    Unknown(String),
+}
+
 /// An object that a process could not use, until the coordinator has read it.
 #[derive(Debug, Clone)]
 pub struct Suspect {
@@ -62,13 +72,14 @@ impl Cluster {
         self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.looks)).collect()
     }
 
-    /// The coordinator has read an object: what it found instead of it, or nothing wrong.
-    pub(super) fn looked(&mut self, now: Millis, look: &Look, found: Option<String>, effects: &mut Effects) {
+    /// The coordinator has read an object.
+    pub(super) fn looked(&mut self, now: Millis, look: &Look, found: &Found, effects: &mut Effects) {
         let Some(run) = self.runs.get_mut(&look.run) else { return };
         let Some(suspect) = run.suspects.remove(&look.reader) else { return };
         match found {
-            Some(found) => run.mend(now, suspect, &found, effects),
-            None => run.acquit(now, suspect, &self.workers.limits),
+            Found::Damaged(found) => run.mend(now, suspect, found, effects),
+            Found::Intact => run.acquit(now, suspect, "is intact", &self.workers.limits),
+            Found::Unknown(why) => run.acquit(now, suspect, &format!("cannot be read here either ({why})"), &self.workers.limits),
         }
     }
 }
@@ -189,11 +200,12 @@ impl Run {
         }
     }
 
-    /// The object is what was written: whoever could not use it is to blame after all.
-    fn acquit(&mut self, now: Millis, suspect: Suspect, limits: &super::Limits) {
+    /// The object was not found to be damaged: what its reader reported counts as any other fault.
+    fn acquit(&mut self, now: Millis, suspect: Suspect, found: &str, limits: &super::Limits) {
         let Suspect { look: Look { reader, path, .. }, generation, fault } = suspect;
-        let origin = fault.origin.clone().unwrap_or_default();
-        let message = format!("{path} is intact, although {origin} could not use it: its memory, its disk or the way to the store is bad");
+        let origin = fault.origin.as_deref().unwrap_or("its reader");
+        let message =
+            format!("{path} {found}, although {origin} could not use it: look at that node's memory and disk, and the way to the store");
         self.happened(now, EventKind::Store, Some((&reader, Some(generation))), message);
         let Some(JobState::Ending { attempt, .. }) = self.job(&reader).map(|job| &job.status) else { return };
         let decided = self.decide(now, &reader, &attempt.clone(), fault, limits);
@@ -206,13 +218,13 @@ impl Run {
         if matches!(self.job(key)?.planned.kind, JobKind::Train { .. }) {
             return None;
         }
-        let told =
+        let shown =
             |object: Option<&ObjectRef>| object.map_or_else(|| "nothing".to_owned(), |o| format!("{} bytes, sha256 {}", o.bytes, o.digest));
         let names = before.outputs.keys().chain(result.outputs.keys());
         let same = |a: Option<&ObjectRef>, b: Option<&ObjectRef>| a.map(|o| (o.bytes, o.digest)) == b.map(|o| (o.bytes, o.digest));
         let differs = |name: &&String| !same(before.outputs.get(*name), result.outputs.get(*name));
         let name = names.into_iter().find(differs)?;
-        let (was, is) = (told(before.outputs.get(name)), told(result.outputs.get(name)));
+        let (was, is) = (shown(before.outputs.get(name)), shown(result.outputs.get(name)));
         Some(format!("made again because it was damaged, {name} is {is}, and was {was}: restore it from a copy"))
     }
 }

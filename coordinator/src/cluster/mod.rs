@@ -34,7 +34,7 @@ mod workers;
 
 pub use budget::Budget;
 pub use limits::Limits;
-pub use mend::{Look, Whole};
+pub use mend::{Found, Look, Whole};
 pub use rewind::RewindRequest;
 pub use run::Run;
 pub use submit::{StopRequest, WaiveRequest};
@@ -86,10 +86,10 @@ pub enum Event {
     Sync(Box<Observed>),
     /// The store had no room or did not answer for a while, and does again.
     StoreWaited(Waited),
-    /// The coordinator has read an object that a process could not use: what it found there, or nothing wrong.
+    /// The coordinator has read an object that a process could not use.
     Looked {
         look: Box<Look>,
-        found: Option<String>,
+        found: Found,
     },
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
@@ -272,7 +272,7 @@ impl Cluster {
                 Ok(Answer::Ticked)
             }
             Event::Looked { look, found } => {
-                self.looked(now, &look, found, effects);
+                self.looked(now, &look, &found, effects);
                 Ok(Answer::Ticked)
             }
             Event::Tick => Ok(Answer::Ticked),

@@ -2,7 +2,7 @@
 //!
 //! Both go by what is durable. A sweep may be as slow as it likes: what is a leftover once stays one (`osler_core::leftover`).
 
-use crate::cluster::{Cluster, Event, Look, Whole};
+use crate::cluster::{Cluster, Event, Found, Look, Whole};
 use osler_core::checkpoint::{Manifest, ObjectRef};
 use osler_core::leftover::Claims;
 use osler_core::paths;
@@ -29,9 +29,11 @@ impl Chores {
     /// Begins what there is to do. Only while all decisions are durable.
     pub fn begin(&mut self, cluster: &mut Cluster, store: &Store) {
         for look in cluster.take_looks() {
-            let store = store.clone();
+            let (store, of) = (store.clone(), look.clone());
+            // The attempt's end waits for the answer: it comes also if the reading panics.
+            let reading = tokio::spawn(async move { found(&store, &of).await });
             self.looks.spawn(async move {
-                let found = found_instead(&store, &look).await;
+                let found = reading.await.unwrap_or_else(|error| Found::Unknown(error.to_string()));
                 Event::Looked { look: Box::new(look), found }
             });
         }
@@ -67,26 +69,29 @@ impl Chores {
     }
 }
 
-/// What is there instead of what was written; none: nothing is wrong, or the store does not say.
-async fn found_instead(store: &Store, look: &Look) -> Option<String> {
+async fn found(store: &Store, look: &Look) -> Found {
     let checked = match &look.of {
         Whole::Output { object, .. } => store.verify(object).await,
         Whole::Checkpoint { manifest, .. } => verify_checkpoint(store, manifest, &look.path).await,
     };
     match checked {
-        Ok(()) => None,
-        Err(StoreError::Missing { .. }) => Some("it is missing".to_owned()),
-        Err(StoreError::Corrupt { found, .. }) => Some(found),
-        Err(error) => {
-            tracing::warn!(%error, path = look.path, "the object cannot be looked at");
-            None
-        }
+        Ok(()) => Found::Intact,
+        Err(StoreError::Missing { .. }) => Found::Damaged("it is missing".to_owned()),
+        Err(StoreError::Corrupt { found, .. }) => Found::Damaged(found),
+        Err(error) => Found::Unknown(error.to_string()),
     }
 }
 
 async fn verify_checkpoint(store: &Store, manifest: &ObjectRef, path: &str) -> Result<(), StoreError> {
     let bytes = store.read(manifest).await?;
-    let parts = serde_json::from_slice::<Manifest>(&bytes).map(|manifest| manifest.parts).unwrap_or_default();
+    // Its bytes are what was written, so that only another version's form can be unknown; then the manifest is all that can be judged.
+    let parts = match serde_json::from_slice::<Manifest>(&bytes) {
+        Ok(manifest) => manifest.parts,
+        Err(error) => {
+            tracing::warn!(%error, "{}: its parts cannot be looked at", manifest.path);
+            return Ok(());
+        }
+    };
     match parts.iter().find(|part| part.path == path) {
         Some(part) => store.verify(part).await,
         None => Ok(()), // the manifest itself

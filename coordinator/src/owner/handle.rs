@@ -193,7 +193,7 @@ impl Handle {
             sleep(limit / 10).await;
             let asked = self.asked.lock().map_or(since, |asked| *asked);
             match self.send(|reply| Request::Runs { reply }).await {
-                Ok(runs) if !runs.iter().any(|run| matches!(run.state.as_str(), "submitted" | "running" | "stopping" | "failing")) => {}
+                Ok(runs) if !runs.iter().any(|run| RunState::is_live_name(&run.state)) => {}
                 _ => since = Instant::now(),
             }
             if since.max(asked).elapsed() >= limit {

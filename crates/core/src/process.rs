@@ -93,7 +93,7 @@ pub struct Progress {
     /// Train: milliseconds of a step that this rank works itself, waits for others left out; a mean over its last steps.
     #[serde(default)]
     pub busy_ms: Option<f64>,
-    /// For so many milliseconds the process has neither computed, read nor written anything to speak of, and told of nothing new.
+    /// For so many milliseconds the process has neither computed, read nor written more than its heartbeat needs, and reported nothing new.
     #[serde(default)]
     pub still_ms: u64,
 }

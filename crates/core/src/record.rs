@@ -47,6 +47,11 @@ impl RunState {
         matches!(self, Self::Submitted | Self::Running | Self::Stopping | Self::Failing(_))
     }
 
+    /// [`Self::is_live`], by the name of the state as lists have it.
+    pub fn is_live_name(name: &str) -> bool {
+        ["submitted", "running", "stopping", "failing"].contains(&name)
+    }
+
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Submitted => "submitted",
@@ -476,6 +481,15 @@ pub fn stage_order<'a>(
 mod tests {
     use super::*;
     use crate::job::{Fault, FaultClass};
+
+    #[test]
+    fn a_states_name_says_whether_the_run_lives() {
+        let why = || "why".to_owned();
+        let (failing, failed) = (RunState::Failing(why()), RunState::Failed(why()));
+        for state in [RunState::Submitted, RunState::Running, RunState::Stopping, RunState::Stopped, failing, failed, RunState::Finished] {
+            assert_eq!(RunState::is_live_name(state.as_str()), state.is_live(), "{state:?}");
+        }
+    }
 
     #[test]
     fn a_record_survives_json_in_every_state_of_a_job() {

@@ -4,8 +4,8 @@ use super::Context;
 use crate::client::{Access, Coordinator};
 use crate::daemons::Started;
 use crate::failure::{Outcome, failed, usage};
-use crate::source::is_live;
 use crate::terminal::Page;
+use osler_core::record::RunState;
 use osler_runtime::shutdown::Signals;
 use osler_runtime::store::Store;
 use serde::Serialize;
@@ -53,7 +53,8 @@ pub async fn run(_: &Args, cx: &Context) -> Outcome {
 async fn interrupt_all(coordinator: &mut Coordinator) -> Outcome<Vec<String>> {
     let mut asked: Vec<String> = vec![];
     loop {
-        let live: Vec<String> = coordinator.runs().await?.into_iter().filter(|line| is_live(&line.state)).map(|line| line.run).collect();
+        let live: Vec<String> =
+            coordinator.runs().await?.into_iter().filter(|line| RunState::is_live_name(&line.state)).map(|line| line.run).collect();
         if live.is_empty() {
             return Ok(asked);
         }

@@ -23,7 +23,7 @@ pub struct Args {
     /// Processes to run at once if daemons have to be started [default: the ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// End the reign of a coordinator that leads the store elsewhere, and move its runs to this machine.
+    /// Take over from a coordinator that leads the store elsewhere, and move its runs to this machine.
     #[arg(long)]
     take_over: bool,
 }
@@ -89,7 +89,7 @@ fn read_steps(text: &str) -> Result<Range<u64>, String> {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Outcome {
-    // Whoever means to end another's reign does not ask it.
+    // Whoever means to take over does not ask the other.
     let mut source = if args.take_over { Source::Stored(cx.access.open_store()?) } else { Source::find(&cx.access).await? };
     let seen = source.run(&args.run).await?;
     if args.changes.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {

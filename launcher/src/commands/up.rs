@@ -10,7 +10,6 @@ use crate::failure::{Failure, Kind, Outcome, failed, no_room, stopped, usage};
 use crate::machine;
 use crate::render::cause;
 use crate::run_file::RunFile;
-use crate::source::is_live;
 use crate::sources::submission;
 use crate::stored;
 use crate::terminal::Terminal;
@@ -39,7 +38,7 @@ pub struct Args {
     /// Processes to run at once [default: the run's ranks or the cores, whichever is more].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: Option<u32>,
-    /// End the reign of a coordinator that leads the store elsewhere, and move its runs to this machine.
+    /// Take over from a coordinator that leads the store elsewhere, and move its runs to this machine.
     #[arg(long)]
     take_over: bool,
 }
@@ -289,7 +288,7 @@ async fn leave(terminal: &Terminal, daemons: &mut Daemons, access: &Access, run:
         _ => vec![],
     };
     let busy: Vec<String> =
-        others.into_iter().filter(|line| line.run != run.as_str() && is_live(&line.state)).map(|line| line.run).collect();
+        others.into_iter().filter(|line| line.run != run.as_str() && RunState::is_live_name(&line.state)).map(|line| line.run).collect();
     if busy.is_empty() {
         daemons.end().await;
     } else {

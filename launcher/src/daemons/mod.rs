@@ -76,7 +76,7 @@ pub struct Daemons {
 impl Daemons {
     /// Starts or adopts the daemons of a store. None: somebody else runs a coordinator there, or another `osler up` does.
     ///
-    /// A coordinator that leads the store from elsewhere, or for another user, is left alone, unless its reign is to be ended.
+    /// A coordinator that leads the store from elsewhere, or for another user, is left alone, unless it is to be replaced.
     pub async fn own(store: &str, Start { slots, take_over }: Start) -> Outcome<Option<Self>> {
         let home = local_folder(store)?;
         let folder = home.join("coordinator");

@@ -40,7 +40,7 @@ impl Reading {
                 let path = absolute(path)?;
                 let folder = path.parent().unwrap_or(path);
                 self.file(path)?;
-                let beside = tokenizer_files(folder).unwrap_or_default();
+                let beside = tokenizer_files(folder).map_err(|e| e.to_string())?;
                 beside.iter().map(String::as_str).chain([CONFIG]).try_for_each(|name| self.file(&folder.join(name)))
             }
             Outside::Folder(path) => self.folder(absolute(path)?),

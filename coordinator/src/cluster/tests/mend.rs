@@ -29,7 +29,12 @@ fn complain(world: &mut World, job: &str, path: &str) {
 /// The coordinator has read what was complained of.
 fn look(world: &mut World, found: Option<&str>) -> Look {
     let [look] = world.cluster.take_looks().try_into().expect("one object is to be looked at");
-    world.apply(Event::Looked { look: Box::new(Look::clone(&look)), found: found.map(str::to_owned) }).unwrap();
+    world
+        .apply(Event::Looked {
+            look: Box::new(Look::clone(&look)),
+            found: found.map_or(Found::Intact, |found| Found::Damaged(found.to_owned())),
+        })
+        .unwrap();
     look
 }
 
@@ -84,6 +89,19 @@ fn what_is_made_again_must_be_what_it_was() {
     world.until("it fails", |w| matches!(w.record(&run).state, RunState::Failed(_)));
     let RunState::Failed(why) = &world.record(&run).state else { unreachable!() };
     assert!(why.contains("out is 3 bytes") && why.contains("restore it from a copy"), "{why}");
+}
+
+#[test]
+fn what_the_store_does_not_say_is_held_against_no_object() {
+    let (mut world, run) = training(1);
+    let pack = output(&world, &run, PACK);
+    complain(&mut world, TRAIN, &pack);
+    let [look] = world.cluster.take_looks().try_into().unwrap();
+    world.apply(Event::Looked { look: Box::new(look), found: Found::Unknown("it times out".into()) }).unwrap();
+    assert!(world.is(&run, PACK, "succeeded"));
+    assert!(events(&world, &run)[0].contains("cannot be read here either (it times out)"), "{:?}", events(&world, &run));
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert_eq!(output(&world, &run, PACK), pack);
 }
 
 #[test]
