@@ -33,7 +33,7 @@ impl Access {
     /// knows their names.
     pub async fn open(ledger: Ledger, clock: Arc<dyn Clock>, owner: &Token, first: Vec<NewToken>) -> Result<Arc<Self>, LedgerError> {
         let tokens = Tokens::open(ledger.clone(), clock.clone(), first).await?;
-        Ok(Arc::new(Self { owner: owner.sha256(), tokens, log: Log::new(ledger, clock) }))
+        Ok(Arc::new(Self { owner: owner.sha256(), tokens, log: Log::open(ledger, clock).await? }))
     }
 
     /// Writes what was folded, for as long as it is polled.

@@ -4,16 +4,20 @@
 //! tries to create is taken: it finds that it is fenced and ends. Readers start from the highest version; nothing is chosen by time.
 
 mod access;
+mod chain;
 mod load;
 
 pub use load::Loaded;
 
 use bytes::Bytes;
+use chain::Chains;
 use osler_core::ids::{Epoch, Millis, RunName};
 use osler_core::paths;
+use osler_runtime::sign::SigningKey;
 use osler_runtime::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Versions of a record that are kept, for people who ask what happened.
@@ -44,6 +48,8 @@ struct Reign {
 pub struct Ledger {
     store: Store,
     epoch: Epoch,
+    chains: Chains,
+    key: Option<Arc<SigningKey>>,
 }
 
 impl Ledger {
@@ -66,7 +72,7 @@ impl Ledger {
         let epoch = Epoch(before.0 + 1);
         let reign = serde_json::to_vec(&Reign { epoch, since: now }).unwrap_or_default();
         match store.create(&paths::epoch(epoch), reign.into()).await {
-            Ok(()) => Ok(Some(Self { store, epoch })),
+            Ok(()) => Ok(Some(Self { store, epoch, chains: Chains::default(), key: None })),
             Err(StoreError::AlreadyExists(_)) => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -91,23 +97,24 @@ impl Ledger {
 
     /// Creates the next version of a run's record.
     pub async fn write(&self, run: &RunName, version: u64, bytes: Bytes) -> Result<(), LedgerError> {
-        let path = paths::state(run, version);
-        if let Err(taken) = self.create(&path, bytes).await? {
-            return Err(self.fenced(format!("it wrote {taken}")));
-        }
-        if let Some(old) = version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
-            self.delete(&paths::state(run, old)).await;
-        }
-        Ok(())
+        self.write_version(&paths::states(run), version, bytes, |version| paths::state(run, version)).await
     }
 
     /// Creates the next version of the cluster's own record.
     pub async fn write_cluster(&self, version: u64, bytes: Bytes) -> Result<(), LedgerError> {
-        if let Err(taken) = self.create(&paths::cluster(version), bytes).await? {
+        self.write_version(paths::CLUSTER, version, bytes, paths::cluster).await
+    }
+
+    /// Creates a version of a record below `folder`, sealed, and deletes the one that is kept no longer.
+    async fn write_version(&self, folder: &str, version: u64, document: Bytes, name: impl Fn(u64) -> String) -> Result<(), LedgerError> {
+        let path = name(version);
+        let bytes = Bytes::from(self.seal_version(folder, version, &path, &document));
+        if let Err(taken) = self.create(&path, bytes.clone()).await? {
             return Err(self.fenced(format!("it wrote {taken}")));
         }
+        self.wrote_version(folder, version, &bytes);
         if let Some(old) = version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
-            self.delete(&paths::cluster(old)).await;
+            self.delete(&name(old)).await;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use osler_runtime::lease::Leader;
 use osler_runtime::net::{may_listen, may_show_metrics};
 use osler_runtime::pki::{first_tokens, own_server};
 use osler_runtime::shutdown::Signals;
+use osler_runtime::sign::{KeyError, SigningKey};
 use osler_runtime::store::{Store, lacks_room, local_folder};
 use osler_runtime::tls::ServerTls;
 use osler_runtime::{listen, telemetry};
@@ -80,6 +81,10 @@ struct Options {
     /// The owner's secret, which may do everything; made if it is not there [default: ~/.config/osler/token].
     #[arg(long, env = "OSLER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// Sign every version of records, of the book of tokens and of the log of calls with this Ed25519 key (PEM, as `openssl genpkey -algorithm
+    /// ed25519` makes it); `osler audit --public-key` verifies them.
+    #[arg(long, env = "OSLER_SIGNING_KEY", value_name = "FILE")]
+    signing_key: Option<PathBuf>,
     /// Where to write address, pid and token file once it listens [default: coordinator/endpoint.json in the
     /// store's folder, for s3 in one of ~/.local/state/osler].
     #[arg(long)]
@@ -107,7 +112,7 @@ async fn main() -> ExitCode {
         Err(e) => {
             tracing::error!("{e:#}");
             code(match () {
-                () if e.is::<LedAlready>() => exit::USAGE,
+                () if e.is::<LedAlready>() || e.is::<KeyError>() => exit::USAGE,
                 () if lacks_room(e.as_ref()) => exit::STOPPED,
                 () => exit::FAILED,
             })
@@ -133,6 +138,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(address) = options.metrics {
         look_out(address, options.standby, seen, options.tls.is_some().then(|| tls.clone())).await?;
     }
+    let key = options.signing_key.as_deref().map(SigningKey::load).transpose()?.map(Arc::new);
     let store = Store::open(&options.store)?;
     store.keep_private();
     store.probe(&paths::probe(SystemClock.now(), std::process::id())).await.context("look whether the store can be trusted")?;
@@ -155,7 +161,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             }
         };
         duty.send_replace(Duty::TakingOver);
-        match reign(&options, &token_file, &duty, tls.clone(), first_tokens(&folder)?, ledger, end.as_mut()).await {
+        match reign(&options, &token_file, &duty, tls.clone(), first_tokens(&folder)?, ledger.signing(key.clone()), end.as_mut()).await {
             Err(e) if options.standby && matches!(e.downcast_ref(), Some(LedgerError::Fenced { .. })) => tracing::warn!("{e:#}"),
             ended => return ended,
         }

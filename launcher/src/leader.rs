@@ -22,8 +22,19 @@ impl Access {
     /// The coordinator; none only if nobody leads the store. One that leads it and cannot be asked is an error: what the store holds is
     /// not what that one knows.
     pub async fn find(&self) -> Outcome<Option<Coordinator>> {
-        if let Some(found) = self.coordinator().await? {
-            return Ok(Some(found));
+        let found = self.coordinator().await?;
+        self.or_the_leader(found).await
+    }
+
+    /// As [`Self::find`], for who starts a coordinator if there is none: that a stranger has a dead one's port keeps nobody from it.
+    pub async fn find_living(&self) -> Outcome<Option<Coordinator>> {
+        let found = self.living().await?;
+        self.or_the_leader(found).await
+    }
+
+    async fn or_the_leader(&self, found: Option<Coordinator>) -> Outcome<Option<Coordinator>> {
+        if found.is_some() {
+            return Ok(found);
         }
         let Ok(store) = self.open_store() else { return Ok(None) };
         match self.leader(&store, LOOKING).await? {

@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod client;
 pub mod commands;
 pub mod daemons;
+pub mod evidence;
 pub mod explain;
 pub mod failure;
 pub mod hint;

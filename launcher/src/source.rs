@@ -21,7 +21,16 @@ pub enum Source {
 
 impl Source {
     pub async fn find(access: &Access) -> Outcome<Self> {
-        match access.find().await? {
+        Self::of(access.find().await?, access)
+    }
+
+    /// As [`Self::find`], for who starts a coordinator if there is none.
+    pub async fn find_living(access: &Access) -> Outcome<Self> {
+        Self::of(access.find_living().await?, access)
+    }
+
+    fn of(found: Option<Coordinator>, access: &Access) -> Outcome<Self> {
+        match found {
             Some(Coordinator { alarm: Some(alarm), .. }) => Ok(Self::Waiting { store: access.open_store()?, alarm }),
             Some(coordinator) => Ok(Self::Live(coordinator)),
             None => Ok(Self::Stored(access.open_store()?)),

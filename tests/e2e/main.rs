@@ -9,6 +9,7 @@ mod changes;
 mod chaos;
 mod cluster;
 mod disk;
+mod evidence;
 mod golden;
 mod hang;
 mod kills;

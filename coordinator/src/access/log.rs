@@ -2,12 +2,12 @@
 //! that are alike are written once and then counted for a minute, so that nobody can fill the store by being refused.
 
 use crate::ledger::{Ledger, LedgerError};
-use osler_core::access::{LogEntry, Role};
+use osler_core::access::{Ended, Follows, LogEntry, Role};
+use osler_core::digest::Digest;
 use osler_core::ids::Millis;
 use osler_runtime::clock::Clock;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,16 +49,24 @@ struct Fold {
     more: u64,
 }
 
+/// What the next entry follows, and says of those that ended since.
+struct Tail {
+    number: u64,
+    follows: Option<Follows>,
+    ended: Vec<Ended>,
+}
+
 pub struct Log {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
-    next: AtomicU64,
+    tail: Mutex<Tail>,
     folds: Mutex<HashMap<Alike, Fold>>,
 }
 
 impl Log {
-    pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
-        Self { ledger, clock, next: AtomicU64::new(1), folds: Mutex::default() }
+    pub async fn open(ledger: Ledger, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let follows = ledger.noted(1).await?.last().map(LogEntry::as_followed);
+        Ok(Self { ledger, clock, tail: Mutex::new(Tail { number: 0, follows, ended: vec![] }), folds: Mutex::default() })
     }
 
     /// Durable when it returns.
@@ -72,7 +80,10 @@ impl Log {
     }
 
     pub async fn end(&self, entry: LogEntry, outcome: String) -> Result<(), LedgerError> {
-        self.ledger.note_again(&LogEntry { outcome: short(outcome), ..entry }).await
+        let entry = LogEntry { outcome: short(outcome), ..entry };
+        self.ledger.note_again(&entry).await?;
+        self.ended(&entry);
+        Ok(())
     }
 
     /// Notes a refused call, at once if it is the first of its kind within a minute.
@@ -104,20 +115,43 @@ impl Log {
 
     async fn write(&self, call: Call, times: u64) -> Result<LogEntry, LedgerError> {
         let Call { who, role, peer, method, what, outcome } = call;
+        let (what, outcome) = (short(what), short(outcome));
         let entry = LogEntry {
             at: self.clock.now(),
             epoch: self.ledger.epoch(),
-            number: self.next.fetch_add(1, Ordering::Relaxed),
+            number: 0,
             who,
             role,
             peer: peer.to_string(),
             method: method.to_owned(),
-            what: short(what),
-            outcome: short(outcome),
+            what,
+            outcome,
             times,
+            follows: None,
+            ended: vec![],
         };
+        let entry = self.appended(entry);
         self.ledger.note(&entry).await?;
+        if entry.outcome != OPEN {
+            self.ended(&entry);
+        }
         Ok(entry)
+    }
+
+    /// The entry with its place in the log. Entries are written side by side, so a coordinator that dies may leave one out that a later one
+    /// follows.
+    fn appended(&self, entry: LogEntry) -> LogEntry {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.number += 1;
+        let ended = std::mem::take(&mut tail.ended);
+        let entry = LogEntry { number: tail.number, follows: tail.follows.take(), ended, ..entry };
+        tail.follows = Some(entry.as_followed());
+        entry
+    }
+
+    fn ended(&self, entry: &LogEntry) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.ended.push(Ended { number: entry.number, outcome: Digest::of(entry.outcome.as_bytes()) });
     }
 
     fn is_first(&self, call: &Call) -> bool {

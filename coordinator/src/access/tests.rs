@@ -211,6 +211,8 @@ async fn a_call_that_cannot_be_noted_changes_nothing() {
         what: String::new(),
         outcome: String::new(),
         times: 1,
+        follows: None,
+        ended: vec![],
     };
     world.ledger.note(&entry).await.unwrap();
     let response = guarded.call(stop_run(&world)).await.unwrap();

@@ -1,10 +1,11 @@
 //! The book of tokens and the log of calls: numbered objects like a run's record, so that whoever takes over knows them.
 
-use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
+use super::{Ledger, LedgerError, numbered};
 use bytes::Bytes;
 use osler_core::access::{LogEntry, TokenBook};
 use osler_core::ids::Epoch;
 use osler_core::paths;
+use osler_core::seal::Sealed;
 
 impl Ledger {
     /// The newest version of the book, an empty one if there is none.
@@ -19,7 +20,8 @@ impl Ledger {
         let path = paths::tokens(newest);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
         let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
-        let book: TokenBook = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        self.chains.read(paths::TOKENS, newest, &bytes);
+        let book: TokenBook = serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| unreadable(e.to_string()))?;
         if (book.format, book.version) != (TokenBook::FORMAT, newest) {
             return Err(unreadable(format!("it holds version {} in format {}", book.version, book.format)));
         }
@@ -30,18 +32,13 @@ impl Ledger {
     pub async fn write_tokens(&self, book: &TokenBook) -> Result<(), LedgerError> {
         self.check_reign().await?;
         let bytes = serde_json::to_vec(book).unwrap_or_default(); // cannot fail: keys are strings
-        if let Err(taken) = self.create(&paths::tokens(book.version), bytes.into()).await? {
-            return Err(self.fenced(format!("it wrote {taken}")));
-        }
-        if let Some(old) = book.version.checked_sub(KEPT_VERSIONS).filter(|old| *old > 0) {
-            self.delete(&paths::tokens(old)).await;
-        }
-        Ok(())
+        self.write_version(paths::TOKENS, book.version, bytes.into(), paths::tokens).await
     }
 
     /// Creates an entry of the log. Nobody else writes under this epoch.
     pub async fn note(&self, entry: &LogEntry) -> Result<(), LedgerError> {
-        match self.create(&paths::audit(entry.epoch, entry.number), bytes_of(entry)).await? {
+        let path = paths::audit(entry.epoch, entry.number);
+        match self.create(&path, self.bytes_of(&path, entry)).await? {
             Ok(()) => Ok(()),
             Err(taken) => Err(self.fenced(format!("it wrote {taken}"))),
         }
@@ -49,7 +46,8 @@ impl Ledger {
 
     /// Replaces an entry that this coordinator has created.
     pub async fn note_again(&self, entry: &LogEntry) -> Result<(), LedgerError> {
-        let (path, bytes) = (paths::audit(entry.epoch, entry.number), bytes_of(entry));
+        let path = paths::audit(entry.epoch, entry.number);
+        let bytes = self.bytes_of(&path, entry);
         self.persevere(|| self.store.put(&path, bytes.clone())).await?;
         Ok(())
     }
@@ -71,12 +69,16 @@ impl Ledger {
         let mut entries = vec![];
         for path in newest.into_iter().rev() {
             let Some(bytes) = self.store.get(&path).await? else { continue };
-            entries.push(serde_json::from_slice(&bytes).map_err(|e| LedgerError::Unreadable { path, why: e.to_string() })?);
+            entries.push(
+                serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| LedgerError::Unreadable { path, why: e.to_string() })?,
+            );
         }
         Ok(entries)
     }
-}
 
-fn bytes_of(entry: &LogEntry) -> Bytes {
-    serde_json::to_vec(entry).unwrap_or_default().into() // cannot fail: keys are strings
+    /// Entries name what they follow themselves; their seal is for the signature.
+    fn bytes_of(&self, path: &str, entry: &LogEntry) -> Bytes {
+        let document = serde_json::to_vec(entry).unwrap_or_default(); // cannot fail: keys are strings
+        self.seal(path, &document, None).into()
+    }
 }

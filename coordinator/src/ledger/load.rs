@@ -118,6 +118,7 @@ impl Ledger {
             self.check_reign().await?; // as below
             return Err(unreadable("it vanished".to_owned()));
         };
+        self.chains.read(paths::CLUSTER, version, &bytes);
         check_format(&bytes, ClusterRecord::FORMAT).map_err(unreadable)?;
         let record: ClusterRecord = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version {
@@ -134,6 +135,7 @@ impl Ledger {
             self.check_reign().await?;
             return Err(unreadable("it vanished".to_owned()));
         };
+        self.chains.read(&paths::states(run), version, &bytes);
         check_format(&bytes, RunRecord::FORMAT).map_err(unreadable)?;
         let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {

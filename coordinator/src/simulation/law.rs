@@ -5,7 +5,7 @@
 //! * Two generations of a job run at once only if the older one's agent was out of touch when the newer one was placed: no call of it
 //!   was answered by the coordinator that placed it, over the last 10 s of that coordinator's life.
 //! * What is published goes forward only, except by a return that the record tells of; a generation is used once.
-//! * A record is written by the newest coordinator that wrote any: epochs never go back.
+//! * A record is written by the newest coordinator that wrote any: epochs never go back. Each version names the digest of the one before.
 //! * What is acknowledged is durable, and so is what a watcher is shown.
 //! * No agent is blamed for a process that it still lists: a call that tells of the past is not believed.
 //! * A job that neither runs nor is over says why.
@@ -14,11 +14,13 @@
 
 use crate::document;
 use osler_core::checkpoint::Part;
+use osler_core::digest::Digest;
 use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::{JobId, JobKey};
 use osler_core::leftover::Claims;
 use osler_core::process::Report;
 use osler_core::record::{JobState, Place, RunRecord, Then};
+use osler_core::seal::Sealed;
 use osler_core::sync::{Desired, ProcessId};
 use osler_proto::v1::GetRunReply;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +81,8 @@ struct Quota {
 pub struct Law {
     reigns: BTreeMap<Epoch, Reign>,
     records: BTreeMap<RunName, RunRecord>,
+    /// SHA-256 of the newest version, seal and all.
+    sealed: BTreeMap<RunName, Digest>,
     /// Every version as people may see it.
     shown: BTreeMap<RunName, Vec<Shown>>,
     newest: BTreeMap<JobId, Placed>,
@@ -135,7 +139,7 @@ impl Law {
         job.and_then(|job| job.status.attempt()).is_some_and(|attempt| attempt.generation == generation)
     }
 
-    pub fn written(&mut self, now: Duration, path: &str, bytes: &[u8]) -> Result<(), String> {
+    pub fn written(&mut self, now: Duration, path: &str, whole_bytes: &[u8]) -> Result<(), String> {
         let number = osler_core::paths::number_of(path);
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {
             self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new(), small_jumps: Duration::ZERO });
@@ -143,9 +147,10 @@ impl Law {
         if !path.contains("/state/") {
             return Ok(());
         }
-        let record = document::read(bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
+        let Sealed { document: bytes, seal } = Sealed::open(whole_bytes);
+        let record = document::read(&bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
         // Not each of them: it costs as much as the coordinators' own writing.
-        if record.version % REWRITTEN == 0 && document::write(&record) != bytes {
+        if record.version % REWRITTEN == 0 && document::write(&record) != *bytes {
             return Err(format!("{path} changes when it is read and written"));
         }
         let run = record.name().clone();
@@ -163,7 +168,11 @@ impl Law {
             if record.next_generation < before.next_generation {
                 return Err(format!("{path}: generations go back to {}", record.next_generation));
             }
+            if seal.and_then(|seal| seal.before) != self.sealed.get(&run).copied() {
+                return Err(format!("{path} does not name the version before it"));
+            }
         }
+        self.sealed.insert(run.clone(), Digest::of(whole_bytes));
         self.goes_forward(&record)?;
         self.uses_generations_once(&record)?;
         blames_nobody_wrongly(&record)?;

@@ -187,6 +187,42 @@ pub struct LogEntry {
     pub outcome: String,
     /// How many calls this entry stands for: refused ones that are alike are folded.
     pub times: u64,
+    /// The entry before it, of this coordinator or of an earlier one; none: it is the first, or of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
+    /// How calls of this coordinator went that ended since the entry before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
+}
+
+/// An entry of the log, named by the one after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Follows {
+    pub epoch: Epoch,
+    pub number: u64,
+    /// Its [`LogEntry::link`].
+    pub link: Digest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    pub number: u64,
+    /// SHA-256 of its outcome.
+    pub outcome: Digest,
+}
+
+impl LogEntry {
+    /// SHA-256 of all but the outcome, which is not known yet when the next entry is written.
+    pub fn link(&self) -> Digest {
+        let fixed = Self { outcome: String::new(), ..self.clone() };
+        Digest::of(&serde_json::to_vec(&fixed).unwrap_or_default()) // cannot fail: keys are strings
+    }
+
+    pub fn as_followed(&self) -> Follows {
+        Follows { epoch: self.epoch, number: self.number, link: self.link() }
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub fn damaged(seeds: &[Vec<u8>], round: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Known, LogEntry, NewToken, Role, TokenBook};
+    use crate::access::{Ended, Follows, Known, LogEntry, NewToken, Role, TokenBook};
     use crate::digest::Digest;
     use crate::ids::{Epoch, Millis, TokenName, WorkerName};
     use crate::process::{Command, Progress, Report};
@@ -110,6 +110,8 @@ mod tests {
             what: "run=\"r\"".into(),
             outcome: "ok".into(),
             times: 1,
+            follows: Some(Follows { epoch: Epoch(2), number: 2, link: sha256 }),
+            ended: vec![Ended { number: 1, outcome: sha256 }],
         }]);
         document(&[
             Report::Progress(Progress::default()),

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
@@ -17,6 +17,8 @@ use tower::service_fn;
 const CONNECT: Duration = Duration::from_secs(2);
 /// For the handshake: a loaded machine needs a while, a stranger says nothing.
 const PROOF: Duration = Duration::from_secs(3);
+/// Between two tries at a server that hangs up within the handshake.
+const AGAIN: Duration = Duration::from_millis(50);
 /// A connection whose other end is gone is known by its silence.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -64,21 +66,35 @@ async fn open(uri: &Uri, tls: &ClientTls) -> io::Result<TokioIo<Box<dyn Io>>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{uri} names no HOST:PORT")));
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let reach = async {
-        let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
-        TcpStream::connect(&*addresses).await
-    };
-    let stream = timeout(CONNECT, reach).await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))??;
-    stream.set_nodelay(true)?;
     let unproven = |why| {
         let address = uri.authority().map_or_else(String::new, ToString::to_string);
         io::Error::new(io::ErrorKind::PermissionDenied, Unproven { address, why })
     };
-    match timeout(PROOF, tls.connect(host, stream)).await {
-        Ok(Ok(proven)) => Ok(TokioIo::new(Box::new(proven))),
-        Ok(Err(e)) => Err(unproven(one_line(&e.to_string(), 120))),
-        Err(_) => Err(unproven(format!("it did not answer within {} s", PROOF.as_secs()))),
+    let until = Instant::now() + PROOF;
+    loop {
+        let stream =
+            timeout(CONNECT, reach(host, port)).await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))??;
+        match timeout_at(until, tls.connect(host, stream)).await {
+            Ok(Ok(proven)) => return Ok(TokioIo::new(Box::new(proven))),
+            // So does a process that is being killed: a moment later nobody listens there, which is another answer.
+            Ok(Err(e)) if hung_up(&e) && Instant::now() + AGAIN < until => sleep(AGAIN).await,
+            Ok(Err(e)) => return Err(unproven(one_line(&e.to_string(), 120))),
+            Err(_) => return Err(unproven(format!("it did not answer within {} s", PROOF.as_secs()))),
+        }
     }
+}
+
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let stream = TcpStream::connect(&*addresses).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The other end closed the connection, and said nothing about why.
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof)
 }
 
 /// The transport's own words say nothing; those of what is below it do.

@@ -12,6 +12,7 @@ pub mod net;
 pub mod pki;
 pub mod process;
 pub mod shutdown;
+pub mod sign;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -1,20 +1,37 @@
-//! `osler audit`: every published ledger against what the order predicts. Exit code 1 when anything was repeated, skipped or swapped.
+//! `osler audit`: every published ledger against what the order predicts, and every version of records against the one before it. Exit
+//! code 1 when anything was repeated, skipped, swapped or changed.
 
 use super::Context;
+use crate::evidence::Examiner;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
 use crate::show;
 use crate::source::Source;
 use crate::terminal::{Cell, Line, Page, Table, name, number, prose, state};
 use osler_core::audit::Audit;
+use osler_core::evidence::Evidence;
 use osler_core::ids::RunName;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::report::{Report, build};
 use serde::Serialize;
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    run: RunName,
+    /// The run; without one the records of all runs, the book of tokens and the log of calls are looked at, and no ledgers.
+    run: Option<RunName>,
+    /// Verify signatures too: the public half of the coordinators' --signing-key, in PEM form. What is not signed counts as changed.
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+}
+
+/// The evidence of a whole store.
+#[derive(Serialize)]
+pub(super) struct Examined {
+    /// Nothing is missing or changed.
+    pub whole: bool,
+    #[serde(flatten)]
+    pub evidence: Evidence,
 }
 
 #[derive(Serialize)]
@@ -27,6 +44,8 @@ pub(super) struct Audited {
     stages: Vec<AuditedStage>,
     /// Manifests that were read and whose digests are right.
     manifests: usize,
+    /// The versions of the run's record.
+    evidence: Evidence,
 }
 
 #[derive(Serialize)]
@@ -41,24 +60,41 @@ struct AuditedStage {
 }
 
 pub async fn run(args: &Args, cx: &Context) -> Outcome {
-    let mut source = Source::find(&cx.access).await?;
-    let record = source.run(&args.run).await?.record;
     let store = cx.access.open_store()?;
-    let manifests = manifests::read_all(&store, &record).await?;
+    let examiner = Examiner::new(&store, args.public_key.as_deref())?;
+    match &args.run {
+        Some(run) => one(run, &examiner, cx).await,
+        None => all(&examiner, cx).await,
+    }
+}
+
+async fn all(examiner: &Examiner<'_>, cx: &Context) -> Outcome {
+    let evidence = examiner.all().await?;
+    let examined = Examined { whole: evidence.is_whole(), evidence };
+    cx.terminal().answer("evidence", &examined, || examined_page(&examined))?;
+    if examined.whole { Ok(()) } else { Err(failed("something in this store is missing or was changed")) }
+}
+
+async fn one(run: &RunName, examiner: &Examiner<'_>, cx: &Context) -> Outcome {
+    let store = examiner.store;
+    let evidence = examiner.run(run).await?;
+    let mut source = Source::find(&cx.access).await?;
+    let record = source.run(run).await?.record;
+    let manifests = manifests::read_all(store, &record).await?;
     let read = manifests.values().map(Vec::len).sum();
-    if read == 0 {
-        return Err(failed(format!("run {} has published no checkpoint yet: there is nothing to audit", args.run)));
+    if read == 0 && evidence.is_whole() {
+        return Err(failed(format!("run {run} has published no checkpoint yet: there is nothing to audit")));
     }
     // Without the order there is no prediction, and nothing could be called clean.
     for stage in record.spec.stages.iter().filter(|stage| record.published_steps(&stage.name) > 0) {
         record.order(stage).map_err(|e| failed(format!("stage {}: its order cannot be computed: {e}", stage.name)))?;
     }
-    let audited = audited(&record, build(&record, &manifests), read);
+    let audited = audited(&record, build(&record, &manifests), read, evidence);
     cx.terminal().answer("audit", &audited, || page(&audited))?;
-    if audited.clean { Ok(()) } else { Err(failed(format!("the audit of run {} found differences", args.run))) }
+    if audited.clean { Ok(()) } else { Err(failed(format!("the audit of run {run} found differences"))) }
 }
 
-pub(super) fn audited(record: &RunRecord, report: Report, manifests: usize) -> Audited {
+pub(super) fn audited(record: &RunRecord, report: Report, manifests: usize, evidence: Evidence) -> Audited {
     let finished = record.state == RunState::Finished;
     let stages = report.stages.into_iter().map(|stage| AuditedStage {
         name: stage.name.to_string(),
@@ -70,10 +106,11 @@ pub(super) fn audited(record: &RunRecord, report: Report, manifests: usize) -> A
     Audited {
         run: record.name().clone(),
         state: report.state,
-        clean: report.audit.is_clean() && stages.iter().all(|stage| stage.missing_steps == 0),
+        clean: report.audit.is_clean() && stages.iter().all(|stage| stage.missing_steps == 0) && evidence.is_whole(),
         total: report.audit,
         stages,
         manifests,
+        evidence,
     }
 }
 
@@ -104,8 +141,28 @@ pub(super) fn page(audited: &Audited) -> Page {
     for AuditedStage { name, missing_steps, .. } in audited.stages.iter().filter(|stage| stage.missing_steps > 0) {
         page.line(format!("stage {name}: the run says that it finished, but {} steps were never published", show::count(*missing_steps)));
     }
+    add_evidence(&mut page, &audited.evidence);
     page.line(Line::default().styled(verdict, state(verdict)));
     page
+}
+
+pub(super) fn examined_page(examined: &Examined) -> Page {
+    let mut page = Page::new();
+    add_evidence(&mut page, &examined.evidence);
+    let verdict = if examined.whole { "clean: nothing is missing between them, and none was changed" } else { "NOT CLEAN" };
+    page.line(Line::default().styled(verdict, state(verdict)));
+    page
+}
+
+fn add_evidence(page: &mut Page, evidence: &Evidence) {
+    let Evidence { objects, chained, signed, findings } = evidence;
+    page.line(format!(
+        "{} of records and logs: {chained} name the one before, {signed} are signed",
+        show::plural(*objects as u64, "version")
+    ));
+    for finding in findings {
+        page.line(format!("{}: {}", finding.path, finding.why));
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +174,7 @@ mod tests {
     #[test]
     fn the_totals_stand_at_the_top_of_the_document() {
         let (record, manifests) = fixture::finished();
-        let document = serde_json::to_value(audited(&record, build(&record, &manifests), 3)).unwrap();
+        let document = serde_json::to_value(audited(&record, build(&record, &manifests), 3, Evidence::default())).unwrap();
         // 4 + 10 steps of 4 sequences.
         for (key, value) in [("expected", 56), ("seen", 56), ("repeated", 0), ("skipped", 0), ("manifests", 3)] {
             assert_eq!(document[key], value, "{key}");
@@ -132,18 +189,18 @@ mod tests {
         let domain = record.spec.stages[1].name.clone();
         record.checkpoints.get_mut(&domain).unwrap().pop();
         let manifests = manifests.into_iter().map(|(stage, all)| (stage, all.into_iter().take(1).collect())).collect();
-        let finished = audited(&record, build(&record, &manifests), 2);
+        let finished = audited(&record, build(&record, &manifests), 2, Evidence::default());
         assert!(!finished.clean && finished.total.is_clean(), "{}", page(&finished).render(View::columns(80)));
         assert!(page(&finished).render(View::columns(80)).contains("were never published"));
         record.state = RunState::Stopped;
-        assert!(audited(&record, build(&record, &manifests), 2).clean, "a run that has stopped may go on");
+        assert!(audited(&record, build(&record, &manifests), 2, Evidence::default()).clean, "a run that has stopped may go on");
     }
 
     #[test]
     fn a_missing_manifest_is_not_clean() {
         let (record, mut manifests) = fixture::finished();
         manifests.values_mut().last().unwrap().remove(0);
-        let audited = audited(&record, build(&record, &manifests), 2);
+        let audited = audited(&record, build(&record, &manifests), 2, Evidence::default());
         assert!(!audited.clean && audited.total.skipped > 0);
         assert!(page(&audited).render(View::columns(80)).contains("NOT CLEAN"));
     }

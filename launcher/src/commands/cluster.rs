@@ -1,4 +1,4 @@
-//! `osler cluster init|certs|rotate|log`: the certificates and first tokens of a cluster of several hosts, and who did what in it.
+//! `osler cluster init|certs|rotate|signing-key|log`: the certificates and first tokens of a cluster of several hosts, and who did what in it.
 
 use super::Context;
 use crate::failure::{Failure, Outcome, usage};
@@ -8,6 +8,7 @@ use osler_core::access::LogEntry;
 use osler_core::ids::Millis;
 use osler_runtime::clock::{Clock, SystemClock};
 use osler_runtime::pki::{self, PkiError};
+use osler_runtime::sign;
 use osler_runtime::tls;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub enum Command {
     Certs(FolderArgs),
     /// Make new certificates from the same CA. Daemons that run read them when the files are replaced.
     Rotate(RotateArgs),
+    /// Make a key with which coordinators sign what they write (`osler-coordinator --signing-key`), and its public half for `osler audit`.
+    SigningKey(KeyArgs),
     /// Show who changed what, and who was refused.
     Log(LogArgs),
 }
@@ -39,6 +42,12 @@ pub struct InitArgs {
 #[derive(Debug, clap::Args)]
 pub struct FolderArgs {
     /// A folder of `osler cluster init`.
+    folder: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// Made if it is not there.
     folder: PathBuf,
 }
 
@@ -64,6 +73,7 @@ pub async fn run(command: &Command, cx: &Context) -> Outcome {
         Command::Init(args) => init(args, cx),
         Command::Certs(args) => show_certificates(&args.folder, Page::new(), SystemClock.now(), cx),
         Command::Rotate(args) => rotate(args, cx),
+        Command::SigningKey(args) => signing_key(args, cx),
         Command::Log(args) => log(args, cx).await,
     }
 }
@@ -97,6 +107,26 @@ fn rotate(args: &RotateArgs, cx: &Context) -> Outcome {
         pki::COORDINATOR,
     ));
     show_certificates(&args.folder, page, now, cx)
+}
+
+/// A pair of keys, by its files.
+#[derive(Serialize)]
+pub(super) struct Keys {
+    pub key: PathBuf,
+    pub public: PathBuf,
+}
+
+fn signing_key(args: &KeyArgs, cx: &Context) -> Outcome {
+    let (key, public) = sign::create(&args.folder).map_err(|e| usage(e.to_string()))?;
+    let made = Keys { key, public };
+    cx.terminal().answer("signing-key", &made, || {
+        Page::from(format!(
+            "Give {} to each coordinator: osler-coordinator --signing-key FILE …\nKeep {} where nobody can replace it who can write the store: \
+             osler audit --public-key FILE",
+            made.key.display(),
+            made.public.display(),
+        ))
+    })
 }
 
 fn refused(error: PkiError) -> Failure {

@@ -90,7 +90,7 @@ fn read_steps(text: &str) -> Result<Range<u64>, String> {
 
 pub async fn run(args: Args, cx: &Context) -> Outcome {
     // Whoever means to take over does not ask the other.
-    let mut source = if args.take_over { Source::Stored(cx.access.open_store()?) } else { Source::find(&cx.access).await? };
+    let mut source = if args.take_over { Source::Stored(cx.access.open_store()?) } else { Source::find_living(&cx.access).await? };
     let seen = source.run(&args.run).await?;
     if args.changes.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
         return Err(usage("--reason is empty: say why the gate is let pass"));

@@ -9,8 +9,10 @@ use crate::fixture;
 use crate::planning::{Machine, planned};
 use crate::resolve::Resolved;
 use crate::status::Status;
-use osler_core::access::LogEntry;
+use osler_core::access::{Ended, Follows, LogEntry};
 use osler_core::cluster::{Drain, Strike};
+use osler_core::digest::Digest;
+use osler_core::evidence::{Evidence, Finding};
 use osler_core::health::{FolderCheck, GpuCheck, Health, RankCheck};
 use osler_core::ids::*;
 use osler_core::job::JobKey;
@@ -222,6 +224,8 @@ fn of_runs() -> Vec<Sample> {
     let mut without = checkpoints[0].clone();
     without["checkpoints"][0]["mean_loss"] = Value::Null;
     checkpoints.push(without);
+    let findings = vec![Finding { path: "x".into(), why: "x".into() }];
+    let evidence = Evidence { objects: 3, chained: 2, signed: 1, findings };
     let mut swapped = build(&record, &manifests);
     swapped.audit.mismatched_steps = vec![3];
     swapped.stages[0].audit.mismatched_steps = vec![3];
@@ -257,7 +261,9 @@ fn of_runs() -> Vec<Sample> {
         sample("submission", [submit::Submitted { run: run(), created: true, state: "submitted".into() }]),
         reports(),
         sample("bug-report", [bug_report::Written { run: run(), file: PathBuf::from("osler-bug.tar.gz") }]),
-        sample("audit", [audit::audited(&record, swapped, 3)]),
+        sample("audit", [audit::audited(&record, swapped, 3, evidence.clone())]),
+        sample("signing-key", [cluster::Keys { key: "signing-key.pem".into(), public: "signing-public.pem".into() }]),
+        sample("evidence", [audit::Examined { whole: false, evidence }]),
         sample(
             "export",
             variants.map(|variant| export::Exported { run: run(), stage: stage(), variant, dir: "m".into(), files: 4, bytes: 9 }),
@@ -318,6 +324,8 @@ fn of_clusters() -> Vec<Sample> {
         what: "tiny".into(),
         outcome: "ok".into(),
         times: 1,
+        follows: who.map(|_| Follows { epoch: Epoch(1), number: 1, link: Digest::of(b"") }),
+        ended: vec![Ended { number: 1, outcome: Digest::of(b"ok") }],
     };
     let certificate = cluster::Certificate {
         file: "ca.pem".into(),

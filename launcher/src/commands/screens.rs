@@ -11,6 +11,7 @@ use crate::resolve::Resolved;
 use crate::status::Status;
 use crate::terminal::{Page, Style, View, width};
 use osler_core::access::LogEntry;
+use osler_core::evidence::{Evidence, Finding};
 use osler_core::ids::*;
 use osler_core::job::JobKey;
 use osler_core::reason::Reason;
@@ -141,6 +142,8 @@ fn pages() -> Vec<(&'static str, Page)> {
         what: evil(),
         outcome: evil(),
         times: u64::MAX,
+        follows: None,
+        ended: vec![],
     };
     let token = TokenLine {
         name: long('n'),
@@ -161,10 +164,11 @@ fn pages() -> Vec<(&'static str, Page)> {
         events.line(crate::watch::event_line(event));
     });
     let list = ckpt::list(&record);
+    let evidence = || Evidence { objects: 9, findings: vec![Finding { path: evil(), why: evil() }], ..Evidence::default() };
     vec![
         ("report", text::page(&report)),
         ("report, hostile", text::page(&hostile)),
-        ("audit", audit::page(&audit::audited(&record, audit, 3))),
+        ("audit", audit::page(&audit::audited(&record, audit, 3, evidence()))),
         ("status", status::page(&usual.record, &Status::of(&usual, true))),
         ("status, hostile", status::page(&evil_seen.record, &Status::of(&evil_seen, false))),
         ("describe", describe::page(&finished, true)),

@@ -274,6 +274,30 @@ async fn agents_need_a_certificate_and_everybody_knows_whom_he_calls() {
     running.end().await;
 }
 
+/// A listener that accepts and hangs up, `times` times, and then is gone.
+async fn hanging_up(times: usize) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for _ in 0..times {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_being_killed_is_away_and_a_stranger_who_always_hangs_up_is_unproven() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let running = start(folder).await;
+    let dying = connect(&hanging_up(2).await, &token(folder), &running.own).await.unwrap_err();
+    assert!(matches!(dying, ConnectError::Away(_)), "{dying}");
+    let stranger = connect(&hanging_up(1000).await, &token(folder), &running.own).await.unwrap_err();
+    assert!(matches!(stranger, ConnectError::Unproven(_)), "{stranger}");
+    running.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_and_malformed_requests_are_refused_and_noted_and_the_door_stays_open() {
     let folder = tempfile::tempdir().unwrap();
