@@ -12,7 +12,7 @@ mod watch;
 pub use handle::{Handle, HandleError};
 pub use watch::Watcher;
 
-use crate::cluster::{Answer, Cluster, Effects, Event, Limits, Refused};
+use crate::cluster::{Answer, Cluster, Effects, Event, Limits, NextVersion, Refused};
 use crate::ledger::{Ledger, LedgerError, Loaded};
 use crate::metrics;
 use crate::view;
@@ -258,10 +258,14 @@ struct Write {
 }
 
 impl Write {
-    fn of(cluster: &mut Cluster, puts: Vec<(String, Vec<u8>)>, changed: &BTreeSet<RunName>) -> Self {
+    fn of(cluster: &mut Cluster, mut puts: Vec<(String, Vec<u8>)>, changed: &BTreeSet<RunName>) -> Self {
         let own = cluster.has_changed().then(|| cluster.next_cluster_version());
-        let version = |run: &RunName| cluster.next_version(run).map(|(version, bytes)| (run.clone(), version, bytes));
-        let runs = changed.iter().filter_map(version).collect();
+        let mut runs = vec![];
+        for run in changed {
+            let Some(NextVersion { version, pages, bytes }) = cluster.next_version(run) else { continue };
+            puts.extend(pages);
+            runs.push((run.clone(), version, bytes));
+        }
         Self { puts, cluster: own, runs }
     }
 

@@ -174,6 +174,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         gates: vec![],
         events: vec![],
         next_event: 4,
+        history: Default::default(),
         spec,
     };
     for (at, (key, planned)) in plan(&record.spec).into_iter().enumerate() {

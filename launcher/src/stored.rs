@@ -3,6 +3,8 @@
 use crate::client::RunLine;
 use crate::failure::{Outcome, failed};
 use crate::status::Status;
+use osler_core::checkpoint::ObjectRef;
+use osler_core::history::Contents;
 use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
 use osler_core::record::RunRecord;
@@ -60,7 +62,30 @@ async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunR
             RunRecord::FORMAT
         )));
     }
-    Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?))
+    let mut record: RunRecord = serde_json::from_slice(&bytes).map_err(broken)?;
+    let mut pages = vec![];
+    for page in record.history.wanted(0) {
+        pages.push(contents(store, &page).await?);
+    }
+    record.fill(pages);
+    Ok(Some(record))
+}
+
+async fn contents(store: &Store, page: &ObjectRef) -> Outcome<Contents> {
+    let bytes = store.read(page).await?;
+    Contents::read(&bytes).map_err(|e| failed(format!("{} cannot be read: {e}", page.path)))
+}
+
+/// Puts the events before those that a coordinator has in memory into a record that came from it.
+pub async fn add_older_events(store: &Store, record: &mut RunRecord) -> Outcome {
+    let first = record.events.first().map_or(record.next_event, |event| event.id);
+    let mut older = vec![];
+    for page in record.history.wanted(0).into_iter().skip(record.history.checkpoints.values().map(Vec::len).sum()) {
+        older.extend(contents(store, &page).await?.into_events().into_iter().filter(|event| event.id < first));
+    }
+    older.append(&mut record.events);
+    record.events = older;
+    Ok(())
 }
 
 async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {

@@ -3,7 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use osler_core::audit::Audit;
-use osler_core::checkpoint::{Manifest, StepRecord};
+use osler_core::checkpoint::{Manifest, ObjectRef, StepRecord};
+use osler_core::history::Contents;
 use osler_core::ids::StageName;
 use osler_core::record::RunRecord;
 use osler_core::report::{Report, build};
@@ -279,7 +280,10 @@ impl Cluster {
         let folder = self.store().join("runs").join(run).join("state");
         let newest = fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")).max()?;
         // Retention may have deleted it since the listing: the caller looks again.
-        serde_json::from_slice(&fs::read(newest).ok()?).ok()
+        let mut record: RunRecord = serde_json::from_slice(&fs::read(newest).ok()?).ok()?;
+        let page = |page: ObjectRef| Contents::read(&fs::read(self.store().join(page.path)).unwrap()).unwrap();
+        record.fill(record.history.wanted(0).into_iter().map(page).collect::<Vec<_>>());
+        Some(record)
     }
 
     pub fn wait_until(&self, run: &str, what: &str, accept: impl Fn(&RunRecord) -> bool) -> RunRecord {

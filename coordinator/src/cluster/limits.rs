@@ -1,5 +1,7 @@
 //! The numbers of the cluster's policy, in one place. Durations are milliseconds.
 
+use osler_core::history::{EVENTS, PageSize};
+
 /// See the fields. [`Limits::default`] is what ships; tests use others.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -43,8 +45,10 @@ pub struct Limits {
     pub strikes: usize,
     pub strike_window: u64,
     pub strike_apart: u64,
-    /// The newest events that a record keeps.
+    /// The newest events that a record keeps in memory.
     pub events: usize,
+    /// How full a page of a record is.
+    pub page: PageSize,
 }
 
 impl Default for Limits {
@@ -73,7 +77,8 @@ impl Default for Limits {
             strikes: 3,
             strike_window: 3_600_000,
             strike_apart: 10_000,
-            events: 2_000,
+            events: EVENTS as usize,
+            page: PageSize::default(),
         }
     }
 }

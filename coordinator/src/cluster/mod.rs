@@ -36,7 +36,7 @@ pub use budget::Budget;
 pub use limits::Limits;
 pub use mend::{Found, Look, Whole};
 pub use rewind::RewindRequest;
-pub use run::Run;
+pub use run::{NextVersion, Run};
 pub use submit::{StopRequest, WaiveRequest};
 pub use view::{QuotaLine, RunLine, WorkerLine, reason};
 pub use waiting::QueueLine;
@@ -401,9 +401,9 @@ impl Cluster {
     }
 
     /// The next version of a run's record, to be created under its number.
-    pub fn next_version(&mut self, name: &RunName) -> Option<(u64, Vec<u8>)> {
-        let epoch = self.epoch;
-        self.runs.get_mut(name).map(|run| run.next_version(epoch))
+    pub fn next_version(&mut self, name: &RunName) -> Option<NextVersion> {
+        let (epoch, page) = (self.epoch, self.workers.limits.page);
+        self.runs.get_mut(name).map(|run| run.next_version(epoch, page))
     }
 
     /// Runs with progress that watchers have not seen, and forgets that.

@@ -109,6 +109,7 @@ impl Run {
         let published = self.record.checkpoints.entry(stage.clone()).or_default();
         let keep = published.partition_point(|c| c.step <= rewind.to);
         rewind.abandoned = published.split_off(keep);
+        self.record.history.go_back(stage, keep);
         let objects: Vec<String> =
             rewind.abandoned.iter().filter(|c| !c.retired).flat_map(|checkpoint| self.record.parts(stage, checkpoint)).collect();
         effects.deletes.extend(objects);

@@ -6,6 +6,7 @@ use super::mend::{Look, Suspect};
 use super::nodes::Deed;
 use super::pulse::Pulses;
 use super::stacks::Stacks;
+use osler_core::history::{PageSize, Put};
 use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
@@ -14,6 +15,15 @@ use osler_core::reason::Cause;
 use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
 use osler_core::spec::StageSpec;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A version of a record, as it is to be written.
+#[derive(Debug)]
+pub struct NextVersion {
+    pub version: u64,
+    /// New pages that it names, to be written before it.
+    pub pages: Vec<Put>,
+    pub bytes: Vec<u8>,
+}
 
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -72,12 +82,13 @@ impl Run {
         }
     }
 
-    /// The next version of the record, as it will be written.
-    pub fn next_version(&mut self, epoch: Epoch) -> (u64, Vec<u8>) {
+    /// The next version of the record, as it will be written, and the pages that it names and none before it did.
+    pub fn next_version(&mut self, epoch: Epoch, size: PageSize) -> NextVersion {
         self.record.version += 1;
         self.record.epoch = epoch;
         self.changed = false;
-        (self.record.version, crate::document::write(&self.record))
+        let pages = self.record.turn_pages(size);
+        NextVersion { version: self.record.version, pages, bytes: self.record.head() }
     }
 
     pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {

@@ -80,6 +80,7 @@ impl Cluster {
             gates: vec![],
             events: vec![],
             next_event: 1,
+            history: Default::default(),
         };
         let mut run = Run::new(record, self.workers.limits.events);
         run.happened(now, EventKind::Run, None, format!("submitted: {} jobs", run.record.jobs.len()));

@@ -4,10 +4,12 @@
 use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
 use crate::document;
 use osler_core::cluster::ClusterRecord;
+use osler_core::history::{Contents, EVENTS};
 use osler_core::ids::{Generation, RunName};
 use osler_core::leftover::Claims;
 use osler_core::paths;
 use osler_core::record::{Event, EventKind, RunRecord};
+use osler_runtime::store::StoreError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -137,14 +139,32 @@ impl Ledger {
         };
         self.chains.read(&paths::states(run), version, &bytes);
         check_format(&bytes, RunRecord::FORMAT).map_err(unreadable)?;
-        let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let mut record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
         }
         if record.epoch > self.epoch() {
             return Err(self.fenced(format!("epoch {} wrote {path}", record.epoch))); // else we would write after it
         }
+        self.fill(&mut record).await?;
         Ok(record)
+    }
+}
+
+impl Ledger {
+    /// Puts what is on its pages back into a record.
+    async fn fill(&self, record: &mut RunRecord) -> Result<(), LedgerError> {
+        let mut pages = vec![];
+        for page in record.history.wanted(record.next_event.saturating_sub(EVENTS)) {
+            let unreadable = |why: String| LedgerError::Unreadable { path: page.path.clone(), why };
+            let bytes = self.persevere(|| self.store.read(&page)).await.map_err(|e| match e {
+                StoreError::Missing { .. } | StoreError::Corrupt { .. } => unreadable(e.to_string()),
+                other => other.into(),
+            })?;
+            pages.push(Contents::read(&bytes).map_err(unreadable)?);
+        }
+        record.fill(pages);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the ledger promises, on a real folder.
 
 use super::*;
-use crate::cluster::{Cluster, Event, Limits};
+use crate::cluster::{Cluster, Event, Limits, NextVersion};
 use crate::testing::spec;
 use osler_core::record::RunRecord;
 
@@ -21,7 +21,10 @@ fn cluster(epoch: Epoch) -> (Cluster, RunName) {
 }
 
 async fn write_next(ledger: &Ledger, cluster: &mut Cluster, run: &RunName) -> Result<(), LedgerError> {
-    let (version, bytes) = cluster.next_version(run).unwrap();
+    let NextVersion { version, pages, bytes } = cluster.next_version(run).unwrap();
+    for (path, page) in pages {
+        ledger.put(&path, page.into()).await?;
+    }
     ledger.write(run, version, bytes.into()).await
 }
 
@@ -65,7 +68,7 @@ async fn a_version_that_was_written_without_our_hearing_of_it_is_ours() {
     let (_folder, store) = folder();
     let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
     let (mut cluster, run) = cluster(ledger.epoch());
-    let (version, bytes) = cluster.next_version(&run).unwrap();
+    let NextVersion { version, bytes, .. } = cluster.next_version(&run).unwrap();
     let bytes = Bytes::from(bytes);
     ledger.write(&run, version, bytes.clone()).await.unwrap();
     ledger.write(&run, version, bytes).await.unwrap();

@@ -15,6 +15,7 @@
 use crate::document;
 use osler_core::checkpoint::Part;
 use osler_core::digest::Digest;
+use osler_core::history::Contents;
 use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::{JobId, JobKey};
 use osler_core::leftover::Claims;
@@ -81,6 +82,8 @@ struct Quota {
 pub struct Law {
     reigns: BTreeMap<Epoch, Reign>,
     records: BTreeMap<RunName, RunRecord>,
+    /// Pages of records, by name.
+    pages: BTreeMap<String, Vec<u8>>,
     /// SHA-256 of the newest version, seal and all.
     sealed: BTreeMap<RunName, Digest>,
     /// Every version as people may see it.
@@ -144,13 +147,22 @@ impl Law {
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {
             self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new(), small_jumps: Duration::ZERO });
         }
+        if path.contains("/history/") {
+            self.pages.insert(path.to_owned(), whole_bytes.to_vec());
+        }
         if !path.contains("/state/") {
             return Ok(());
         }
         let Sealed { document: bytes, seal } = Sealed::open(whole_bytes);
-        let record = document::read(&bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
+        let mut record = document::read(&bytes).map_err(|e| format!("{path} cannot be read back: {e}"))?;
+        let mut pages = vec![];
+        for page in record.history.wanted(0) {
+            let bytes = self.pages.get(&page.path).ok_or_else(|| format!("{path} names {:?}, which is not durable", page.path))?;
+            pages.push(Contents::read(bytes)?);
+        }
+        record.fill(pages);
         // Not each of them: it costs as much as the coordinators' own writing.
-        if record.version % REWRITTEN == 0 && document::write(&record) != *bytes {
+        if record.version % REWRITTEN == 0 && record.head() != *bytes {
             return Err(format!("{path} changes when it is read and written"));
         }
         let run = record.name().clone();
@@ -177,8 +189,7 @@ impl Law {
         self.uses_generations_once(&record)?;
         blames_nobody_wrongly(&record)?;
         self.places(now, &record)?;
-        let whole = record.jobs.values().all(|job| job.status.attempt().is_none_or(|attempt| attempt.parts.is_empty()));
-        let shown = Shown { bytes: if whole { bytes.to_vec() } else { document::public(&record) }, waits: waits(&record) };
+        let shown = Shown { bytes: document::public(&record), waits: waits(&record) };
         self.shown.entry(run.clone()).or_default().push(shown);
         self.records.insert(run, record);
         Ok(())

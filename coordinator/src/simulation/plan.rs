@@ -3,6 +3,7 @@
 use crate::cluster::Limits;
 use crate::testing::rng::Rng;
 use crate::testing::spec;
+use osler_core::history::PageSize;
 use osler_core::ids::TeamName;
 use osler_core::spec::{Length, QueueSpec, RunSpec};
 
@@ -30,6 +31,8 @@ impl Plan {
         } else {
             Limits::default()
         };
+        // So that every seed turns pages.
+        let limits = Limits { page: PageSize { checkpoints: 2, events: 8 }, ..limits };
         Self { nodes, runs, limits, administered: rng.once_in(2), standby: rng.once_in(3) }
     }
 }

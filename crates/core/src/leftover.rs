@@ -106,7 +106,7 @@ impl Claims {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::checkpoint::ObjectRef;
     use crate::digest::Digest;
@@ -147,7 +147,7 @@ every_steps = 10
     }
 
     /// Cleaned by generation 2; the train job is between two attempts, after generation 4 of 5.
-    fn record() -> RunRecord {
+    pub(crate) fn record() -> RunRecord {
         let spec = parse(RUN_FILE, "r.toml", &[]).unwrap();
         let clean = JobKind::Clean { corpus: CorpusName::new("g3").unwrap(), source: 0 };
         let train = JobKind::Train { stage: spec.stages[0].name.clone() };
@@ -186,6 +186,7 @@ every_steps = 10
             gates: vec![],
             events: vec![],
             next_event: 1,
+            history: Default::default(),
             spec,
         }
     }

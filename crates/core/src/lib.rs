@@ -21,6 +21,7 @@ pub mod evidence;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod history;
 pub mod identity;
 pub mod ids;
 pub mod job;

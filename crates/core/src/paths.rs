@@ -11,9 +11,12 @@
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
 //! runs/RUN/jobs/train/STAGE/g3/step-00000100/rank-00000.safetensors
 //! runs/RUN/checkpoints/STAGE/step-00000100.g3.json   manifest; published only if the state names it
+//! runs/RUN/history/checkpoints/STAGE/0000000640-DIGEST.json   what does not change any more of the record; counts if the state names it
+//! runs/RUN/history/events/0000000256-DIGEST.json
 //! runs/RUN/logs/JOB/g3/rank-00000.log                standard error of a process, kept by its agent
 //! ```
 
+use crate::digest::Digest;
 use crate::ids::{Epoch, Generation, Millis, RunName, StageName};
 use crate::job::{JobId, JobKey};
 
@@ -95,6 +98,19 @@ pub fn manifests(run: &RunName) -> String {
 
 pub fn manifest(run: &RunName, stage: &StageName, step: u64, generation: Generation) -> String {
     format!("{}/{stage}/step-{step:08}.g{generation}.json", manifests(run))
+}
+
+pub fn checkpoint_pages(run: &RunName, stage: &StageName) -> String {
+    format!("{RUNS}/{run}/history/checkpoints/{stage}")
+}
+
+pub fn event_pages(run: &RunName) -> String {
+    format!("{RUNS}/{run}/history/events")
+}
+
+/// A page that ends with the entry given.
+pub fn page(folder: &str, last: u64, digest: &Digest) -> String {
+    format!("{folder}/{last:010}-{}.json", digest.short())
 }
 
 /// The highest generation that a name of a run's object can be read as: of a manifest, or of something below an attempt's folder.

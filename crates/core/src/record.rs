@@ -6,6 +6,7 @@
 use crate::checkpoint::{ObjectRef, Part};
 use crate::digest::Digest;
 use crate::gate::GateOutcome;
+use crate::history::History;
 use crate::identity::{Sources, Submission};
 use crate::ids::{Epoch, Generation, Incarnation, Millis, RunName, StageName, WorkerName};
 use crate::job::{Fault, JobId, JobKey, JobKind, JobResult};
@@ -337,6 +338,9 @@ pub struct RunRecord {
     pub gates: Vec<GateOutcome>,
     pub events: Vec<Event>,
     pub next_event: u64,
+    /// What is on pages; none in records of older versions.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
 }
 
 /// Maps by number as lists of pairs: serde cannot read a number back from a key inside a tagged state.

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::failure::Outcome;
 use crate::source::Source;
+use crate::stored;
 use crate::terminal::{Page, Terminal};
 use crate::watch::{News, event_line, follow};
 use osler_core::ids::RunName;
@@ -19,7 +20,10 @@ pub struct Args {
 pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let terminal = cx.terminal();
     let mut source = Source::find(&cx.access).await?;
-    let seen = source.run(&args.run).await?;
+    let mut seen = source.run(&args.run).await?;
+    if let Ok(store) = cx.access.open_store() {
+        stored::add_older_events(&store, &mut seen.record).await?;
+    }
     let mut shown = say(&seen.record, 0, &terminal)?;
     if !args.follow || !seen.record.state.is_live() {
         return Ok(());
@@ -43,11 +47,11 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     Ok(())
 }
 
-/// Shows the events after `shown`, and gives back the newest one's id. A record keeps the newest events only.
+/// Shows the events after `shown`, and gives back the newest one's id. Without the store only the newest events are known.
 fn say(record: &RunRecord, shown: u64, terminal: &Terminal) -> Outcome<u64> {
     let first = record.events.first().map_or(1, |event| event.id);
     if first > shown + 1 {
-        terminal.note(format!("{} earlier events are no longer kept", first - shown - 1));
+        terminal.note(format!("{} earlier events are in the store, which cannot be read from here", first - shown - 1));
     }
     for event in record.events.iter().filter(|event| event.id > shown) {
         if terminal.is_json() { terminal.json_line("event", event)? } else { terminal.page(&Page::from(event_line(event)))? }

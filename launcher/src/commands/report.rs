@@ -6,6 +6,7 @@ use crate::manifests;
 use crate::render::{html, text};
 use crate::show;
 use crate::source::{Source, as_of};
+use crate::stored;
 use crate::terminal::{Format, Terminal, View};
 use osler_core::ids::RunName;
 use osler_core::output::{document, harmless};
@@ -52,9 +53,11 @@ pub async fn print(terminal: &Terminal, store: &Store, record: &RunRecord) -> Ou
 
 async fn compute(store: &Store, record: &RunRecord, live: bool) -> Outcome<Report> {
     let manifests = manifests::read_all(store, record).await?;
-    let mut report = build(record, &manifests);
+    let mut record = record.clone();
+    stored::add_older_events(store, &mut record).await?;
+    let mut report = build(&record, &manifests);
     if !live && record.state.is_live() {
-        report.reason = Some(format!("{} (no coordinator: as of {})", record.state, show::time(as_of(record))));
+        report.reason = Some(format!("{} (no coordinator: as of {})", record.state, show::time(as_of(&record))));
     }
     Ok(report)
 }

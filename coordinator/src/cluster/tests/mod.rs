@@ -14,6 +14,8 @@ mod scheduling;
 
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
+use osler_core::checkpoint::ObjectRef;
+use osler_core::history::Contents;
 use osler_core::record::{EventKind, JobState};
 use osler_core::spec::RunSpec;
 use osler_core::stop::StopKind;
@@ -49,9 +51,12 @@ impl World {
         self.deletes.extend(effects.deletes);
         for run in effects.persist {
             let before = self.cluster.run(&run).unwrap().record.version;
-            let (version, bytes) = self.cluster.next_version(&run).unwrap();
+            let NextVersion { version, pages, bytes } = self.cluster.next_version(&run).unwrap();
             assert_eq!(version, before + 1);
-            let read = crate::document::read(&bytes).unwrap();
+            self.puts.extend(pages);
+            let mut read = crate::document::read(&bytes).unwrap();
+            let page = |page: ObjectRef| &self.puts.iter().rev().find(|(path, _)| **path == page.path).unwrap().1;
+            read.fill(read.history.wanted(0).into_iter().map(|wanted| Contents::read(page(wanted)).unwrap()).collect::<Vec<_>>());
             assert_eq!(read, self.cluster.run(&run).unwrap().record, "the record changes when it is written and read");
             serde_json::from_slice::<RunRecord>(&bytes).expect("a plain reader reads it too");
         }
