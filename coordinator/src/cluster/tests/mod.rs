@@ -14,7 +14,6 @@ mod scheduling;
 
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
-use osler_core::checkpoint::ObjectRef;
 use osler_core::history::Contents;
 use osler_core::record::{EventKind, JobState};
 use osler_core::spec::RunSpec;
@@ -55,8 +54,8 @@ impl World {
             assert_eq!(version, before + 1);
             self.puts.extend(pages);
             let mut read = crate::document::read(&bytes).unwrap();
-            let page = |page: ObjectRef| &self.puts.iter().rev().find(|(path, _)| **path == page.path).unwrap().1;
-            read.fill(read.history.wanted(0).into_iter().map(|wanted| Contents::read(page(wanted)).unwrap()).collect::<Vec<_>>());
+            let pages: Vec<_> = read.history.wanted(0).iter().map(|page| Contents::read(&self.puts[&page.path]).unwrap()).collect();
+            read.fill(pages);
             assert_eq!(read, self.cluster.run(&run).unwrap().record, "the record changes when it is written and read");
             serde_json::from_slice::<RunRecord>(&bytes).expect("a plain reader reads it too");
         }
