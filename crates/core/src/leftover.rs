@@ -106,7 +106,7 @@ impl Claims {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::checkpoint::ObjectRef;
     use crate::digest::Digest;
@@ -147,7 +147,7 @@ every_steps = 10
     }
 
     /// Cleaned by generation 2; the train job is between two attempts, after generation 4 of 5.
-    fn record() -> RunRecord {
+    pub fn record() -> RunRecord {
         let spec = parse(RUN_FILE, "r.toml", &[]).unwrap();
         let clean = JobKind::Clean { corpus: CorpusName::new("g3").unwrap(), source: 0 };
         let train = JobKind::Train { stage: spec.stages[0].name.clone() };
@@ -176,6 +176,7 @@ every_steps = 10
             epoch: Epoch(1),
             spec_digest: spec.digest(),
             submitted_at: Millis(1),
+            aged: Default::default(),
             sources: Default::default(),
             stop: None,
             state: RunState::Running,
