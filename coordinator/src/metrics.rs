@@ -4,11 +4,11 @@
 //! said last (loss, speed, own work) and the fenced reports belong to this one.
 
 use crate::cluster::{Cluster, Run};
-use osler_core::ids::Millis;
 use osler_core::job::{FaultClass, JobKey};
 use osler_core::plan::train_key;
 use osler_core::process::Progress;
 use osler_core::spec::StageSpec;
+use osler_core::time::Now;
 use osler_runtime::store::Waited;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ pub fn of_store(waits: Option<&Waited>) -> String {
     page.0
 }
 
-pub fn text(cluster: &Cluster, now: Millis) -> String {
+pub fn text(cluster: &Cluster, now: Now) -> String {
     let mut page = Page::default();
     of_cluster(&mut page, cluster, now);
     let runs: Vec<&Run> = cluster.runs().collect();
@@ -57,7 +57,7 @@ impl Page {
     }
 }
 
-fn of_cluster(page: &mut Page, cluster: &Cluster, now: Millis) {
+fn of_cluster(page: &mut Page, cluster: &Cluster, now: Now) {
     page.gauge("osler_coordinator_epoch", "The reign of the coordinator that answers.", cluster.epoch().0 as f64);
     let lines = cluster.worker_lines(now);
     let mut states: BTreeMap<String, u32> = BTreeMap::new();

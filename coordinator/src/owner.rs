@@ -177,7 +177,7 @@ impl Owner {
     }
 
     fn take_in(&mut self, event: Event, turn: &mut Turn) -> Result<Answer, Refused> {
-        self.cluster.take_in(self.clock.now(), event, &mut turn.effects)
+        self.cluster.take_in(self.clock.both(), event, &mut turn.effects)
     }
 
     /// Decides what follows from the turn's events, makes it durable, then tells everybody.
@@ -294,7 +294,7 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     const TRIES: usize = 5;
     let mut tries = 0;
     loop {
-        let mut cluster = Cluster::new(clock.now(), ledger.epoch(), url, limits);
+        let mut cluster = Cluster::new(clock.both(), ledger.epoch(), url, limits);
         cluster.adopt_cluster(ledger.load_cluster().await?);
         let Loaded { runs, unreadable } = ledger.load().await?;
         runs.into_iter().for_each(|record| cluster.adopt(record));

@@ -1,9 +1,10 @@
 //! A run as watchers see it, built once per change and shared by all of them.
 
 use crate::cluster::{Budget, Cluster, QueueLine, QuotaLine, Run};
-use osler_core::ids::{Millis, RunName};
+use osler_core::ids::RunName;
 use osler_core::job::JobKey;
 use osler_core::reason::Reason;
+use osler_core::time::Now;
 use osler_proto::v1;
 
 #[derive(Debug, Clone, Default)]
@@ -14,12 +15,12 @@ pub struct RunView {
 }
 
 impl RunView {
-    pub fn of(cluster: &Cluster, run: &Run, now: Millis) -> Self {
+    pub fn of(cluster: &Cluster, run: &Run, now: Now) -> Self {
         let progress = run.progress.iter().map(|((job, rank), (progress, at))| v1::JobProgress {
             job: job.to_string(),
             rank: *rank,
             progress_json: serde_json::to_vec(progress).unwrap_or_default(),
-            at_ms: at.0,
+            at_ms: now.stamp(*at).0,
         });
         let waiting = cluster.waiting(now, run).into_iter().map(|(job, reason)| waiting(&job, &reason));
         let budget = |key: &JobKey| {
@@ -40,7 +41,7 @@ fn waiting(job: &JobKey, reason: &Reason) -> v1::Waiting {
     v1::Waiting { job: job.to_string(), reason: reason.to_string(), code, detail_json: detail.to_string().into_bytes() }
 }
 
-pub fn queue(cluster: &Cluster, now: Millis) -> v1::ListQueueReply {
+pub fn queue(cluster: &Cluster, now: Now) -> v1::ListQueueReply {
     let line = |line: QueueLine| {
         let queue = cluster.run(&line.id.run).map(|run| run.record.spec.queue.clone()).unwrap_or_default();
         v1::QueueLine {
@@ -82,7 +83,7 @@ fn document(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-pub fn worker_lines(cluster: &Cluster, now: Millis) -> Vec<v1::WorkerLine> {
+pub fn worker_lines(cluster: &Cluster, now: Now) -> Vec<v1::WorkerLine> {
     let lines = cluster.worker_lines(now).into_iter().map(|line| v1::WorkerLine {
         worker: line.worker.to_string(),
         incarnation: line.incarnation.0,

@@ -46,6 +46,8 @@ pub struct Past {
     pub workers: Vec<String>,
     pub started_at: Millis,
     pub ended_at: Millis,
+    /// By clocks that do not jump, unless an older version began the run.
+    pub took_ms: u64,
     pub steps_published: u64,
     /// Who has to act on its fault; none: it succeeded, or was ended on request.
     pub class: Option<String>,
@@ -132,6 +134,7 @@ fn past(past: &PastAttempt) -> Past {
         workers: past.workers.iter().map(ToString::to_string).collect(),
         started_at: past.started_at,
         ended_at: past.ended_at,
+        took_ms: past.millis(),
         steps_published: past.steps_published,
         class: fault.map(|fault| fault.class.to_string()),
         message,

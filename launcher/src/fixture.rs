@@ -165,6 +165,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         spec_digest: spec.digest(),
         sources: Default::default(),
         submitted_at: Millis(1_795_410_000_000),
+        aged: Default::default(),
         state: RunState::Finished,
         stop: None,
         jobs: BTreeMap::new(),
@@ -193,6 +194,7 @@ pub fn finished() -> (RunRecord, Manifests) {
             fault: None,
             steps_published: 0,
             others: BTreeMap::new(),
+            span: None,
         }];
         record.jobs.insert(key, JobRecord { past, ..JobRecord::new(planned, status) });
     }
@@ -339,6 +341,7 @@ pub fn running() -> Seen {
         others: BTreeMap::new(),
         leave: None,
         backfill: false,
+        began: None,
     };
     for (key, job) in &mut record.jobs {
         if *key == train_key(&domain) {

@@ -4,7 +4,7 @@
 use crate::ledger::{Ledger, LedgerError};
 use osler_core::access::{Ended, Follows, LogEntry, Role};
 use osler_core::digest::Digest;
-use osler_core::ids::Millis;
+use osler_core::time::Moment;
 use osler_runtime::clock::Clock;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,7 @@ enum Alike {
 }
 
 struct Fold {
-    since: Millis,
+    since: Moment,
     last: Call,
     /// Beside the one that was written.
     more: u64,
@@ -166,17 +166,17 @@ impl Log {
             fold.last = call.clone();
             return false;
         }
-        folds.insert(kind, Fold { since: self.clock.now(), last: call.clone(), more: 0 });
+        folds.insert(kind, Fold { since: self.clock.moment(), last: call.clone(), more: 0 });
         true
     }
 
     /// Takes out what is a minute old; gives what was repeated.
     fn over(&self) -> Vec<(Call, u64)> {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let mut folds = self.folds.lock().unwrap_or_else(PoisonError::into_inner);
         let mut over = vec![];
         folds.retain(|_, fold| {
-            let keep = now.0 < fold.since.0.saturating_add(FOLD);
+            let keep = now.since(fold.since) < FOLD;
             if !keep && fold.more > 0 {
                 over.push((fold.last.clone(), fold.more));
             }

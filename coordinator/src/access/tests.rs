@@ -7,6 +7,7 @@ use super::*;
 use http::{Request, Response};
 use osler_core::access::{LogEntry, Role};
 use osler_core::ids::Millis;
+use osler_core::time::Moment;
 use osler_runtime::listen::Peer;
 use osler_runtime::store::Store;
 use std::convert::Infallible;
@@ -22,6 +23,10 @@ struct Hands(AtomicU64);
 impl Clock for Hands {
     fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(self.0.load(Ordering::Relaxed) as i64)
     }
 }
 

@@ -5,6 +5,9 @@ use osler_core::digest::Digest;
 use osler_core::job::{Fault, FaultClass};
 use osler_core::spec::RetrySpec;
 
+/// Between two looks whether there is room again.
+const LONGEST_FOR_ROOM: u64 = 60_000;
+
 /// One attempt that failed, as the budget sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Failure {
@@ -70,12 +73,16 @@ fn wait(barren: usize, limits: &Limits, draw: Digest) -> u64 {
     shortened(full, draw)
 }
 
+/// No wait that was decided here is longer.
+pub(super) fn longest_wait(limits: &Limits) -> u64 {
+    limits.longest_backoff.max(LONGEST_FOR_ROOM)
+}
+
 /// Seconds to a minute: whoever makes room does not hurry more for being asked more often.
 fn wait_for_room(alike: usize, draw: Digest) -> u64 {
     const FIRST: u64 = 1_000;
-    const LONGEST: u64 = 60_000;
     let doublings = u32::try_from(alike).unwrap_or(u32::MAX).saturating_sub(1);
-    shortened(FIRST.saturating_mul(1 << doublings.min(20)).min(LONGEST), draw)
+    shortened(FIRST.saturating_mul(1 << doublings.min(20)).min(LONGEST_FOR_ROOM), draw)
 }
 
 fn shortened(full: u64, draw: Digest) -> u64 {

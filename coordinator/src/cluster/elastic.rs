@@ -4,10 +4,10 @@
 //! with more ranks. What is remembered here is soft: a coordinator that restarts begins to watch anew.
 
 use super::{Cluster, Run};
-use osler_core::ids::Millis;
 use osler_core::job::JobKey;
 use osler_core::reason::Cause;
 use osler_core::record::{JobState, RunState};
+use osler_core::time::Now;
 
 impl Run {
     /// The numbers of ranks that a job may run with, the planned one first, then ever smaller ones.
@@ -22,13 +22,13 @@ impl Run {
     }
 
     /// For how long a pending gang still waits for all of its slots: a node that comes back spares a restart.
-    pub fn patience_left(&self, now: Millis, key: &JobKey, patience: u64) -> u64 {
-        let Some(JobState::Pending { since, not_before }) = self.job(key).map(|job| &job.status) else { return 0 };
-        since.0.max(not_before.0).saturating_add(patience).saturating_sub(now.0)
+    pub fn patience_left(&self, now: Now, key: &JobKey, patience: u64) -> u64 {
+        let Some(JobState::Pending { .. }) = self.job(key).map(|job| &job.status) else { return 0 };
+        self.times.due(key).after(patience).since(now.moment)
     }
 
     /// Notes that a gang could have more ranks, and asks it to end once that has been so for long enough.
-    fn watch_room(&mut self, now: Millis, key: &JobKey, free: u32, patience: u64) {
+    fn watch_room(&mut self, now: Now, key: &JobKey, free: u32, patience: u64) {
         let Some(attempt) = self.active(key).filter(|attempt| attempt.has_met()) else { return };
         let has = attempt.places.len() as u32;
         let could = self.sizes(key).into_iter().find(|ranks| *ranks <= has.saturating_add(free)).filter(|ranks| *ranks > has);
@@ -36,8 +36,8 @@ impl Run {
             self.roomy_since.remove(key);
             return;
         };
-        let since = *self.roomy_since.entry(key.clone()).or_insert(now);
-        if now.0.saturating_sub(since.0) >= patience {
+        let since = *self.roomy_since.entry(key.clone()).or_insert(now.moment);
+        if now.moment.since(since) >= patience {
             self.ask_to_leave(now, key, Cause::Grows { ranks: could });
         }
     }
@@ -45,7 +45,7 @@ impl Run {
 
 impl Cluster {
     /// Looks after gangs that run with fewer ranks than planned. What waits for slots comes first: it would take those of the larger gang.
-    pub(super) fn grow(&mut self, now: Millis) {
+    pub(super) fn grow(&mut self, now: Now) {
         let smaller = |run: &Run| run.held(|job| job.status.attempt().is_some_and(|a| a.places.len() < job.planned.ranks as usize));
         let running = self.runs.values().filter(|run| run.record.state == RunState::Running);
         let candidates: Vec<_> = running.flat_map(|run| smaller(run).into_iter().map(|key| (run.record.name().clone(), key))).collect();

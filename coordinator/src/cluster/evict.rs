@@ -4,10 +4,10 @@
 use super::schedule::{Order, Pass, is_train, order};
 use super::slots::{Spot, Wish};
 use super::{Cluster, Run};
-use osler_core::ids::Millis;
 use osler_core::job::{JobId, JobKey};
 use osler_core::reason::{Cause, Reason};
-use osler_core::record::{Attempt, EventKind, JobState};
+use osler_core::record::{EventKind, JobState};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// An attempt that holds slots.
@@ -27,7 +27,7 @@ pub struct Running<'a> {
 
 impl<'a> Running<'a> {
     /// All of them; the slots of those that are on their way out are counted at their spots.
-    pub fn all(cluster: &'a Cluster, now: Millis, spots: &mut [Spot]) -> Vec<Self> {
+    pub fn all(cluster: &'a Cluster, now: Now, spots: &mut [Spot]) -> Vec<Self> {
         let mut all = vec![];
         for (run, key, attempt) in cluster.attempts() {
             let Some(job) = run.job(key) else { continue };
@@ -41,13 +41,13 @@ impl<'a> Running<'a> {
             }
             let leaving = matches!(job.status, JobState::Ending { .. }) || run.is_leaving(attempt, &cluster.workers);
             let gang = is_train(job);
-            let held = now.0.saturating_sub(attempt.started_at.0);
+            let held = now.moment.since(run.times.started(key));
             let running = Self {
                 id: run.record.id(key),
                 order: order(run, gang),
                 priority: run.record.spec.queue.priority,
                 backfill: attempt.backfill,
-                lost: run.unsaved(now, key, attempt),
+                lost: now.moment.since(run.times.saved(key)),
                 hold: if gang { cluster.workers.limits.least_hold.saturating_sub(held) } else { 0 },
                 on: on.into_iter().collect(),
                 leaving,
@@ -155,15 +155,8 @@ impl Pass<'_> {
 }
 
 impl Run {
-    fn unsaved(&self, now: Millis, key: &JobKey, attempt: &Attempt) -> u64 {
-        let stage = self.job(key).filter(|job| is_train(job)).and_then(|job| job.planned.kind.stage());
-        let checkpoints = stage.and_then(|stage| self.record.checkpoints.get(stage)).map_or(&[][..], Vec::as_slice);
-        let saved = checkpoints.iter().rev().find(|c| c.generation == attempt.generation).map_or(attempt.started_at, |c| c.at);
-        now.0.saturating_sub(saved.0)
-    }
-
     /// Asks an attempt to save, if it can, and to leave its slots.
-    pub(super) fn ask_to_leave(&mut self, now: Millis, key: &JobKey, cause: Cause) {
+    pub(super) fn ask_to_leave(&mut self, now: Now, key: &JobKey, cause: Cause) {
         let Some(attempt) = self.active_mut(key).filter(|attempt| attempt.leave.is_none()) else { return };
         attempt.leave = Some(cause.clone());
         let generation = attempt.generation;

@@ -2,11 +2,12 @@
 
 use super::run::Run;
 use osler_core::gate::{GateOutcome, judge};
-use osler_core::ids::{Generation, Millis, StageName};
+use osler_core::ids::{Generation, StageName};
 use osler_core::job::{ExamSummary, Fault, FaultClass, JobKey, JobKind, JobResult, Summary};
 use osler_core::paths;
 use osler_core::record::{Attempt, EventKind, JobState, RankEnd};
 use osler_core::spec::{GateSpec, OnFail};
+use osler_core::time::Now;
 
 /// The most objects that one job may leave behind.
 const MAX_OUTPUTS: usize = 100_000;
@@ -46,7 +47,7 @@ impl Run {
     }
 
     /// All ranks are accounted for: the attempt succeeded, was stopped, or broke its promise.
-    pub fn all_ended(&mut self, now: Millis, key: &JobKey) -> Result<Ended, Fault> {
+    pub fn all_ended(&mut self, now: Now, key: &JobKey) -> Result<Ended, Fault> {
         let Some(attempt) = self.active(key).cloned() else { return Ok(Ended::NotYet) };
         if attempt.ended.len() < attempt.places.len() {
             return Ok(Ended::NotYet);
@@ -74,7 +75,7 @@ impl Run {
         Ok(Ended::Succeeded)
     }
 
-    fn succeed(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, result: JobResult) {
+    fn succeed(&mut self, now: Now, key: &JobKey, attempt: &Attempt, result: JobResult) {
         let generation = attempt.generation;
         self.praise(attempt);
         self.happened(now, EventKind::Succeeded, Some((key, Some(generation))), in_words(&result.summary));
@@ -84,14 +85,14 @@ impl Run {
             _ => None,
         };
         let again = self.record.jobs.get_mut(key).and_then(|job| job.before.take()).is_some();
-        self.set(key, JobState::Succeeded { generation, at: now, result });
+        self.set(now, key, JobState::Succeeded { generation, at: now.wall, result });
         if let Some((stage, exam)) = exam.filter(|_| !again) {
             self.judge_gates(now, key, &stage, &exam);
         }
     }
 
     /// An exam succeeds once, so its gates are judged once.
-    fn judge_gates(&mut self, now: Millis, key: &JobKey, stage: &StageName, exam: &ExamSummary) {
+    fn judge_gates(&mut self, now: Now, key: &JobKey, stage: &StageName, exam: &ExamSummary) {
         let applies = |g: &&GateSpec| g.exam == exam.task && g.variant == exam.variant && (g.stages.is_empty() || g.stages.contains(stage));
         let outcomes: Vec<GateOutcome> = self.record.spec.gates.iter().filter(applies).map(|g| judge(g, stage, exam)).collect();
         for outcome in outcomes {

@@ -7,10 +7,11 @@
 use super::limits::Limits;
 use super::run::Run;
 use super::workers::{WorkerState, Workers};
-use osler_core::ids::{Generation, Millis, WorkerName};
+use osler_core::ids::{Generation, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::{Progress, phase};
 use osler_core::record::{Attempt, EventKind, JobState};
+use osler_core::time::{Moment, Now};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Paces that the usual one is the median of.
@@ -22,17 +23,17 @@ pub struct Pace {
     generation: Generation,
     /// The furthest step that was heard of, and since when.
     done: u64,
-    since: Millis,
-    /// Milliseconds a step, newest last.
+    since: Moment,
+    /// Momenteconds a step, newest last.
     heard: VecDeque<u64>,
     /// Ranks whose own work takes too long, and since when; none once it was told.
-    slow: BTreeMap<u32, Option<Millis>>,
+    slow: BTreeMap<u32, Option<Moment>>,
     /// Half of the patience is over: the ranks are to say where they stand.
     late: bool,
 }
 
 impl Pace {
-    fn new(generation: Generation, now: Millis) -> Self {
+    fn new(generation: Generation, now: Moment) -> Self {
         Self { generation, done: 0, since: now, heard: VecDeque::new(), slow: BTreeMap::new(), late: false }
     }
 
@@ -41,13 +42,13 @@ impl Pace {
         self.late && self.generation == generation
     }
 
-    fn hear(&mut self, now: Millis, done: u64) {
+    fn hear(&mut self, now: Moment, done: u64) {
         if done <= self.done {
             return;
         }
         // The first step heard of may be one of many that were made while this coordinator was away.
         if self.done > 0 {
-            self.heard.push_back(now.0.saturating_sub(self.since.0) / (done - self.done));
+            self.heard.push_back(now.since(self.since) / (done - self.done));
             let surplus = self.heard.len().saturating_sub(HEARD);
             self.heard.drain(..surplus);
         }
@@ -72,7 +73,7 @@ impl Pace {
 struct Word<'a> {
     rank: u32,
     worker: &'a WorkerName,
-    said: Option<&'a (Progress, Millis)>,
+    said: Option<&'a (Progress, Moment)>,
 }
 
 /// What one look at a gang says.
@@ -84,7 +85,7 @@ struct Look {
 
 impl Run {
     /// Looks at every gang that has met: notes its pace, ends it if it hangs, tells of slow ranks.
-    pub(super) fn watch_gangs(&mut self, now: Millis, workers: &Workers) {
+    pub(super) fn watch_gangs(&mut self, now: Now, workers: &Workers) {
         for key in self.held(|job| matches!(&job.status, JobState::Active { attempt } if attempt.has_met())) {
             let Some(Look { pace, hang, slow }) = self.look(now, &key, workers) else { continue };
             let generation = pace.generation;
@@ -103,24 +104,25 @@ impl Run {
         }
     }
 
-    fn look(&self, now: Millis, key: &JobKey, workers: &Workers) -> Option<Look> {
+    fn look(&self, now: Now, key: &JobKey, workers: &Workers) -> Option<Look> {
         let (attempt, limits) = (self.active(key)?, &workers.limits);
         let words = self.words(key, attempt);
         let mut pace = match self.paces.get(key) {
             Some(pace) if pace.generation == attempt.generation => pace.clone(),
-            _ => Pace::new(attempt.generation, now),
+            _ => Pace::new(attempt.generation, now.moment),
         };
-        pace.hear(now, words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0));
+        pace.hear(now.moment, words.iter().filter_map(|word| Some(word.said?.0.done)).max().unwrap_or(0));
         // A rank that saves and says so has the store's patience, however long that is; one that falls silent over it has not.
-        let saves = |word: &Word<'_>| word.said.is_some_and(|(p, _)| phase::is_patient(&p.phase)) && word.silence(now) <= limits.silent;
+        let saves =
+            |word: &Word<'_>| word.said.is_some_and(|(p, _)| phase::is_patient(&p.phase)) && word.silence(now.moment) <= limits.silent;
         if words.iter().any(saves) || !workers.all_heard(now, attempt) {
-            pace.since = now;
+            pace.since = now.moment;
         }
-        let still = now.0.saturating_sub(pace.since.0);
+        let still = now.moment.since(pace.since);
         let limit = pace.limit(limits, self.record.spec.limits.first_step_seconds.saturating_mul(1000));
         pace.late = still > limit / 2;
-        let hang = (still > limit).then(|| hang(now, still, &pace, &words, limits));
-        let slow = slow_ranks(now, &mut pace, &words, limits);
+        let hang = (still > limit).then(|| hang(now.moment, still, &pace, &words, limits));
+        let slow = slow_ranks(now.moment, &mut pace, &words, limits);
         Some(Look { pace, hang, slow })
     }
 
@@ -128,11 +130,12 @@ impl Run {
     fn words<'a>(&'a self, key: &JobKey, attempt: &'a Attempt) -> Vec<Word<'a>> {
         // All ranks' latest words, ascending like the ranks: one walk instead of a search for each.
         let mut latest = self.progress.range((key.clone(), 0)..=(key.clone(), u32::MAX)).peekable();
+        let started = self.times.started(key);
         let word = |(rank, place): (usize, &'a osler_core::record::Place)| {
             let rank = rank as u32;
             while latest.next_if(|((_, of), _)| *of < rank).is_some() {}
             let said = latest.next_if(|((_, of), _)| *of == rank).map(|(_, said)| said);
-            Word { rank, worker: &place.worker, said: said.filter(|(p, at)| p.unit == "steps" && *at >= attempt.started_at) }
+            Word { rank, worker: &place.worker, said: said.filter(|(p, at)| p.unit == "steps" && *at >= started) }
         };
         attempt.places.iter().enumerate().filter(|(rank, _)| !attempt.ended.contains_key(&(*rank as u32))).map(word).collect()
     }
@@ -143,20 +146,20 @@ impl Word<'_> {
         format!("{}/{}", self.worker, self.rank)
     }
 
-    /// Milliseconds since its last word.
-    fn silence(&self, now: Millis) -> u64 {
-        self.said.map_or(u64::MAX, |(_, at)| now.0.saturating_sub(at.0))
+    /// Momenteconds since its last word.
+    fn silence(&self, now: Moment) -> u64 {
+        self.said.map_or(u64::MAX, |(_, at)| now.since(*at))
     }
 }
 
 impl Workers {
-    pub(super) fn all_heard(&self, now: Millis, attempt: &Attempt) -> bool {
+    pub(super) fn all_heard(&self, now: Now, attempt: &Attempt) -> bool {
         let silent = |state| matches!(state, WorkerState::Suspect | WorkerState::Lost | WorkerState::Gone);
         attempt.places.iter().all(|place| self.at(place).is_some_and(|worker| !silent(self.state(now, &place.worker, worker, 1))))
     }
 }
 
-fn hang(now: Millis, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limits) -> Fault {
+fn hang(now: Moment, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limits) -> Fault {
     let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1e3);
     let usual = pace.usual().map_or_else(|| "it has made none yet".to_owned(), |usual| format!("one takes {} usually", seconds(usual)));
     let frozen = words.iter().max_by_key(|word| word.silence(now)).filter(|word| word.silence(now) > limits.silent);
@@ -165,7 +168,7 @@ fn hang(now: Millis, still: u64, pace: &Pace, words: &[Word<'_>], limits: &Limit
         (Some(word), _) => {
             let last = word.said.map_or_else(
                 || "it has not said a word".to_owned(),
-                |(p, at)| format!("its last word, {} ago, was {} at step {}", seconds(now.0.saturating_sub(at.0)), p.phase, p.done),
+                |(p, at)| format!("its last word, {} ago, was {} at step {}", seconds(now.since(*at)), p.phase, p.done),
             );
             (Some(word), format!("rank {} is frozen: {last}", word.rank))
         }
@@ -188,7 +191,7 @@ fn median_of_others(sorted: &[f64], own: f64) -> f64 {
 }
 
 /// Sentences about ranks that have been slow for long enough, each once.
-fn slow_ranks(now: Millis, pace: &mut Pace, words: &[Word<'_>], limits: &Limits) -> Vec<String> {
+fn slow_ranks(now: Moment, pace: &mut Pace, words: &[Word<'_>], limits: &Limits) -> Vec<String> {
     let busy: Vec<(&Word<'_>, f64)> =
         words.iter().filter_map(|word| Some((word, word.said?.0.busy_ms.filter(|ms| ms.is_finite())?))).collect();
     let mut told = vec![];
@@ -204,7 +207,7 @@ fn slow_ranks(now: Millis, pace: &mut Pace, words: &[Word<'_>], limits: &Limits)
             continue;
         }
         let since = pace.slow.entry(word.rank).or_insert(Some(now));
-        if since.is_some_and(|since| now.0.saturating_sub(since.0) >= limits.slow_for) {
+        if since.is_some_and(|since| now.since(since) >= limits.slow_for) {
             *since = None;
             told.push(format!(
                 "rank {} on {} is slow: its own work takes {own:.0} ms a step, the others' {usual:.0} ms; a gang is as fast as its slowest rank",
@@ -221,8 +224,8 @@ mod tests {
     use super::*;
 
     fn pace(heard: &[(u64, u64)]) -> Pace {
-        let mut pace = Pace::new(Generation(1), Millis(0));
-        heard.iter().for_each(|(at, done)| pace.hear(Millis(*at), *done));
+        let mut pace = Pace::new(Generation(1), Moment(0));
+        heard.iter().for_each(|(at, done)| pace.hear(Moment(*at as i64), *done));
         pace
     }
 
@@ -234,7 +237,7 @@ mod tests {
         // 400 ms a step; one slow stretch does not change what is usual.
         assert_eq!(pace(&[(1_000, 1), (1_800, 3), (2_200, 4), (22_200, 5), (22_600, 6)]).usual(), Some(400));
         let repeated = pace(&[(1_000, 1), (1_400, 2), (9_000, 2)]);
-        assert_eq!((repeated.usual(), repeated.since), (Some(400), Millis(1_400)));
+        assert_eq!((repeated.usual(), repeated.since), (Some(400), Moment(1_400)));
     }
 
     #[test]
@@ -261,13 +264,13 @@ mod tests {
     #[test]
     fn a_rank_that_is_slow_for_long_enough_is_told_once() {
         let limits = Limits::default();
-        let said = |ms: f64| (Progress { busy_ms: Some(ms), ..Progress::default() }, Millis(0));
+        let said = |ms: f64| (Progress { busy_ms: Some(ms), ..Progress::default() }, Moment(0));
         let mut pace = pace(&[]);
         let w = WorkerName::new("w").unwrap();
         let mut look = |now: u64, busy: [f64; 3]| {
             let said = busy.map(said);
             let words: Vec<Word<'_>> = (0..3).map(|rank| Word { rank, worker: &w, said: said.get(rank as usize) }).collect();
-            slow_ranks(Millis(now), &mut pace, &words, &limits)
+            slow_ranks(Moment(now as i64), &mut pace, &words, &limits)
         };
         assert!(look(0, [100.0, 151.0, 100.0]).is_empty());
         assert!(look(29_999, [100.0, 151.0, 100.0]).is_empty());

@@ -4,10 +4,10 @@ use super::Cluster;
 use super::workers::Worker;
 use osler_core::BUILD;
 use osler_core::health::Health;
-use osler_core::ids::Millis;
 use osler_core::process::Report;
 use osler_core::record::JobState;
 use osler_core::sync::{NumberedReport, Observed, ProcessPhase, ProcessStatus};
+use osler_core::time::Now;
 use std::collections::BTreeSet;
 
 impl Cluster {
@@ -15,9 +15,9 @@ impl Cluster {
     ///
     /// True only if the same life of a worker says the same of itself as before, all its processes run as before, and they report how
     /// far they are, nothing else. Tests apply every such call and see that nothing was decided.
-    pub fn is_heartbeat(&self, clock: Millis, observed: &Observed) -> bool {
+    pub fn is_heartbeat(&self, clock: Now, observed: &Observed) -> bool {
         let Some(worker) = self.author(observed) else { return false };
-        let silence = self.time(clock).0.saturating_sub(worker.seen.0);
+        let silence = self.time(clock).moment.since(worker.seen);
         silence <= self.workers.limits.suspect
             && same_node(worker, observed)
             && same_processes(worker, observed)
@@ -25,11 +25,11 @@ impl Cluster {
     }
 
     /// A call has come, though nobody has read it yet: its author is not silent.
-    pub fn heard_of(&mut self, clock: Millis, observed: &Observed) {
+    pub fn heard_of(&mut self, clock: Now, observed: &Observed) {
         if self.author(observed).is_some() {
             // Before it is noted: a pause of ours that is forgiven later would move this moment into the future.
             let now = self.advance(clock);
-            self.workers.known.entry(observed.worker.clone()).and_modify(|worker| worker.seen = now);
+            self.workers.known.entry(observed.worker.clone()).and_modify(|worker| worker.seen = now.moment);
         }
     }
 

@@ -7,10 +7,10 @@
 //!
 //! What is under suspicion is not in the record: a coordinator that restarts hears of it again from the next attempt.
 
-use super::run::Run;
+use super::run::{Run, pending};
 use super::{Cluster, Effects};
 use osler_core::checkpoint::ObjectRef;
-use osler_core::ids::{Generation, Millis, RunName, StageName};
+use osler_core::ids::{Generation, RunName, StageName};
 use osler_core::job::{Fault, JobKey, JobKind, JobResult};
 use osler_core::plan::train_key;
 use osler_core::process::CheckpointRef;
@@ -18,6 +18,7 @@ use osler_core::reason::Cause;
 use osler_core::record::{Attempt, EventKind, JobState, Then};
 use osler_core::rewind::Rewind;
 use osler_core::spec::Init;
+use osler_core::time::Now;
 
 /// A disk that damages more than this is to be replaced, not mended.
 const MOST_REMADE: u32 = 5;
@@ -73,7 +74,7 @@ impl Cluster {
     }
 
     /// The coordinator has read an object.
-    pub(super) fn looked(&mut self, now: Millis, look: &Look, found: &Found, effects: &mut Effects) {
+    pub(super) fn looked(&mut self, now: Now, look: &Look, found: &Found, effects: &mut Effects) {
         let Some(run) = self.runs.get_mut(&look.run) else { return };
         let Some(suspect) = run.suspects.remove(&look.reader) else { return };
         match found {
@@ -91,7 +92,7 @@ impl Run {
     }
 
     /// What follows from a fault that names an object, if the job reads such a one.
-    pub(super) fn suspect(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, fault: &Fault) -> Option<Then> {
+    pub(super) fn suspect(&mut self, now: Now, key: &JobKey, attempt: &Attempt, fault: &Fault) -> Option<Then> {
         let path = &fault.damage.as_ref()?.path;
         let of = self.whole_of(key, path)?;
         let look = Look { run: self.record.name().clone(), reader: key.clone(), path: path.clone(), of };
@@ -128,7 +129,7 @@ impl Run {
         own.and_then(|own| whole(stage, own)).or_else(|| whole(earlier, initial?))
     }
 
-    fn mend(&mut self, now: Millis, suspect: Suspect, found: &str, effects: &mut Effects) {
+    fn mend(&mut self, now: Now, suspect: Suspect, found: &str, effects: &mut Effects) {
         let path = &suspect.look.path;
         match &suspect.look.of {
             Whole::Output { producer, object } => {
@@ -138,7 +139,7 @@ impl Run {
             Whole::Checkpoint { stage, step, .. } => {
                 let damage = format!("checkpoint step {step} is damaged: {path}: {found}");
                 let rewind = Rewind {
-                    at: now,
+                    at: now.wall,
                     generation: Some(suspect.generation),
                     to: 0,
                     left_out: 0..0,
@@ -151,7 +152,7 @@ impl Run {
         }
     }
 
-    fn make_again(&mut self, now: Millis, producer: &JobKey, damage: &str) {
+    fn make_again(&mut self, now: Now, producer: &JobKey, damage: &str) {
         let Some(job) = self.record.jobs.get_mut(producer) else { return };
         let JobState::Succeeded { result, generation, .. } = &job.status else { return };
         let generation = *generation;
@@ -167,16 +168,16 @@ impl Run {
     }
 
     /// A job that is done is done again; who needs it and has not begun waits for it.
-    fn reopen(&mut self, now: Millis, key: &JobKey) {
-        self.set(key, JobState::Pending { since: now, not_before: now });
+    fn reopen(&mut self, now: Now, key: &JobKey) {
+        self.set(now, key, pending(now, 0));
         let waits = |job: &osler_core::record::JobRecord| matches!(job.status, JobState::Pending { .. }) && job.planned.needs.contains(key);
         for reader in self.keys(waits) {
-            self.set(&reader, JobState::Blocked);
+            self.set(now, &reader, JobState::Blocked);
         }
     }
 
     /// Goes back to the checkpoint before, for the reason that is given.
-    fn give_up_checkpoint(&mut self, now: Millis, stage: &StageName, step: u64, rewind: Rewind, effects: &mut Effects) {
+    fn give_up_checkpoint(&mut self, now: Now, stage: &StageName, step: u64, rewind: Rewind, effects: &mut Effects) {
         let published = self.record.checkpoints.get(stage).map_or(&[][..], Vec::as_slice);
         if !published.iter().any(|c| c.step == step && !c.retired) {
             return; // given up already
@@ -201,7 +202,7 @@ impl Run {
     }
 
     /// The object was not found to be damaged: what its reader reported counts as any other fault.
-    fn acquit(&mut self, now: Millis, suspect: Suspect, found: &str, limits: &super::Limits) {
+    fn acquit(&mut self, now: Now, suspect: Suspect, found: &str, limits: &super::Limits) {
         let Suspect { look: Look { reader, path, .. }, generation, fault } = suspect;
         let origin = fault.origin.as_deref().unwrap_or("its reader");
         let message =
@@ -209,7 +210,7 @@ impl Run {
         self.happened(now, EventKind::Store, Some((&reader, Some(generation))), message);
         let Some(JobState::Ending { attempt, .. }) = self.job(&reader).map(|job| &job.status) else { return };
         let decided = self.decide(now, &reader, &attempt.clone(), fault, limits);
-        self.then(&reader, decided);
+        self.then(now, &reader, decided);
     }
 
     /// Why a result is not that of the same job before: an output that is made again must be the same.

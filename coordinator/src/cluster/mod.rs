@@ -28,6 +28,7 @@ mod slots;
 mod stacks;
 mod submit;
 mod sync;
+mod times;
 mod view;
 mod waiting;
 mod workers;
@@ -43,11 +44,12 @@ pub use waiting::QueueLine;
 pub use workers::{Worker, WorkerState};
 
 use osler_core::identity::Submission;
-use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
+use osler_core::ids::{Epoch, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::leftover::Claims;
-use osler_core::record::{EventKind, JobState, RunRecord, RunState, Then};
+use osler_core::record::{EventKind, RunRecord, RunState};
 use osler_core::sync::Observed;
+use osler_core::time::Now;
 use osler_runtime::store::Waited;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
@@ -175,9 +177,8 @@ pub struct Cluster {
     epoch: Epoch,
     /// Where ranks find the objects.
     store: String,
-    last_event: Millis,
-    /// By how much the clock was set back in this coordinator's life.
-    set_back: u64,
+    /// What the clocks showed at the latest event.
+    last_event: Now,
     /// Reports of attempts that are over; counted, because many of them mean that something is wrong.
     fenced: u64,
     /// Something was taken in whose consequences are not decided.
@@ -188,24 +189,9 @@ pub struct Cluster {
     unreadable: BTreeMap<RunName, String>,
 }
 
-/// The latest time at which something in a record was decided. A wait tells of it as well: it was decided at most the longest backoff
-/// before its end.
-fn newest_moment(record: &RunRecord, longest_backoff: u64) -> Millis {
-    let before = |not_before: &Millis| Millis(not_before.0.saturating_sub(longest_backoff));
-    let of_job = |state: &JobState| match state {
-        JobState::Pending { since, not_before } => Some((*since).max(before(not_before))),
-        JobState::Active { attempt } => Some(attempt.started_at),
-        JobState::Ending { next: Then::Retry { not_before, .. }, .. } => Some(before(not_before)),
-        JobState::Ending { attempt, .. } => Some(attempt.started_at),
-        _ => None,
-    };
-    let jobs = record.jobs.values().filter_map(|job| of_job(&job.status));
-    record.events.last().map(|event| event.at).into_iter().chain(jobs).max().unwrap_or_default()
-}
-
 impl Cluster {
-    pub fn new(now: Millis, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
-        let workers = Workers::new(now, limits);
+    pub fn new(now: Now, epoch: Epoch, store: impl Into<String>, limits: Limits) -> Self {
+        let workers = Workers::new(now.moment, limits);
         let (runs, holders) = (BTreeMap::new(), BTreeMap::new());
         Self {
             runs,
@@ -213,7 +199,6 @@ impl Cluster {
             epoch,
             store: store.into(),
             last_event: now,
-            set_back: 0,
             fenced: 0,
             unsettled: false,
             holders,
@@ -221,26 +206,17 @@ impl Cluster {
         }
     }
 
-    /// Takes over a run that an earlier coordinator wrote. Time goes on from what the records tell, also on a clock that is behind
-    /// theirs: a retry that they put off by seconds would else wait for that clock.
+    /// Takes over a run that an earlier coordinator wrote, perhaps by another clock.
     pub fn adopt(&mut self, record: RunRecord) {
-        let latest = newest_moment(&record, self.workers.limits.longest_backoff);
-        self.go_on_from(latest);
-        let (name, run) = (record.name().clone(), Run::new(record, self.workers.limits.events));
+        let (name, run) = (record.name().clone(), Run::new(self.last_event, record, &self.workers.limits));
         for worker in run.index().workers() {
             self.holders.entry(worker.clone()).or_default().insert(name.clone());
         }
         self.runs.insert(name, run);
     }
 
-    /// It is at least this late: an earlier coordinator has written so.
-    fn go_on_from(&mut self, latest: Millis) {
-        self.last_event = self.last_event.max(latest);
-        self.workers.since = self.workers.since.max(latest);
-    }
-
     /// One event and all that follows from it.
-    pub fn apply(&mut self, clock: Millis, event: Event) -> (Result<Answer, Refused>, Effects) {
+    pub fn apply(&mut self, clock: Now, event: Event) -> (Result<Answer, Refused>, Effects) {
         let mut effects = Effects::default();
         let answer = self.take_in(clock, event, &mut effects);
         self.settle(&mut effects);
@@ -248,7 +224,7 @@ impl Cluster {
     }
 
     /// One event by itself. Whoever calls this settles before anything is written or told.
-    pub fn take_in(&mut self, clock: Millis, event: Event, effects: &mut Effects) -> Result<Answer, Refused> {
+    pub fn take_in(&mut self, clock: Now, event: Event, effects: &mut Effects) -> Result<Answer, Refused> {
         let now = self.advance(clock);
         let mut heartbeat = false;
         let answer = match event {
@@ -275,7 +251,10 @@ impl Cluster {
                 self.looked(now, &look, &found, effects);
                 Ok(Answer::Ticked)
             }
-            Event::Tick => Ok(Answer::Ticked),
+            Event::Tick => {
+                self.workers.judge_own_clock(effects);
+                Ok(Answer::Ticked)
+            }
         };
         self.unsettled |= !heartbeat;
         answer
@@ -292,30 +271,28 @@ impl Cluster {
         effects.persist = self.runs.iter().filter(|(_, run)| run.changed).map(|(name, _)| name.clone()).collect();
     }
 
-    /// Time never goes back here, whatever the clock does, nor does it stand still until a clock that was set back has caught up:
-    /// nothing would be lost, retried or found hanging. And a pause of our own is not the workers' silence.
-    fn advance(&mut self, clock: Millis) -> Millis {
+    /// A pause of our own is not the workers' silence; a jump of the wall clock is no pause.
+    fn advance(&mut self, clock: Now) -> Now {
         let now = self.time(clock);
-        self.set_back = now.0 - clock.0;
-        let gap = now.0 - self.last_event.0;
+        let gap = now.moment.since(self.last_event.moment);
         if gap > self.workers.limits.pause {
             self.workers.forgive(gap);
             for run in self.runs.values_mut() {
                 run.forget_paces();
-                run.pulses.wake(now);
+                run.pulses.wake(now.moment);
             }
         }
         self.last_event = now;
         now
     }
 
-    /// The cluster's time when the clock shows this.
-    fn time(&self, clock: Millis) -> Millis {
-        Millis(clock.0 + self.set_back.max(self.last_event.0.saturating_sub(clock.0)))
+    /// Moments never go back here, stamps may.
+    fn time(&self, clock: Now) -> Now {
+        Now { moment: clock.moment.max(self.last_event.moment), ..clock }
     }
 
     /// Brings everything that follows from the facts up to date.
-    fn follow(&mut self, now: Millis, effects: &mut Effects) {
+    fn follow(&mut self, now: Now, effects: &mut Effects) {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
             run.fail_lost(now, &self.workers);
             run.watch_gangs(now, &self.workers);
@@ -338,7 +315,7 @@ impl Cluster {
     }
 
     /// People who look later should find why nothing moved.
-    fn note_wait(&mut self, now: Millis, waited: &Waited) {
+    fn note_wait(&mut self, now: Now, waited: &Waited) {
         let what = if waited.no_room { "had no room" } else { "did not answer" };
         let message = format!("the store {what} for {:.1} s, and everything waited for it: {}", waited.time.as_secs_f64(), waited.why);
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
@@ -402,8 +379,8 @@ impl Cluster {
 
     /// The next version of a run's record, to be created under its number.
     pub fn next_version(&mut self, name: &RunName) -> Option<NextVersion> {
-        let (epoch, page) = (self.epoch, self.workers.limits.page);
-        self.runs.get_mut(name).map(|run| run.next_version(epoch, page))
+        let (now, epoch, page) = (self.last_event, self.epoch, self.workers.limits.page);
+        self.runs.get_mut(name).map(|run| run.next_version(now, epoch, page))
     }
 
     /// Runs with progress that watchers have not seen, and forgets that.
@@ -434,8 +411,8 @@ impl Cluster {
         self.runs.values_mut().filter(|run| run.record.state.is_live()).for_each(|run| run.untidy = true);
     }
 
-    /// When the latest event happened, by the cluster's own time.
-    pub fn now(&self) -> Millis {
+    /// What the clocks showed at the latest event.
+    pub fn now(&self) -> Now {
         self.last_event
     }
 

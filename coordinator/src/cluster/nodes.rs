@@ -8,9 +8,10 @@
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused, Run};
 use osler_core::cluster::{ClusterRecord, Drain, Strike};
-use osler_core::ids::{Epoch, Generation, LabelKey, LabelValue, Millis, TeamName, WorkerName};
+use osler_core::ids::{Epoch, Generation, LabelKey, LabelValue, TeamName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::record::{Attempt, EventKind};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// Words of a person, or of a fault, that are kept.
@@ -26,9 +27,9 @@ pub enum Deed {
 impl Cluster {
     /// Takes over what an earlier coordinator wrote.
     pub fn adopt_cluster(&mut self, record: ClusterRecord) {
-        let strikes = record.strikes.values().flatten().map(|strike| strike.at);
-        let latest = strikes.chain(record.drained.values().map(|drain| drain.at)).max().unwrap_or_default();
-        self.go_on_from(latest);
+        let now = self.last_event;
+        let moments = |strikes: &Vec<Strike>| strikes.iter().map(|strike| now.moment_of(strike.at)).collect();
+        self.workers.struck = record.strikes.iter().map(|(worker, strikes)| (worker.clone(), moments(strikes))).collect();
         self.workers.record = record;
     }
 
@@ -70,7 +71,7 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn drain(&mut self, now: Millis, name: WorkerName, reason: Option<String>, effects: &mut Effects) -> Result<(), Refused> {
+    pub(super) fn drain(&mut self, now: Now, name: WorkerName, reason: Option<String>, effects: &mut Effects) -> Result<(), Refused> {
         let known = self.workers.known.contains_key(&name) || self.workers.record.drained.contains_key(&name);
         if !known {
             return Err(Refused::NoSuchWorker(name));
@@ -101,7 +102,7 @@ impl Cluster {
     }
 
     /// Settles what runs' processes did for their nodes.
-    pub(super) fn judge_nodes(&mut self, now: Millis, effects: &mut Effects) {
+    pub(super) fn judge_nodes(&mut self, now: Now, effects: &mut Effects) {
         if self.workers.changed {
             self.runs.values_mut().for_each(Run::tell_all); // a node that was drained asks its gangs to leave
         }
@@ -117,7 +118,7 @@ impl Cluster {
                 Deed::Failed { worker, job, generation, message } => {
                     let message = message.chars().take(MAX_WORDS).collect();
                     let id = osler_core::job::JobId { run, job };
-                    if self.workers.strike(now, &worker, Strike { at: now, job: id.clone(), generation, message }) {
+                    if self.workers.strike(now, &worker, Strike { at: now.wall, job: id.clone(), generation, message }) {
                         struck.push((worker, id));
                     }
                 }
@@ -146,7 +147,7 @@ impl Cluster {
     }
 
     /// Whether all jobs that fit the workers now, this one counted also if it is silent, would still fit without it.
-    fn can_do_without(&self, now: Millis, worker: &WorkerName) -> bool {
+    fn can_do_without(&self, now: Now, worker: &WorkerName) -> bool {
         let usable = |name: &WorkerName, found: &Worker| name == worker || self.workers.takes_work(now, name, found);
         let most = |require: &BTreeMap<LabelKey, LabelValue>, left_out: Option<&WorkerName>| -> u32 {
             let suits = |found: &Worker| require.iter().all(|(key, value)| found.labels.get(key) == Some(value));
@@ -162,23 +163,30 @@ impl Cluster {
 }
 
 impl Workers {
-    fn drain(&mut self, now: Millis, name: &WorkerName, automatic: bool, reason: String, effects: &mut Effects) {
+    fn drain(&mut self, now: Now, name: &WorkerName, automatic: bool, reason: String, effects: &mut Effects) {
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
         if self.record.drained.get(name).is_some_and(|drain| drain.reason == reason) {
             return;
         }
         effects.notes.push(format!("worker {name} is drained: {reason}"));
-        self.record.drained.insert(name.clone(), Drain { at: now, automatic, reason });
+        self.record.drained.insert(name.clone(), Drain { at: now.wall, automatic, reason });
         self.changed = true;
     }
 
     /// Notes an incident, unless it is part of the one before; drops what is too old. Whether it counts.
-    fn strike(&mut self, now: Millis, worker: &WorkerName, strike: Strike) -> bool {
+    fn strike(&mut self, now: Now, worker: &WorkerName, strike: Strike) -> bool {
         let strikes = self.record.strikes.entry(worker.clone()).or_default();
-        strikes.retain(|old| now.0.saturating_sub(old.at.0) <= self.limits.strike_window);
-        if strikes.last().is_some_and(|last| now.0.saturating_sub(last.at.0) < self.limits.strike_apart) {
+        let moments = self.struck.entry(worker.clone()).or_default();
+        if strikes.is_empty() {
+            moments.clear(); // forgiven
+        }
+        let old = moments.iter().take_while(|moment| now.moment.since(**moment) > self.limits.strike_window).count();
+        moments.drain(..old);
+        strikes.drain(..old.min(strikes.len()));
+        if moments.last().is_some_and(|last| now.moment.since(*last) < self.limits.strike_apart) {
             return false;
         }
+        moments.push(now.moment);
         strikes.push(strike);
         self.changed = true;
         true

@@ -1,15 +1,15 @@
 //! A run's own states: what follows for the run from its jobs, and for its jobs from the run.
 
-use super::run::Run;
+use super::run::{Run, pending};
 use super::workers::Workers;
-use osler_core::ids::Millis;
 use osler_core::job::{JobKey, JobKind};
 use osler_core::reason::Cause;
 use osler_core::record::{Attempt, EventKind, JobRecord, JobState, RunState};
+use osler_core::time::Now;
 
 impl Run {
     /// The run cannot succeed any more: everything else is ended.
-    pub fn fail_run(&mut self, now: Millis, reason: String) {
+    pub fn fail_run(&mut self, now: Now, reason: String) {
         if matches!(self.record.state, RunState::Submitted | RunState::Running | RunState::Stopping) {
             self.happened_because(now, EventKind::Run, None, format!("failing: {reason}"), Some(Cause::RunFails));
             self.record.state = RunState::Failing(reason);
@@ -17,7 +17,7 @@ impl Run {
     }
 
     /// Ends what should not run: all of a failing run; of what is to leave, all but the gangs that can save.
-    pub fn end_unwanted(&mut self, now: Millis, workers: &Workers) {
+    pub fn end_unwanted(&mut self, now: Now, workers: &Workers) {
         let failing = matches!(self.record.state, RunState::Failing(_));
         let why = |job: &JobRecord| match &job.status {
             JobState::Active { .. } if failing => Some(Cause::RunFails),
@@ -45,10 +45,10 @@ impl Run {
     }
 
     /// Jobs whose needs have succeeded may start.
-    pub fn unblock(&mut self, now: Millis) {
+    pub fn unblock(&mut self, now: Now) {
         let blocked = self.keys(|job| matches!(job.status, JobState::Blocked));
         for key in blocked.into_iter().filter(|key| self.needs_are_met(key)).collect::<Vec<_>>() {
-            self.set(&key, JobState::Pending { since: now, not_before: now });
+            self.set(now, &key, pending(now, 0));
         }
     }
 
@@ -59,7 +59,7 @@ impl Run {
     }
 
     /// Whether the run is over.
-    pub fn conclude(&mut self, now: Millis) {
+    pub fn conclude(&mut self, now: Now) {
         let all_done = self.record.jobs.values().all(|job| job.status.result().is_some());
         let over = match &self.record.state {
             RunState::Submitted | RunState::Running | RunState::Stopping if all_done => RunState::Finished,

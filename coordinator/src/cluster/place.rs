@@ -2,16 +2,17 @@
 
 use super::schedule::Outcome;
 use super::{Cluster, Effects, Run};
-use osler_core::ids::{Generation, Millis, WorkerName};
+use osler_core::ids::{Generation, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::record::{Attempt, EventKind, JobState, Place, RunState};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// Workers that the event of a start names; the attempt's places hold them all.
 const SHOWN: usize = 8;
 
 impl Cluster {
-    pub(super) fn place(&mut self, now: Millis, effects: &mut Effects) {
+    pub(super) fn place(&mut self, now: Now, effects: &mut Effects) {
         for (id, outcome) in self.decide(now, false) {
             match outcome {
                 Outcome::Start { places, backfill } => {
@@ -33,7 +34,7 @@ impl Cluster {
 }
 
 impl Run {
-    fn start(&mut self, now: Millis, key: &JobKey, places: Vec<Place>, backfill: bool, effects: &mut Effects) {
+    fn start(&mut self, now: Now, key: &JobKey, places: Vec<Place>, backfill: bool, effects: &mut Effects) {
         if self.record.state == RunState::Submitted {
             self.record.state = RunState::Running;
             self.happened(now, EventKind::Run, None, "running");
@@ -60,7 +61,7 @@ impl Run {
         let attempt = Attempt {
             generation,
             places,
-            started_at: now,
+            started_at: now.wall,
             rendezvous: None,
             ended: BTreeMap::new(),
             parts: BTreeMap::new(),
@@ -68,7 +69,8 @@ impl Run {
             others: BTreeMap::new(),
             leave: None,
             backfill,
+            began: Some(self.age(now)),
         };
-        self.set(key, JobState::Active { attempt });
+        self.set(now, key, JobState::Active { attempt });
     }
 }

@@ -5,11 +5,12 @@ use super::Effects;
 use super::run::Run;
 use osler_core::checkpoint::{Joined, Manifest, ObjectRef, Part, StepRecord, join_parts};
 use osler_core::digest::Digest;
-use osler_core::ids::{Millis, StageName};
+use osler_core::ids::StageName;
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind};
 use osler_core::order::SampleSum;
 use osler_core::paths;
 use osler_core::record::{EventKind, NoOrder, Published};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// Checkpoints of one attempt that may be incomplete at once. Ranks are in lockstep, so more than a few mean that one is broken.
@@ -21,7 +22,7 @@ fn broken(message: impl Into<String>) -> Fault {
 
 impl Run {
     /// Takes one rank's part of the active attempt; publishes every checkpoint that it completes.
-    pub fn take_part(&mut self, now: Millis, key: &JobKey, rank: u32, part: Part, effects: &mut Effects) -> Result<(), Fault> {
+    pub fn take_part(&mut self, now: Now, key: &JobKey, rank: u32, part: Part, effects: &mut Effects) -> Result<(), Fault> {
         let Some(JobKind::Train { stage }) = self.job(key).map(|job| job.planned.kind.clone()) else {
             return Err(broken("only train jobs make checkpoints"));
         };
@@ -44,7 +45,7 @@ impl Run {
         self.publish_complete(now, key, &stage, effects)
     }
 
-    fn publish_complete(&mut self, now: Millis, key: &JobKey, stage: &StageName, effects: &mut Effects) -> Result<(), Fault> {
+    fn publish_complete(&mut self, now: Now, key: &JobKey, stage: &StageName, effects: &mut Effects) -> Result<(), Fault> {
         loop {
             let Some(attempt) = self.active(key) else { return Ok(()) };
             let world = attempt.places.len();
@@ -64,7 +65,7 @@ impl Run {
 
     fn publish(
         &mut self,
-        now: Millis,
+        now: Now,
         key: &JobKey,
         stage: &StageName,
         step: u64,
@@ -93,7 +94,7 @@ impl Run {
             ledger,
             seconds,
             usage,
-            published_at: now,
+            published_at: now.wall,
         };
         let skipped = skipped_in_words(&manifest.ledger);
         let bytes = serde_json::to_vec(&manifest).map_err(|e| broken(format!("step {step}: {e}")))?;
@@ -104,7 +105,7 @@ impl Run {
             step,
             generation,
             manifest: object,
-            at: now,
+            at: now.wall,
             retired: false,
             mean_loss: manifest.mean_loss(),
             world_size: Some(world_size),
@@ -115,6 +116,7 @@ impl Run {
             attempt.published = step;
             attempt.parts.remove(&step);
         }
+        self.times.note_saved(now, key);
         if let Some(attempt) = self.active(key).cloned() {
             self.praise(&attempt);
         }

@@ -7,10 +7,11 @@
 use super::limits::Limits;
 use super::run::Run;
 use super::workers::Workers;
-use osler_core::ids::{Millis, WorkerName};
+use osler_core::ids::WorkerName;
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::{Progress, phase};
 use osler_core::record::{Attempt, JobState};
+use osler_core::time::{Moment, Now};
 use std::collections::BTreeMap;
 
 /// Processes speak each second; to look more often shows nothing new.
@@ -19,16 +20,16 @@ const LOOK_EVERY: u64 = 1_000;
 /// When silence began to count.
 #[derive(Debug, Clone, Default)]
 pub struct Pulses {
-    looked: Millis,
+    looked: Moment,
     /// This coordinator was not there, or stood still, before.
-    awake: Millis,
+    awake: Moment,
     /// Not all workers of an attempt were heard of at this time.
-    unheard: BTreeMap<JobKey, Millis>,
+    unheard: BTreeMap<JobKey, Moment>,
 }
 
 impl Pulses {
     /// Silence before this is not the processes'.
-    pub fn wake(&mut self, now: Millis) {
+    pub fn wake(&mut self, now: Moment) {
         *self = Self { looked: now, awake: now, unheard: BTreeMap::new() };
     }
 
@@ -36,24 +37,24 @@ impl Pulses {
         self.unheard.remove(key);
     }
 
-    fn silent_since(&self, key: &JobKey, attempt: &Attempt) -> Millis {
+    fn silent_since(&self, key: &JobKey, started: Moment) -> Moment {
         let unheard = self.unheard.get(key).copied().unwrap_or_default();
-        attempt.started_at.max(self.awake).max(unheard)
+        started.max(self.awake).max(unheard)
     }
 }
 
 impl Run {
     /// Looks at every process that should be alive, and ends the attempts of those that are not well.
-    pub(super) fn watch_processes(&mut self, now: Millis, workers: &Workers) {
-        if now.0.saturating_sub(self.pulses.looked.0) < LOOK_EVERY {
+    pub(super) fn watch_processes(&mut self, now: Now, workers: &Workers) {
+        if now.moment.since(self.pulses.looked) < LOOK_EVERY {
             return;
         }
-        self.pulses.looked = now;
+        self.pulses.looked = now.moment;
         for key in self.held(|job| matches!(job.status, JobState::Active { .. })) {
             let Some(attempt) = self.active(&key) else { continue };
             let generation = attempt.generation;
             if !workers.all_heard(now, attempt) {
-                self.pulses.unheard.insert(key, now);
+                self.pulses.unheard.insert(key, now.moment);
                 continue;
             }
             let Some((fault, worker)) = self.unwell(now, &key, attempt, &workers.limits) else { continue };
@@ -65,23 +66,24 @@ impl Run {
     }
 
     /// What is wrong with an attempt, and on which worker.
-    fn unwell(&self, now: Millis, key: &JobKey, attempt: &Attempt, limits: &Limits) -> Option<(Fault, Option<WorkerName>)> {
+    fn unwell(&self, now: Now, key: &JobKey, attempt: &Attempt, limits: &Limits) -> Option<(Fault, Option<WorkerName>)> {
         let of_run = &self.record.spec.limits;
-        let since = self.pulses.silent_since(key, attempt);
+        let started = self.times.started(key);
+        let since = self.pulses.silent_since(key, started);
         for (rank, place) in attempt.places.iter().enumerate() {
             let rank = rank as u32;
             if attempt.ended.contains_key(&rank) {
                 continue;
             }
-            let said = self.progress.get(&(key.clone(), rank)).filter(|(_, at)| *at >= attempt.started_at);
+            let said = self.progress.get(&(key.clone(), rank)).filter(|(_, at)| *at >= started);
             let who = if attempt.places.len() > 1 { format!("rank {rank}") } else { "its process".to_owned() };
-            let Some(message) = silent(now, since, said, limits).or_else(|| still(said, of_run.still_seconds)) else { continue };
+            let Some(message) = silent(now.moment, since, said, limits).or_else(|| still(said, of_run.still_seconds)) else { continue };
             let origin = Some(format!("{}/{rank}", place.worker));
             let fault = Fault { origin, ..Fault::new(FaultClass::Infrastructure, format!("{who} {message}")) };
             return Some((fault, Some(place.worker.clone())));
         }
         let most = of_run.seconds_of(&self.job(key)?.planned.kind)?;
-        let took = now.0.saturating_sub(attempt.started_at.0) / 1000;
+        let took = self.watched(now, key, attempt) / 1000;
         let kind = key.as_str().split('/').next().unwrap_or_default();
         (took > most).then(|| {
             let message = format!("it took longer than the {most} s that limits.seconds.{kind} allows");
@@ -91,9 +93,9 @@ impl Run {
 }
 
 /// A process that is frozen, or has not come to its first word.
-fn silent(now: Millis, since: Millis, said: Option<&(Progress, Millis)>, limits: &Limits) -> Option<String> {
+fn silent(now: Moment, since: Moment, said: Option<&(Progress, Moment)>, limits: &Limits) -> Option<String> {
     let last = said.map_or(since, |(_, at)| (*at).max(since));
-    let silence = now.0.saturating_sub(last.0);
+    let silence = now.since(last);
     match said {
         Some((progress, _)) if silence > limits.frozen => {
             Some(format!("is frozen: it has said nothing for {} s; its last word was {}", silence / 1000, doing(progress)))
@@ -104,7 +106,7 @@ fn silent(now: Millis, since: Millis, said: Option<&(Progress, Millis)>, limits:
 }
 
 /// A process that says that it does nothing. One that waits for the store has the store's patience.
-fn still(said: Option<&(Progress, Millis)>, most: u64) -> Option<String> {
+fn still(said: Option<&(Progress, Moment)>, most: u64) -> Option<String> {
     let (progress, _) =
         said.filter(|(progress, _)| !phase::is_patient(&progress.phase) && progress.still_ms > most.saturating_mul(1000))?;
     let stuck = progress.still_ms / 1000;
@@ -123,20 +125,20 @@ fn doing(progress: &Progress) -> String {
 mod tests {
     use super::*;
 
-    fn word(phase: &str, still_ms: u64, at: u64) -> (Progress, Millis) {
-        (Progress { phase: phase.into(), still_ms, ..Progress::default() }, Millis(at))
+    fn word(phase: &str, still_ms: u64, at: u64) -> (Progress, Moment) {
+        (Progress { phase: phase.into(), still_ms, ..Progress::default() }, Moment(at as i64))
     }
 
     #[test]
     fn silence_counts_from_the_last_word_or_from_when_somebody_could_hear_it() {
         let limits = Limits::default();
         let said = word("merging", 0, 5_000);
-        let at = |now: u64, since: u64| silent(Millis(now), Millis(since), Some(&said), &limits);
+        let at = |now: u64, since: u64| silent(Moment(now as i64), Moment(since as i64), Some(&said), &limits);
         assert_eq!(at(5_000 + limits.frozen, 0), None);
         assert!(at(5_001 + limits.frozen, 0).unwrap().contains("its last word was merging"));
         assert_eq!(at(5_001 + limits.frozen, 20_000), None, "its worker was not heard until then");
-        assert_eq!(silent(Millis(limits.first_word), Millis(0), None, &limits), None);
-        assert!(silent(Millis(limits.first_word + 1), Millis(0), None, &limits).is_some());
+        assert_eq!(silent(Moment(limits.first_word as i64), Moment(0), None, &limits), None);
+        assert!(silent(Moment(limits.first_word as i64 + 1), Moment(0), None, &limits).is_some());
     }
 
     #[test]

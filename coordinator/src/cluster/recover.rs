@@ -6,7 +6,7 @@
 use super::Effects;
 use super::budget::{self, Budget, Failure, Verdict, severity, verdict};
 use super::limits::Limits;
-use super::run::Run;
+use super::run::{Run, pending};
 use super::workers::Workers;
 use osler_core::digest::Digest;
 use osler_core::ids::{Generation, Millis};
@@ -14,6 +14,7 @@ use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::reason::Cause;
 use osler_core::record::{Attempt, EventKind, JobState, PastAttempt, Then};
 use osler_core::sync::ProcessId;
+use osler_core::time::{Now, Span};
 use std::collections::BTreeMap;
 
 /// What one more process says of an attempt that is ending. A few are enough: in a large gang they all say the same.
@@ -27,7 +28,7 @@ fn note_witness(others: &mut BTreeMap<String, String>, fault: Fault) -> bool {
 
 impl Run {
     /// Ends the attempt because of a fault, or lets a graver fault explain an attempt that is ending already.
-    pub fn fail(&mut self, now: Millis, key: &JobKey, fault: Fault, workers: &Workers) {
+    pub fn fail(&mut self, now: Now, key: &JobKey, fault: Fault, workers: &Workers) {
         let fault = self.record.spec.retry.classify(fault);
         let Some(job) = self.job(key) else { return };
         match &job.status {
@@ -41,16 +42,18 @@ impl Run {
             JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } if fault.damage.is_some() && known.damage.is_none() => {
                 let attempt = attempt.clone();
                 if let Some(next) = self.suspect(now, key, &attempt, &fault) {
-                    self.then(key, next);
+                    self.then(now, key, next);
                 }
             }
             JobState::Ending { attempt, next: Then::Retry { fault: known, .. } } => {
                 let graver = severity(fault.class) > severity(known.class);
                 let witness = if graver { known.clone() } else { fault.clone() };
                 let next = graver.then(|| self.decide(now, key, attempt, fault, &workers.limits));
-                if let Some(JobState::Ending { attempt, next: then }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
-                    self.changed |= note_witness(&mut attempt.others, witness) || next.is_some();
-                    *then = next.unwrap_or_else(|| then.clone());
+                if let Some(JobState::Ending { attempt, .. }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
+                    self.changed |= note_witness(&mut attempt.others, witness);
+                }
+                if let Some(next) = next {
+                    self.then(now, key, next);
                 }
             }
             _ => {}
@@ -58,26 +61,27 @@ impl Run {
     }
 
     /// Changes what follows once the processes of an ending attempt are gone.
-    pub(super) fn then(&mut self, key: &JobKey, then: Then) {
+    pub(super) fn then(&mut self, now: Now, key: &JobKey, then: Then) {
         if let Some(JobState::Ending { next, .. }) = self.record.jobs.get_mut(key).map(|job| &mut job.status) {
+            self.times.note_next(now, key, &then);
             *next = then;
             self.changed = true;
         }
     }
 
     /// Ends the attempt on request: the job goes back to the queue.
-    pub fn requeue(&mut self, now: Millis, key: &JobKey, cause: Cause, workers: &Workers) {
+    pub fn requeue(&mut self, now: Now, key: &JobKey, cause: Cause, workers: &Workers) {
         self.end(now, key, Then::Requeue { cause: Some(cause) }, workers);
     }
 
-    pub(super) fn decide(&self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
+    pub(super) fn decide(&self, now: Now, key: &JobKey, attempt: &Attempt, fault: Fault, limits: &Limits) -> Then {
         let this = Failure { class: fault.class, progressed: self.steps_published(key, attempt) > 0 };
         let counts = usize::from(this.class != FaultClass::NoRoom);
         let (row, total) = (self.failures_in_a_row(key, this), self.faults_in_all(key) + counts);
         let generation = attempt.generation.0.to_le_bytes();
         let draw = Digest::of_parts([self.record.name().as_str().as_bytes(), key.as_str().as_bytes(), &generation]);
         match verdict(&row, total, &self.record.spec.retry, limits, draw) {
-            Verdict::Again(wait) => Then::Retry { fault, not_before: Millis(now.0 + wait) },
+            Verdict::Again(wait) => Then::Retry { fault, not_before: Millis(now.wall.0.saturating_add(wait)) },
             over => Then::Fail { fault: over.last(fault, self.is_train(key).then_some(attempt.published)) },
         }
     }
@@ -88,7 +92,7 @@ impl Run {
         let healthy = self.record.spec.retry.healthy_seconds.saturating_mul(1000);
         let past = self.job(key).map_or(&[][..], |job| &job.past);
         let counted = past.iter().rev().take_while(|a| a.generation >= forgiven);
-        let counted = counted.take_while(|a| a.steps_published == 0 || a.ended_at.0.saturating_sub(a.started_at.0) < healthy);
+        let counted = counted.take_while(|a| a.steps_published == 0 || a.watched_millis() < healthy);
         counted.filter(|a| a.fault.as_ref().is_some_and(|fault| fault.class != FaultClass::NoRoom)).count()
     }
 
@@ -127,7 +131,7 @@ impl Run {
         self.record.events.iter().rev().find(resumed).and_then(|e| e.generation).unwrap_or_default()
     }
 
-    pub(super) fn end(&mut self, now: Millis, key: &JobKey, next: Then, workers: &Workers) {
+    pub(super) fn end(&mut self, now: Now, key: &JobKey, next: Then, workers: &Workers) {
         let Some(attempt) = self.active(key).cloned() else { return };
         let id = self.record.id(key);
         let generation = attempt.generation;
@@ -140,11 +144,11 @@ impl Run {
             let cause = Cause::Fault { class: fault.class };
             self.happened_because(now, EventKind::Retry, Some((key, Some(generation))), message, Some(cause));
         }
-        self.set(key, JobState::Ending { attempt, next });
+        self.set(now, key, JobState::Ending { attempt, next });
     }
 
     /// Moves on the attempts whose processes are all gone.
-    pub fn finish_endings(&mut self, now: Millis, workers: &Workers, effects: &mut Effects) {
+    pub fn finish_endings(&mut self, now: Now, workers: &Workers, effects: &mut Effects) {
         for key in self.held(|job| matches!(job.status, JobState::Ending { .. })) {
             if self.is_looked_at(&key) {
                 continue;
@@ -160,55 +164,56 @@ impl Run {
         }
     }
 
-    fn finish_ending(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, next: Then, effects: &mut Effects) {
+    fn finish_ending(&mut self, now: Now, key: &JobKey, attempt: &Attempt, next: Then, effects: &mut Effects) {
         // Parts of a checkpoint that will never be complete.
         effects.deletes.extend(attempt.parts.values().flatten().map(|part| part.object.path.clone()));
         let about = Some((key, Some(attempt.generation)));
         let (status, fault, cause) = match next {
-            Then::Retry { fault, not_before } => {
-                let wait = not_before.0.saturating_sub(now.0);
+            Then::Retry { fault, .. } => {
+                let wait = self.times.due(key).since(now.moment);
                 let cause = Cause::Fault { class: fault.class };
                 let message = format!("its processes are gone; tried again in {wait} ms");
                 self.happened_because(now, EventKind::Retry, about, message, Some(cause));
-                (self.waiting(now, key, not_before), Some(fault), None)
+                (self.waiting(now, key, wait), Some(fault), None)
             }
             Then::Fail { fault } => {
                 let cause = Cause::Fault { class: fault.class };
                 self.happened_because(now, EventKind::Failed, about, fault.to_string(), Some(cause));
                 self.fail_run(now, format!("{key} failed: {fault}"));
-                (JobState::Failed { at: now, fault: fault.clone() }, Some(fault), None)
+                (JobState::Failed { at: now.wall, fault: fault.clone() }, Some(fault), None)
             }
             Then::Rewind { skipped } => {
                 self.past(now, key, attempt, Some(Self::divergence(&skipped)), Some(Cause::Rewind));
                 self.rewind_to_before(now, key, attempt, &skipped, effects);
-                self.set(key, JobState::Pending { since: now, not_before: now });
+                self.set(now, key, pending(now, 0));
                 return;
             }
-            Then::Requeue { cause } => (self.waiting(now, key, now), None, cause),
+            Then::Requeue { cause } => (self.waiting(now, key, 0), None, cause),
         };
         self.past(now, key, attempt, fault, cause);
-        self.set(key, status);
+        self.set(now, key, status);
     }
 
-    /// How a job waits that is to be tried again: what it needs may be on its way to being made again.
-    fn waiting(&self, now: Millis, key: &JobKey, not_before: Millis) -> JobState {
+    /// How a job waits that is to be tried again after so many milliseconds: what it needs may be on its way to being made again.
+    fn waiting(&self, now: Now, key: &JobKey, wait: u64) -> JobState {
         match self.needs_are_met(key) {
-            true => JobState::Pending { since: now, not_before },
+            true => pending(now, wait),
             false => JobState::Blocked,
         }
     }
 
     /// Closes the books of an attempt.
-    pub fn past(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, fault: Option<Fault>, cause: Option<Cause>) {
+    pub fn past(&mut self, now: Now, key: &JobKey, attempt: &Attempt, fault: Option<Fault>, cause: Option<Cause>) {
         let past = PastAttempt {
             generation: attempt.generation,
             workers: attempt.places.iter().map(|p| p.worker.clone()).collect(),
             started_at: attempt.started_at,
-            ended_at: now,
+            ended_at: now.wall,
             fault,
             steps_published: self.steps_published(key, attempt),
             others: attempt.others.clone(),
             cause,
+            span: attempt.began.map(|from| Span { from, to: self.age(now) }),
         };
         self.untidy = true;
         self.gone.remove(key);
@@ -223,7 +228,7 @@ impl Run {
     }
 
     /// Ends attempts whose workers or incarnations are gone.
-    pub fn fail_lost(&mut self, now: Millis, workers: &Workers) {
+    pub fn fail_lost(&mut self, now: Now, workers: &Workers) {
         for key in self.held(|job| matches!(job.status, JobState::Active { .. })) {
             let Some(attempt) = self.active(&key) else { continue };
             let lost = attempt.places.iter().enumerate().find_map(|(rank, place)| {

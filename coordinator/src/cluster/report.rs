@@ -4,11 +4,12 @@
 use super::finish::Ended;
 use super::workers::Workers;
 use super::{Cluster, Effects, Run};
-use osler_core::ids::{Incarnation, Millis, WorkerName};
+use osler_core::ids::{Incarnation, WorkerName};
 use osler_core::job::{Damage, Fault, FaultClass, JobKey, JobResult};
 use osler_core::process::{Progress, Report};
 use osler_core::record::{JobState, RankEnd};
 use osler_core::sync::NumberedReport;
+use osler_core::time::Now;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -30,7 +31,7 @@ enum Standing {
 impl Cluster {
     pub(super) fn report(
         &mut self,
-        now: Millis,
+        now: Now,
         worker: &WorkerName,
         incarnation: Incarnation,
         numbered: NumberedReport,
@@ -78,13 +79,13 @@ fn standing(run: &Run, process: &osler_core::sync::ProcessId, worker: &WorkerNam
 
 impl Run {
     /// Takes a report of the active attempt; gives the fault that ends it, if any.
-    fn take(&mut self, now: Millis, key: &JobKey, rank: u32, report: Report, workers: &Workers, effects: &mut Effects) -> Option<Fault> {
+    fn take(&mut self, now: Now, key: &JobKey, rank: u32, report: Report, workers: &Workers, effects: &mut Effects) -> Option<Fault> {
         if self.active(key)?.ended.contains_key(&rank) {
             return None; // a repeated report: the rank's last word was heard
         }
         match report {
             Report::Progress(progress) => {
-                self.progress.insert((key.clone(), rank), (bounded_progress(progress), now));
+                self.progress.insert((key.clone(), rank), (bounded_progress(progress), now.moment));
                 self.moved = true;
                 None
             }
@@ -138,7 +139,7 @@ impl Run {
         None
     }
 
-    fn take_done(&mut self, now: Millis, key: &JobKey, rank: u32, result: JobResult, workers: &Workers) -> Option<Fault> {
+    fn take_done(&mut self, now: Now, key: &JobKey, rank: u32, result: JobResult, workers: &Workers) -> Option<Fault> {
         let refused = self.refuse_result(key, self.active(key)?.generation, &result);
         if refused.is_some() {
             return refused;
@@ -150,7 +151,7 @@ impl Run {
     }
 
     /// After a rank's end was noted: is the attempt over?
-    pub(super) fn rank_ended(&mut self, now: Millis, key: &JobKey, workers: &Workers) {
+    pub(super) fn rank_ended(&mut self, now: Now, key: &JobKey, workers: &Workers) {
         match self.all_ended(now, key) {
             Ok(Ended::NotYet | Ended::Succeeded) => {}
             Ok(Ended::Stopped) => match self.active(key).and_then(|attempt| self.why_leaving(attempt, workers)) {

@@ -2,11 +2,12 @@
 
 use super::run::Run;
 use super::{Cluster, Effects, Refused};
-use osler_core::ids::{Generation, Millis, RunName, StageName};
+use osler_core::ids::{Generation, RunName, StageName};
 use osler_core::job::{Fault, FaultClass, JobKey, JobKind};
 use osler_core::plan::train_key;
 use osler_core::record::{Attempt, EventKind, JobState, RunState, Then};
 use osler_core::rewind::{Rewind, target};
+use osler_core::time::Now;
 use std::ops::Range;
 
 /// What a person asks for.
@@ -23,7 +24,7 @@ pub struct RewindRequest {
 }
 
 impl Cluster {
-    pub(super) fn rewind(&mut self, now: Millis, request: RewindRequest, effects: &mut Effects) -> Result<RunState, Refused> {
+    pub(super) fn rewind(&mut self, now: Now, request: RewindRequest, effects: &mut Effects) -> Result<RunState, Refused> {
         let RewindRequest { run: name, stage, to, skip, ranks } = request;
         let run = self.run_mut(&name)?;
         let refused = |why: String| Refused::NotRewound { run: name.clone(), stage: stage.clone(), why };
@@ -55,7 +56,7 @@ impl Cluster {
         run.go_back(
             now,
             &stage,
-            Rewind { at: now, generation: None, to, left_out, abandoned: vec![], reason: "asked for".to_owned(), damaged: None },
+            Rewind { at: now.wall, generation: None, to, left_out, abandoned: vec![], reason: "asked for".to_owned(), damaged: None },
             effects,
         );
         Ok(run.record.state.clone())
@@ -93,18 +94,18 @@ impl Run {
     }
 
     /// After the processes of the attempt are gone.
-    pub(super) fn rewind_to_before(&mut self, now: Millis, key: &JobKey, attempt: &Attempt, skipped: &Range<u64>, effects: &mut Effects) {
+    pub(super) fn rewind_to_before(&mut self, now: Now, key: &JobKey, attempt: &Attempt, skipped: &Range<u64>, effects: &mut Effects) {
         let Some(JobKind::Train { stage }) = self.job(key).map(|job| job.planned.kind.clone()) else { return };
         let published = self.record.checkpoints.get(&stage).map_or(&[][..], Vec::as_slice);
         let kept: Vec<u64> = published.iter().filter(|c| !c.retired).map(|c| c.step).collect();
         let to = target(&kept, skipped);
         let left_out = self.record.batches(&stage).span(&(skipped.start.max(to)..skipped.end));
         let reason = Self::divergence(skipped).message;
-        let rewind = Rewind { at: now, generation: Some(attempt.generation), to, left_out, abandoned: vec![], reason, damaged: None };
+        let rewind = Rewind { at: now.wall, generation: Some(attempt.generation), to, left_out, abandoned: vec![], reason, damaged: None };
         self.go_back(now, &stage, rewind, effects);
     }
 
-    pub(super) fn go_back(&mut self, now: Millis, stage: &StageName, mut rewind: Rewind, effects: &mut Effects) {
+    pub(super) fn go_back(&mut self, now: Now, stage: &StageName, mut rewind: Rewind, effects: &mut Effects) {
         let from = self.record.published_steps(stage);
         let published = self.record.checkpoints.entry(stage.clone()).or_default();
         let keep = published.partition_point(|c| c.step <= rewind.to);

@@ -2,10 +2,12 @@
 
 use super::hang::Pace;
 use super::index::Index;
+use super::limits::Limits;
 use super::mend::{Look, Suspect};
 use super::nodes::Deed;
 use super::pulse::Pulses;
 use super::stacks::Stacks;
+use super::times::Times;
 use osler_core::history::{PageSize, Put};
 use osler_core::ids::{Epoch, Generation, Millis, StageName, WorkerName};
 use osler_core::job::{JobKey, JobKind};
@@ -14,6 +16,7 @@ use osler_core::process::Progress;
 use osler_core::reason::Cause;
 use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
 use osler_core::spec::StageSpec;
+use osler_core::time::{Age, Aged, Moment, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A version of a record, as it is to be written.
@@ -29,7 +32,7 @@ pub struct NextVersion {
 pub struct Run {
     pub record: RunRecord,
     /// The latest word of each process, and when it came.
-    pub progress: BTreeMap<(JobKey, u32), (Progress, Millis)>,
+    pub progress: BTreeMap<(JobKey, u32), (Progress, Moment)>,
     /// How fast each gang is.
     pub paces: BTreeMap<JobKey, Pace>,
     /// Whose silence counts, and since when.
@@ -37,7 +40,7 @@ pub struct Run {
     /// What ranks of gangs without steps said of themselves.
     pub stacks: Stacks,
     /// Since when there has been room for gangs that run with fewer ranks than planned.
-    pub roomy_since: BTreeMap<JobKey, Millis>,
+    pub roomy_since: BTreeMap<JobKey, Moment>,
     /// Ranks of ending attempts whose processes are confirmed gone.
     pub gone: BTreeMap<JobKey, BTreeSet<u32>>,
     /// The record differs from the newest written version.
@@ -54,14 +57,28 @@ pub struct Run {
     pub moved: bool,
     /// Workers that may have to do something else than they were told last.
     pub news: BTreeSet<WorkerName>,
+    pub times: Times,
+    /// When it was submitted: its place in the queue.
+    pub came: Moment,
+    /// How old it was when this coordinator first had it.
+    age: (Age, Moment),
     index: Index,
     orders: BTreeMap<StageName, SampleOrder>,
     events_kept: usize,
 }
 
+/// A job that may start after so many milliseconds.
+pub fn pending(now: Now, wait: u64) -> JobState {
+    JobState::Pending { since: now.wall, not_before: Millis(now.wall.0.saturating_add(wait)) }
+}
+
 impl Run {
-    pub fn new(record: RunRecord, events_kept: usize) -> Self {
+    /// One that is new, or that an earlier coordinator wrote.
+    pub fn new(now: Now, mut record: RunRecord, limits: &Limits) -> Self {
         Self {
+            times: Times::adopt(now, &mut record, limits),
+            came: now.moment_of(record.submitted_at),
+            age: (record.aged.taken_over(now.wall), now.moment),
             index: Index::of(&record),
             news: BTreeSet::new(),
             record,
@@ -78,27 +95,28 @@ impl Run {
             deeds: vec![],
             moved: false,
             orders: BTreeMap::new(),
-            events_kept,
+            events_kept: limits.events,
         }
     }
 
     /// The next version of the record, as it will be written, and the pages that it names and none before it did.
-    pub fn next_version(&mut self, epoch: Epoch, size: PageSize) -> NextVersion {
+    pub fn next_version(&mut self, now: Now, epoch: Epoch, size: PageSize) -> NextVersion {
         self.record.version += 1;
         self.record.epoch = epoch;
+        self.record.aged = Aged { age: self.age(now), at: now.wall };
         self.changed = false;
         let pages = self.record.turn_pages(size);
         NextVersion { version: self.record.version, pages, bytes: self.record.head() }
     }
 
-    pub fn happened(&mut self, at: Millis, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {
-        self.happened_because(at, kind, job, message, None);
+    pub fn happened(&mut self, now: Now, kind: EventKind, job: Option<(&JobKey, Option<Generation>)>, message: impl Into<String>) {
+        self.happened_because(now, kind, job, message, None);
     }
 
     /// With the reason for programs.
     pub fn happened_because(
         &mut self,
-        at: Millis,
+        now: Now,
         kind: EventKind,
         job: Option<(&JobKey, Option<Generation>)>,
         message: impl Into<String>,
@@ -106,11 +124,23 @@ impl Run {
     ) {
         let record = &mut self.record;
         let (job, generation) = job.map_or((None, None), |(key, generation)| (Some(key.clone()), generation));
-        record.events.push(Event { id: record.next_event, at, kind, job, generation, message: message.into(), reason });
+        record.events.push(Event { id: record.next_event, at: now.wall, kind, job, generation, message: message.into(), reason });
         record.next_event += 1;
         let surplus = record.events.len().saturating_sub(self.events_kept);
         record.events.drain(..surplus);
         self.changed = true;
+    }
+
+    pub fn age(&self, now: Now) -> Age {
+        let (age, since) = self.age;
+        age.watched_for(now.moment.since(since))
+    }
+
+    /// For how long coordinators have seen an attempt. What an older version's coordinator saw of it is not known.
+    pub fn watched(&self, now: Now, key: &JobKey, attempt: &Attempt) -> u64 {
+        let (_, since) = self.age;
+        let known = attempt.began.map(|began| self.age(now).watched.saturating_sub(began.watched));
+        known.unwrap_or_else(|| now.moment.since(self.times.started(key).max(since)))
     }
 
     pub fn job(&self, key: &JobKey) -> Option<&JobRecord> {
@@ -136,8 +166,9 @@ impl Run {
     }
 
     /// Replaces the state of a job, and gives back the one before.
-    pub fn set(&mut self, key: &JobKey, status: JobState) -> Option<JobState> {
+    pub fn set(&mut self, now: Now, key: &JobKey, status: JobState) -> Option<JobState> {
         let job = self.record.jobs.get_mut(key)?;
+        self.times.note(now, key, &status);
         let before = std::mem::replace(&mut job.status, status);
         self.index.remove(key, &before);
         self.index.insert(key, &job.status);

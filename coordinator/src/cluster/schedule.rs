@@ -9,15 +9,16 @@
 use super::evict::Running;
 use super::slots::{Kept, Layout, Spot, Wish, places};
 use super::{Cluster, Run};
-use osler_core::ids::{Millis, RunName, TeamName};
+use osler_core::ids::{RunName, TeamName};
 use osler_core::job::{JobId, JobKey, JobKind};
 use osler_core::reason::{Cause, Reason, Unusable};
 use osler_core::record::{JobRecord, JobState, Place, RunState};
+use osler_core::time::{Moment, Now};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Lower goes first.
-pub type Order<'a> = (Reverse<i32>, Millis, &'a RunName, bool);
+pub type Order<'a> = (Reverse<i32>, Moment, &'a RunName, bool);
 
 #[derive(Debug)]
 pub enum Outcome {
@@ -35,7 +36,7 @@ pub enum Outcome {
 /// The state of a pass.
 pub(super) struct Pass<'a> {
     pub cluster: &'a Cluster,
-    pub now: Millis,
+    pub now: Now,
     pub spots: Vec<Spot>,
     pub running: Vec<Running<'a>>,
     unusable: Vec<Unusable>,
@@ -45,7 +46,7 @@ pub(super) struct Pass<'a> {
 
 impl Cluster {
     /// In the order of the queue. Those that wait and ask nobody to leave are left out unless `all`.
-    pub(super) fn decide(&self, now: Millis, all: bool) -> Vec<(JobId, Outcome)> {
+    pub(super) fn decide(&self, now: Now, all: bool) -> Vec<(JobId, Outcome)> {
         let starts = |run: &&Run| matches!(run.record.state, RunState::Submitted | RunState::Running);
         let pending = |run: &&Run| run.index().waiting().next().is_some();
         let mut runs: Vec<&Run> = self.runs.values().filter(starts).filter(pending).collect();
@@ -61,7 +62,7 @@ impl Cluster {
 }
 
 pub(super) fn order(run: &Run, train: bool) -> Order<'_> {
-    (Reverse(run.record.spec.queue.priority), run.record.submitted_at, run.record.name(), !train)
+    (Reverse(run.record.spec.queue.priority), run.came, run.record.name(), !train)
 }
 
 /// Whether a job loses little when it is ended: it may use slots that are kept for a gang.
@@ -74,7 +75,7 @@ fn is_open(spot: &Spot) -> u32 {
 }
 
 impl<'a> Pass<'a> {
-    fn new(cluster: &'a Cluster, now: Millis) -> Self {
+    fn new(cluster: &'a Cluster, now: Now) -> Self {
         let mut spots = cluster.spots(now);
         let running = Running::all(cluster, now, &mut spots);
         let mut held: BTreeMap<&TeamName, (u32, Option<JobId>)> = BTreeMap::new();
@@ -96,9 +97,10 @@ impl<'a> Pass<'a> {
         let mut stuck: [Option<Reason>; 2] = [None, None];
         for key in keys {
             let Some(job) = run.job(&key) else { continue };
-            let JobState::Pending { not_before, .. } = job.status else { continue };
+            let JobState::Pending { .. } = job.status else { continue };
+            let due = run.times.due(&key);
             let alike =
-                (!is_train(job) && job.planned.ranks == 1 && not_before <= self.now).then(|| usize::from(may_borrow(&job.planned.kind)));
+                (!is_train(job) && job.planned.ranks == 1 && due <= self.now.moment).then(|| usize::from(may_borrow(&job.planned.kind)));
             let known = alike.and_then(|kind| stuck.get(kind)).and_then(Option::as_ref);
             if let Some(reason) = known {
                 if all {
@@ -106,7 +108,7 @@ impl<'a> Pass<'a> {
                 }
                 continue;
             }
-            let outcome = self.turn(run, &key, job, not_before, &suitable);
+            let outcome = self.turn(run, &key, job, due, &suitable);
             if let (Some(slot), Outcome::Wait { reason, evict }) = (alike.and_then(|kind| stuck.get_mut(kind)), &outcome)
                 && evict.is_empty()
                 && !matches!(reason, Reason::MakingRoom { .. })
@@ -119,7 +121,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn turn(&mut self, run: &'a Run, key: &JobKey, job: &JobRecord, not_before: Millis, suitable: &[usize]) -> Outcome {
+    fn turn(&mut self, run: &'a Run, key: &JobKey, job: &JobRecord, due: Moment, suitable: &[usize]) -> Outcome {
         let (id, gang, ranks) = (run.record.id(key), is_train(job), job.planned.ranks);
         let affinity = run.record.spec.resources.affinity.as_ref().filter(|_| gang);
         let of = |ranks| Wish { ranks, affinity, spots: suitable.to_vec() };
@@ -129,13 +131,13 @@ impl<'a> Pass<'a> {
             sizes.iter().copied().find(|ranks| self.too_large(run, &of(*ranks)).is_none()).or(sizes.last().copied()).unwrap_or(ranks);
         let wish = of(ranks);
         let never = self.too_large(run, &wish);
-        if not_before > self.now {
+        if due > self.now.moment {
             // A gang that waits for a retry that is seconds away keeps what it will need, and nobody borrows it.
             if gang && never.is_none() {
                 self.keep(run, &id, &wish, false);
             }
             let after = job.past.last().and_then(|past| past.fault.as_ref()).map(ToString::to_string);
-            return wait(Reason::Retry { in_ms: not_before.0 - self.now.0, after });
+            return wait(Reason::Retry { in_ms: due.since(self.now.moment), after });
         }
         if let Some(reason) = never {
             return wait(reason);

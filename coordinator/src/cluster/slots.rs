@@ -1,11 +1,12 @@
 //! The slots of the workers that take work, and how a job's ranks are laid over them.
 
 use super::{Cluster, Worker};
-use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::job::JobId;
 use osler_core::record::Place;
 use osler_core::spec::Affinity;
 use osler_core::sync::ProcessId;
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// One worker that takes work.
@@ -127,7 +128,7 @@ impl Cluster {
     }
 
     /// In the order of their names.
-    pub(super) fn spots(&self, now: Millis) -> Vec<Spot> {
+    pub(super) fn spots(&self, now: Now) -> Vec<Spot> {
         let used = self.used_slots();
         let usable = self.workers.known.iter().filter(|(name, worker)| self.workers.takes_work(now, name, worker));
         let spot = |(name, worker): (&WorkerName, &Worker)| Spot {

@@ -1,16 +1,17 @@
 //! What people ask for: submit, stop, resume, pin. Each is idempotent, so a lost reply is answered by asking again.
 
-use super::run::Run;
+use super::run::{Run, pending};
 use super::{Answer, Cluster, Effects, Refused};
 use osler_core::gate::GateOutcome;
 use osler_core::identity::{Submission, difference};
-use osler_core::ids::{Generation, Millis, RunName, StageName};
+use osler_core::ids::{Generation, RunName, StageName};
 use osler_core::job::JobKind;
 use osler_core::plan::{PlannedJob, plan, train_key};
 use osler_core::reason::Cause;
 use osler_core::record::{EventKind, JobRecord, JobState, RunRecord, RunState};
 use osler_core::spec::{Determinism, check};
 use osler_core::stop::{Stop, StopKind, Waiver};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 /// Fields that a refusal names.
@@ -35,7 +36,7 @@ pub struct WaiveRequest {
 }
 
 impl Cluster {
-    pub(super) fn submit(&mut self, now: Millis, submission: Submission) -> Result<Answer, Refused> {
+    pub(super) fn submit(&mut self, now: Now, submission: Submission) -> Result<Answer, Refused> {
         let digest = submission.identity();
         if self.unreadable.contains_key(&submission.spec.name) {
             return Err(self.missing(&submission.spec.name));
@@ -70,7 +71,8 @@ impl Cluster {
             spec_digest: digest,
             sources,
             spec,
-            submitted_at: now,
+            submitted_at: now.wall,
+            aged: Default::default(),
             state: RunState::Submitted,
             stop: None,
             jobs,
@@ -82,14 +84,14 @@ impl Cluster {
             next_event: 1,
             history: Default::default(),
         };
-        let mut run = Run::new(record, self.workers.limits.events);
+        let mut run = Run::new(now, record, &self.workers.limits);
         run.happened(now, EventKind::Run, None, format!("submitted: {} jobs", run.record.jobs.len()));
         self.runs.insert(name, run);
         Ok(Answer::Submitted { created: true, state: RunState::Submitted })
     }
 
     /// A stop by hand also takes the place of an interruption: whoever was interrupted does not go on with the run any more.
-    pub(super) fn stop(&mut self, now: Millis, request: StopRequest) -> Result<RunState, Refused> {
+    pub(super) fn stop(&mut self, now: Now, request: StopRequest) -> Result<RunState, Refused> {
         let StopRequest { run: name, kind, by } = request;
         let run = self.run_mut(&name)?;
         let how = match kind {
@@ -100,12 +102,12 @@ impl Cluster {
         match run.record.state {
             RunState::Submitted | RunState::Running => {
                 run.record.state = RunState::Stopping;
-                run.record.stop = Some(Stop { kind, by, at: now });
+                run.record.stop = Some(Stop { kind, by, at: now.wall });
                 run.tell_all();
                 run.happened_because(now, EventKind::Run, None, format!("stopping: {how}"), Some(Cause::Stopped));
             }
             RunState::Stopping | RunState::Stopped if weaker => {
-                run.record.stop = Some(Stop { kind, by, at: now });
+                run.record.stop = Some(Stop { kind, by, at: now.wall });
                 run.happened_because(now, EventKind::Run, None, format!("stays stopped until it is resumed: {how}"), Some(Cause::Stopped));
             }
             _ => {}
@@ -114,7 +116,7 @@ impl Cluster {
     }
 
     /// Lets failed gates of a run pass, all that are named. Asking twice is harmless.
-    pub(super) fn waive(&mut self, now: Millis, request: WaiveRequest) -> Result<RunState, Refused> {
+    pub(super) fn waive(&mut self, now: Now, request: WaiveRequest) -> Result<RunState, Refused> {
         let WaiveRequest { run: name, gates, reason, by } = request;
         let run = self.run_mut(&name)?;
         let shown = |gates: &mut dyn Iterator<Item = &GateOutcome>| gates.map(GateOutcome::name).collect::<Vec<_>>().join(", ");
@@ -123,7 +125,7 @@ impl Cluster {
             return Err(Refused::NoSuchGate { run: name, gate: gate.clone(), failed });
         }
         let meant = |gate: &GateOutcome| gate.is_shut() && gates.iter().any(|given| gate.is_named(given));
-        let waiver = Waiver { by, at: now, reason };
+        let waiver = Waiver { by, at: now.wall, reason };
         let mut told = vec![];
         for gate in run.record.gates.iter_mut().filter(|gate| meant(gate)) {
             gate.waived = Some(waiver.clone());
@@ -133,7 +135,7 @@ impl Cluster {
         Ok(run.record.state.clone())
     }
 
-    pub(super) fn resume(&mut self, now: Millis, name: &RunName, ranks: Option<u32>) -> Result<RunState, Refused> {
+    pub(super) fn resume(&mut self, now: Now, name: &RunName, ranks: Option<u32>) -> Result<RunState, Refused> {
         let run = self.run_mut(name)?;
         let idle = matches!(run.record.state, RunState::Stopped | RunState::Failed(_));
         if idle && let Some(gate) = run.record.shut_gates().next() {
@@ -158,7 +160,7 @@ impl Cluster {
                 run.happened(now, EventKind::Run, None, "resumed");
                 let next = run.record.next_generation;
                 for key in run.keys(|job| matches!(job.status, JobState::Failed { .. })) {
-                    run.set(&key, JobState::Pending { since: now, not_before: now });
+                    run.set(now, &key, pending(now, 0));
                     run.happened(now, EventKind::Run, Some((&key, Some(next))), "tried again with a fresh budget");
                 }
             }
@@ -169,7 +171,7 @@ impl Cluster {
     /// A checkpoint that no rule keeps any more goes at once: a run that is over has no later publication that would look at it.
     pub(super) fn pin(
         &mut self,
-        now: Millis,
+        now: Now,
         name: &RunName,
         stage: &StageName,
         step: u64,
@@ -203,7 +205,7 @@ impl Run {
     }
 
     /// Gives the stages that are not done another number of ranks, or none of them if one cannot be shared by so many.
-    pub(super) fn set_ranks(&mut self, now: Millis, ranks: u32) -> Result<(), Refused> {
+    pub(super) fn set_ranks(&mut self, now: Now, ranks: u32) -> Result<(), Refused> {
         let unfit = |why: String| Refused::UnfitRanks { run: self.record.name().clone(), ranks, why };
         let open = |job: &JobRecord| matches!(job.planned.kind, JobKind::Train { .. }) && job.status.result().is_none();
         let keys = self.keys(|job| open(job) && job.planned.ranks != ranks);
@@ -225,8 +227,7 @@ impl Run {
     }
 }
 
-fn fresh_job(now: Millis, planned: PlannedJob) -> JobRecord {
-    let pending = JobState::Pending { since: now, not_before: now };
-    let status = if planned.needs.is_empty() { pending } else { JobState::Blocked };
+fn fresh_job(now: Now, planned: PlannedJob) -> JobRecord {
+    let status = if planned.needs.is_empty() { pending(now, 0) } else { JobState::Blocked };
     JobRecord::new(planned, status)
 }

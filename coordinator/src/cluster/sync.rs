@@ -6,11 +6,12 @@
 use super::heartbeat::same_node;
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused};
-use osler_core::ids::{Incarnation, Millis, RunName, WorkerName};
+use osler_core::ids::{Incarnation, RunName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::process::exit;
 use osler_core::record::{Attempt, JobState, RankEnd};
 use osler_core::sync::{Observed, ProcessId, ProcessPhase};
+use osler_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether a call said something that jobs or other workers depend on.
@@ -27,7 +28,7 @@ struct Admitted {
 }
 
 impl Cluster {
-    pub(super) fn sync(&mut self, now: Millis, observed: Observed, effects: &mut Effects) -> Result<Told, Refused> {
+    pub(super) fn sync(&mut self, now: Now, observed: Observed, effects: &mut Effects) -> Result<Told, Refused> {
         let Admitted { acknowledged, mut told } = self.admit(now, &observed, effects)?;
         let Observed { worker: name, incarnation, processes, mut reports, .. } = observed;
         let phases: BTreeMap<ProcessId, ProcessPhase> = processes.into_iter().map(|p| (p.process, p.phase)).collect();
@@ -56,7 +57,7 @@ impl Cluster {
     }
 
     /// Who calls; refused if a newer life of the same worker is known.
-    fn admit(&mut self, now: Millis, observed: &Observed, effects: &mut Effects) -> Result<Admitted, Refused> {
+    fn admit(&mut self, now: Now, observed: &Observed, effects: &mut Effects) -> Result<Admitted, Refused> {
         let (name, given) = (&observed.worker, observed.incarnation);
         if observed.epoch > self.epoch {
             return Err(Refused::Succeeded { ours: self.epoch, heard: observed.epoch });
@@ -78,7 +79,7 @@ impl Cluster {
             slots: 0,
             labels: BTreeMap::new(),
             draining: false,
-            seen: now,
+            seen: now.moment,
             health: None,
             skew: [0; 2],
             check: 0,
@@ -93,7 +94,7 @@ impl Cluster {
             return Err(Refused::Overtaken { worker: name.clone(), newest: worker.call, given: observed.call });
         }
         let same = known == Some(given) && same_node(worker, observed);
-        let told = if same && now.0.saturating_sub(worker.seen.0) <= self.workers.limits.suspect { Told::Nothing } else { Told::News };
+        let told = if same && now.moment.since(worker.seen) <= self.workers.limits.suspect { Told::Nothing } else { Told::News };
         let turned = worker.draining != observed.draining;
         worker.call = observed.call;
         worker.host.clone_from(&observed.host);
@@ -107,7 +108,7 @@ impl Cluster {
             let seconds = worker.skew() as f64 / 1e3;
             effects.notes.push(format!("the clock of worker {name} differs from the coordinator's by {seconds:.1} s: run a time service"));
         }
-        worker.seen = now;
+        worker.seen = now.moment;
         let acknowledged = worker.acknowledged;
         self.workers.note_leaving(name);
         if turned {
@@ -132,7 +133,7 @@ impl Cluster {
     /// Processes that ended without a last word, and those that the agent has lost sight of.
     fn see_exits(
         &mut self,
-        now: Millis,
+        now: Now,
         name: &WorkerName,
         incarnation: Incarnation,
         phases: &BTreeMap<ProcessId, ProcessPhase>,
@@ -204,7 +205,7 @@ impl Cluster {
 
 impl super::Run {
     /// A rank has checkpointed on request, at `step` or where the attempt stands.
-    pub(super) fn rank_stopped(&mut self, now: Millis, key: &JobKey, rank: u32, step: Option<u64>, workers: &Workers) {
+    pub(super) fn rank_stopped(&mut self, now: Now, key: &JobKey, rank: u32, step: Option<u64>, workers: &Workers) {
         let Some(attempt) = self.active(key) else { return };
         if attempt.ended.contains_key(&rank) {
             return;

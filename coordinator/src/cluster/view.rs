@@ -8,6 +8,7 @@ use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, StageName, Team
 use osler_core::job::JobKey;
 use osler_core::plan::train_key;
 use osler_core::record::{JobState, RunRecord};
+use osler_core::time::Now;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn reason(record: &RunRecord) -> String {
 }
 
 impl Cluster {
-    pub fn worker_lines(&self, now: Millis) -> Vec<WorkerLine> {
+    pub fn worker_lines(&self, now: Now) -> Vec<WorkerLine> {
         let used = self.used_slots();
         let line = |(name, worker): (&WorkerName, &super::Worker)| {
             let used = used.get(name).copied().unwrap_or(0);
@@ -78,7 +79,7 @@ impl Cluster {
                 state: self.workers.state(now, name, worker, used),
                 slots: worker.slots,
                 used,
-                seen_at: worker.seen,
+                seen_at: now.stamp(worker.seen),
                 labels: worker.labels.clone(),
                 why: self.workers.why_no_work(now, name, worker),
                 drain: self.record().drained.get(name).cloned(),

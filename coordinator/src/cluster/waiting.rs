@@ -2,10 +2,10 @@
 
 use super::schedule::Outcome;
 use super::{Cluster, Run};
-use osler_core::ids::Millis;
 use osler_core::job::{JobId, JobKey};
 use osler_core::reason::{Cause, Reason, Unusable};
 use osler_core::record::{Attempt, JobState, RunState, Then};
+use osler_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job that waits for slots.
@@ -18,7 +18,7 @@ pub struct QueueLine {
 
 impl Cluster {
     /// The reason of each job of a run that is neither running nor over.
-    pub fn waiting(&self, now: Millis, run: &Run) -> Vec<(JobKey, Reason)> {
+    pub fn waiting(&self, now: Now, run: &Run) -> Vec<(JobKey, Reason)> {
         let starts = matches!(run.record.state, RunState::Submitted | RunState::Running);
         let queue = if starts { self.queue(now) } else { vec![] };
         let queue: BTreeMap<&JobKey, &Reason> =
@@ -37,7 +37,7 @@ impl Cluster {
     }
 
     /// All jobs that wait for slots, in the order in which they may take them.
-    pub fn queue(&self, now: Millis) -> Vec<QueueLine> {
+    pub fn queue(&self, now: Now) -> Vec<QueueLine> {
         let line = |(id, outcome): (JobId, Outcome)| {
             let ranks = self.runs.get(&id.run).and_then(|run| run.job(&id.job)).map_or(0, |job| job.planned.ranks);
             let reason = match outcome {
@@ -51,7 +51,7 @@ impl Cluster {
     }
 
     /// Workers that take no work, and why; a few of them.
-    pub(super) fn unusable(&self, now: Millis) -> Vec<Unusable> {
+    pub(super) fn unusable(&self, now: Now) -> Vec<Unusable> {
         const SHOWN: usize = 3;
         let why = |(worker, known)| Some(Unusable { worker: Clone::clone(worker), why: self.workers.why_no_work(now, worker, known)? });
         self.workers.known.iter().filter_map(why).take(SHOWN).collect()

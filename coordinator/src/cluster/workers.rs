@@ -7,13 +7,15 @@
 //! ```
 //! A restarted agent is a new incarnation under the same name: what the old one ran is gone at once.
 
+use super::Effects;
 use super::limits::Limits;
 use osler_core::BUILD;
 use osler_core::cluster::ClusterRecord;
 use osler_core::health::Health;
-use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, WorkerName};
 use osler_core::record::{Attempt, Place};
 use osler_core::sync::ProcessId;
+use osler_core::time::{Moment, Now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -26,7 +28,7 @@ pub struct Worker {
     pub slots: u32,
     pub labels: BTreeMap<LabelKey, LabelValue>,
     pub draining: bool,
-    pub seen: Millis,
+    pub seen: Moment,
     /// What it found when it last looked at its node; none of an agent that does not look.
     pub health: Option<Health>,
     /// Milliseconds that its clock is behind ours, as its latest two calls say; a slow call makes one of them too large.
@@ -84,28 +86,42 @@ pub struct Workers {
     /// Those that people asked something of, which they have not been told yet.
     pub asked: BTreeSet<WorkerName>,
     /// Start of this coordinator; moved when it stood still.
-    pub since: Millis,
+    pub since: Moment,
     pub limits: Limits,
     /// Quotas, drained nodes and strikes: durable.
     pub record: ClusterRecord,
+    /// When the nodes got the strikes of the record, in the same order.
+    pub struck: BTreeMap<WorkerName, Vec<Moment>>,
+    /// Milliseconds that most workers' clocks are behind ours: then it is ours that is wrong. 0 while they are not.
+    own_skew: i64,
     /// The record differs from the newest written version.
     pub changed: bool,
 }
 
 impl Workers {
-    pub fn new(since: Millis, limits: Limits) -> Self {
+    pub fn new(since: Moment, limits: Limits) -> Self {
         let record = ClusterRecord::default();
-        Self { known: BTreeMap::new(), leaving: BTreeSet::new(), asked: BTreeSet::new(), since, limits, record, changed: true }
+        Self {
+            known: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            since,
+            limits,
+            record,
+            struck: BTreeMap::new(),
+            own_skew: 0,
+            changed: true,
+        }
     }
 
     /// The coordinator stood still for `gap`: nobody could have been heard.
     pub fn forgive(&mut self, gap: u64) {
-        self.since = Millis(self.since.0 + gap);
-        self.known.values_mut().for_each(|w| w.seen = Millis(w.seen.0 + gap));
+        self.since = self.since.after(gap);
+        self.known.values_mut().for_each(|w| w.seen = w.seen.after(gap));
     }
 
     /// Why the processes of a place cannot be alive any more, or none if they may be.
-    pub fn why_gone(&self, now: Millis, place: &Place) -> Option<String> {
+    pub fn why_gone(&self, now: Now, place: &Place) -> Option<String> {
         let name = &place.worker;
         let seconds = self.limits.lost / 1000;
         match self.known.get(name) {
@@ -114,7 +130,7 @@ impl Workers {
                 Some(format!("worker {name} lost: not heard of for {seconds} s"))
             }
             Some(_) => None,
-            None if now.0.saturating_sub(self.since.0) > self.limits.lost => {
+            None if now.moment.since(self.since) > self.limits.lost => {
                 Some(format!("worker {name} lost: not heard of for {seconds} s since the coordinator started"))
             }
             None => None,
@@ -148,7 +164,7 @@ impl Workers {
         }
     }
 
-    pub fn state(&self, now: Millis, name: &WorkerName, worker: &Worker, used: u32) -> WorkerState {
+    pub fn state(&self, now: Now, name: &WorkerName, worker: &Worker, used: u32) -> WorkerState {
         let silence = self.silence(now, worker);
         match () {
             () if silence > self.limits.suspect && worker.draining && used == 0 => WorkerState::Gone,
@@ -163,12 +179,12 @@ impl Workers {
     }
 
     /// Whether new work may go there.
-    pub fn takes_work(&self, now: Millis, name: &WorkerName, worker: &Worker) -> bool {
+    pub fn takes_work(&self, now: Now, name: &WorkerName, worker: &Worker) -> bool {
         matches!(self.state(now, name, worker, 0), WorkerState::Idle)
     }
 
     /// Why no new work goes there, in words that follow "worker a is".
-    pub fn why_no_work(&self, now: Millis, name: &WorkerName, worker: &Worker) -> Option<String> {
+    pub fn why_no_work(&self, now: Now, name: &WorkerName, worker: &Worker) -> Option<String> {
         match self.state(now, name, worker, 1) {
             WorkerState::Idle | WorkerState::Busy => None,
             WorkerState::Drained => {
@@ -180,26 +196,46 @@ impl Workers {
         }
     }
 
+    /// Most clocks are right: if ours differs from those of most workers, no node is to blame.
+    pub fn judge_own_clock(&mut self, effects: &mut Effects) {
+        const ENOUGH: usize = 3;
+        let mut skews: Vec<i64> = self.known.values().map(Worker::skew).collect();
+        let middle = skews.len() / 2;
+        let median = if skews.len() < ENOUGH { 0 } else { *skews.select_nth_unstable(middle).1 };
+        let skew = if median.unsigned_abs() > self.limits.skew_told { median } else { 0 };
+        if skew != 0 && self.own_skew == 0 {
+            let seconds = skew as f64 / 1e3;
+            effects.notes.push(format!("the coordinator's clock differs from most workers' by {seconds:.1} s: run a time service"));
+        }
+        self.own_skew = skew;
+    }
+
+    /// Milliseconds that a worker's clock is behind the right time, as far as one can tell.
+    pub fn skew(&self, worker: &Worker) -> i64 {
+        worker.skew().saturating_sub(self.own_skew)
+    }
+
     /// What is wrong with a worker's node.
     fn unfit(&self, worker: &Worker) -> Option<String> {
-        let skew = worker.skew();
-        let clock = (skew.unsigned_abs() > self.limits.skew_refused)
-            .then(|| format!("its clock differs from the coordinator's by {:.1} s: set it, or run a time service", skew as f64 / 1e3));
+        let skew = self.skew(worker);
+        let clock = (skew.unsigned_abs() > self.limits.skew_refused).then(|| {
+            format!("its clock differs from the coordinator's by {:.1} s: set it, or run a time service", worker.skew() as f64 / 1e3)
+        });
         worker.health.as_ref().and_then(|health| health.unfit_for(BUILD)).or(clock)
     }
 
-    pub fn any_to_forget(&self, now: Millis) -> bool {
-        self.known.values().any(|w| now.0.saturating_sub(w.seen.0) > self.limits.forgotten)
+    pub fn any_to_forget(&self, now: Now) -> bool {
+        self.known.values().any(|w| now.moment.since(w.seen) > self.limits.forgotten)
     }
 
     /// Forgets workers that have been silent for very long; `busy` still have work in some record.
-    pub fn forget(&mut self, now: Millis, busy: &BTreeSet<WorkerName>) {
+    pub fn forget(&mut self, now: Now, busy: &BTreeSet<WorkerName>) {
         let limit = self.limits.forgotten;
-        self.known.retain(|name, w| busy.contains(name) || now.0.saturating_sub(w.seen.0) <= limit);
+        self.known.retain(|name, w| busy.contains(name) || now.moment.since(w.seen) <= limit);
         self.leaving.retain(|name| self.known.contains_key(name));
     }
 
-    fn silence(&self, now: Millis, worker: &Worker) -> u64 {
-        now.0.saturating_sub(worker.seen.0)
+    fn silence(&self, now: Now, worker: &Worker) -> u64 {
+        now.moment.since(worker.seen)
     }
 }

@@ -4,8 +4,10 @@ use super::*;
 use crate::cluster::{Cluster, Event, Limits, NextVersion};
 use crate::testing::spec;
 use osler_core::record::RunRecord;
+use osler_core::time::{Moment, Now};
 
 const NOW: Millis = Millis(5);
+const BOTH: Now = Now { moment: Moment(5), wall: NOW };
 
 fn folder() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -15,8 +17,8 @@ fn folder() -> (tempfile::TempDir, Store) {
 
 /// A cluster with one run, whose record can be written any number of times.
 fn cluster(epoch: Epoch) -> (Cluster, RunName) {
-    let mut cluster = Cluster::new(NOW, epoch, "", Limits::default());
-    cluster.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
+    let mut cluster = Cluster::new(BOTH, epoch, "", Limits::default());
+    cluster.apply(BOTH, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
     (cluster, RunName::new("r").unwrap())
 }
 
@@ -209,7 +211,7 @@ async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
     let (mut cluster, _) = cluster(ledger.epoch());
     for slots in 1..=25 {
         let team = osler_core::ids::TeamName::new("nlp").unwrap();
-        cluster.apply(NOW, Event::Quota { team, slots: Some(slots) }).0.unwrap();
+        cluster.apply(BOTH, Event::Quota { team, slots: Some(slots) }).0.unwrap();
         let (version, bytes) = cluster.next_cluster_version();
         ledger.write_cluster(version, bytes.into()).await.unwrap();
     }

@@ -7,7 +7,8 @@ use super::handle::AgentCall;
 use super::parked::Call;
 use super::{Owner, TICK};
 use crate::cluster::Event;
-use osler_core::ids::{Millis, WorkerName};
+use osler_core::ids::WorkerName;
+use osler_core::time::Now;
 use std::collections::BTreeSet;
 use std::future::Future;
 use tokio::time::{Instant, interval};
@@ -44,7 +45,7 @@ impl Owner {
     }
 
     fn hear(&mut self, call: AgentCall, undecided: &mut Undecided) {
-        let now = self.clock.now();
+        let now = self.clock.both();
         if !self.cluster.is_heartbeat(now, &call.observed) {
             return self.defer(now, call);
         }
@@ -66,7 +67,7 @@ impl Owner {
     }
 
     /// What the call says waits, but not that its author lives.
-    fn defer(&mut self, now: Millis, call: AgentCall) {
+    fn defer(&mut self, now: Now, call: AgentCall) {
         self.cluster.heard_of(now, &call.observed);
         let number = |call: &AgentCall| (call.observed.incarnation, call.observed.call);
         let worker = call.observed.worker.clone();

@@ -10,10 +10,12 @@ use gate::Gate;
 use osler_core::ids::{Epoch, Millis};
 use osler_core::stop::StopKind;
 use osler_core::sync::Desired;
+use osler_core::time::{Moment, Now};
 use osler_runtime::store::Store;
 use tokio::time::timeout;
 
 const NOW: Millis = Millis(5);
+const BOTH: Now = Now { moment: Moment(5), wall: NOW };
 
 /// Found by the simulation: the write is stalled while another coordinator reigns and writes so many versions that the name is free.
 #[tokio::test]
@@ -22,11 +24,11 @@ async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     let store = Store::open(folder.path().to_str().unwrap()).unwrap();
     let run = BTreeSet::from([RunName::new("r").unwrap()]);
     let old = Ledger::open(store.clone(), NOW).await.unwrap();
-    let mut stalled = Cluster::new(NOW, old.epoch(), "", Limits::default());
-    stalled.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
+    let mut stalled = Cluster::new(BOTH, old.epoch(), "", Limits::default());
+    stalled.apply(BOTH, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
     Write::of(&mut stalled, vec![], &run).perform(&old).await.unwrap();
     let new = Ledger::open(store, NOW).await.unwrap();
-    let mut cluster = Cluster::new(NOW, new.epoch(), "", Limits::default());
+    let mut cluster = Cluster::new(BOTH, new.epoch(), "", Limits::default());
     cluster.adopt_cluster(new.load_cluster().await.unwrap());
     new.load().await.unwrap().runs.into_iter().for_each(|record| cluster.adopt(record));
     for _ in 0..25 {
@@ -43,6 +45,10 @@ struct Ours(Instant);
 impl Clock for Ours {
     fn now(&self) -> Millis {
         Millis(1_000_000 + self.0.elapsed().as_millis() as u64)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(self.0.elapsed().as_millis() as i64)
     }
 }
 
@@ -211,8 +217,8 @@ async fn what_a_dead_attempt_left_is_swept_at_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap()).unwrap();
     let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
-    let mut cluster = Cluster::new(NOW, ledger.epoch(), "", Limits::default());
-    cluster.apply(NOW, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
+    let mut cluster = Cluster::new(BOTH, ledger.epoch(), "", Limits::default());
+    cluster.apply(BOTH, Event::Submit(Box::new(spec("r").into()))).0.unwrap();
     let run = RunName::new("r").unwrap();
     let mut record = cluster.run(&run).unwrap().record.clone();
     record.next_generation = osler_core::ids::Generation(5);

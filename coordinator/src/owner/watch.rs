@@ -2,7 +2,8 @@
 
 use crate::cluster::Cluster;
 use crate::view::RunView;
-use osler_core::ids::{Millis, RunName};
+use osler_core::ids::RunName;
+use osler_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ struct Topic {
 pub(super) struct Watched(BTreeMap<RunName, Topic>);
 
 impl Watched {
-    pub fn watch(&mut self, cluster: &Cluster, now: Millis, run: &RunName) -> Option<Watcher> {
+    pub fn watch(&mut self, cluster: &Cluster, now: Now, run: &RunName) -> Option<Watcher> {
         let view = Arc::new(RunView::of(cluster, cluster.run(run)?, now));
         let topic = self.0.entry(run.clone()).or_insert_with(|| Topic {
             sender: watch::Sender::new(view.clone()),
@@ -52,7 +53,7 @@ impl Watched {
         Some(Watcher { receiver: topic.sender.subscribe(), first: true })
     }
 
-    pub fn publish(&mut self, cluster: &Cluster, now: Millis, changed: &BTreeSet<RunName>, moved: &[RunName]) {
+    pub fn publish(&mut self, cluster: &Cluster, now: Now, changed: &BTreeSet<RunName>, moved: &[RunName]) {
         self.0.retain(|_, topic| topic.sender.receiver_count() > 0);
         for (name, topic) in &mut self.0 {
             topic.due |= moved.contains(name);

@@ -41,8 +41,6 @@ struct Reign {
     since: Duration,
     /// When the latest call of each agent arrived that was answered.
     heard: BTreeMap<Life, Duration>,
-    /// Jumps of its clock that are too short to be told from silence.
-    small_jumps: Duration,
 }
 
 /// The newest attempt of a job that a record placed.
@@ -103,12 +101,6 @@ pub struct Law {
 }
 
 impl Law {
-    pub fn clock_jumped(&mut self, epoch: Epoch, by: Duration) {
-        if let Some(reign) = self.reigns.get_mut(&epoch) {
-            reign.small_jumps += by;
-        }
-    }
-
     pub fn is_drained(&mut self, worker: &WorkerName, drained: bool) {
         if drained {
             self.drained.insert(worker.clone())
@@ -145,7 +137,7 @@ impl Law {
     pub fn written(&mut self, now: Duration, path: &str, whole_bytes: &[u8]) -> Result<(), String> {
         let number = osler_core::paths::number_of(path);
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {
-            self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new(), small_jumps: Duration::ZERO });
+            self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new() });
         }
         if path.contains("/history/") {
             self.pages.insert(path.to_owned(), whole_bytes.to_vec());
@@ -311,7 +303,7 @@ impl Law {
     fn in_touch(&self, now: Duration, epoch: Epoch) -> BTreeSet<Life> {
         let Some(reign) = self.reigns.get(&epoch) else { return BTreeSet::new() };
         let silence = |life: &Life| now - reign.heard.get(life).copied().unwrap_or(reign.since).max(reign.since);
-        self.lives.iter().filter(|life| silence(life) + reign.small_jumps < LOST).cloned().collect()
+        self.lives.iter().filter(|life| silence(life) < LOST).cloned().collect()
     }
 
     /// A coordinator has answered a call that arrived then.

@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::owner::Owner;
 use crate::reign::{self, Terms, stand_by};
 use osler_core::ids::{Epoch, Millis};
+use osler_core::time::Moment;
 use osler_runtime::clock::Clock;
 use osler_runtime::store::{Patience, Store};
 use std::cell::Cell;
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-/// A wall clock that jumps.
+/// A wall clock that jumps, beside one that does not.
 struct Wall {
     world: Shared,
     off: Arc<AtomicI64>,
@@ -32,6 +33,10 @@ struct Wall {
 impl Clock for Wall {
     fn now(&self) -> Millis {
         self.world.lock().clock(self.off.load(Ordering::Relaxed))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(self.world.lock().elapsed().as_millis() as i64)
     }
 }
 
@@ -159,14 +164,12 @@ impl Reign {
                 found.frozen.set(Instant::now() + ms);
             }
             if jumps {
-                let by = jump(&mut world.rng);
+                let off = found.off.load(Ordering::Relaxed);
+                // Whoever turned it may put it right again, in this coordinator's life or in the next one's.
+                let by = if off != 0 && world.rng.once_in(2) { -off } else { jump(&mut world.rng) };
                 world.note(|| format!("coordinator {}: its clock jumps by {by} ms", found.name()));
-                found.off.fetch_add(by, Ordering::Relaxed);
-                self.off = found.off.load(Ordering::Relaxed);
-                let small = u64::try_from(by).ok().filter(|by| *by <= Limits::default().pause);
-                if let (Some(epoch), Some(by)) = (found.epoch.get(), small) {
-                    world.law.clock_jumped(epoch, Duration::from_millis(by));
-                }
+                self.off = off + by;
+                found.off.store(self.off, Ordering::Relaxed);
             }
         }
         if dies && at < self.alive.len() {
@@ -186,8 +189,12 @@ impl Coordinator {
     }
 }
 
-/// Seconds either way, now and then an hour.
+/// Seconds either way, now and then an hour or 400 days.
 fn jump(rng: &mut crate::testing::rng::Rng) -> i64 {
-    let ms = if rng.once_in(4) { 3_600_000 } else { rng.below(15_000) as i64 };
+    let ms = match rng.below(4) {
+        0 => 3_600_000,
+        1 => 400 * 24 * 3_600_000,
+        _ => rng.below(15_000) as i64,
+    };
     if rng.once_in(2) { -ms } else { ms }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where the wall clocks of all machines stand at first.
-const DAWN: u64 = 1_000_000_000;
+const DAWN: u64 = 1_000_000_000_000;
 const MISFORTUNE: Duration = Duration::from_secs(22);
 /// Lines of trace that a failing seed prints.
 const TRACED: usize = 120;

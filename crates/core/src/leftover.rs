@@ -176,6 +176,7 @@ every_steps = 10
             epoch: Epoch(1),
             spec_digest: spec.digest(),
             submitted_at: Millis(1),
+            aged: Default::default(),
             sources: Default::default(),
             stop: None,
             state: RunState::Running,

@@ -44,3 +44,4 @@ pub mod spec;
 pub mod splitmix;
 pub mod stop;
 pub mod sync;
+pub mod time;

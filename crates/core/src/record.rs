@@ -17,6 +17,7 @@ use crate::retention::{self, Candidate, Reason};
 use crate::rewind::{Batches, Rewind};
 use crate::spec::{Init, RunSpec, StageSpec};
 use crate::stop::Stop;
+use crate::time::{Age, Aged, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -112,6 +113,9 @@ pub struct Attempt {
     /// It runs on slots that a gang before it waits for, until that gang can start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub backfill: bool,
+    /// How old the run was when it began; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Age>,
 }
 
 impl Attempt {
@@ -225,6 +229,34 @@ pub struct PastAttempt {
     /// Why it was ended without a fault; none: it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// What it took of the run's life, whatever the wall clock did meanwhile; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+}
+
+impl PastAttempt {
+    /// How long it took; by its stamps if nothing better is known.
+    pub fn millis(&self) -> u64 {
+        self.span.map_or_else(|| self.ended_at.0.saturating_sub(self.started_at.0), Span::millis)
+    }
+
+    /// As long as coordinators saw it; by its stamps if nothing better is known.
+    pub fn watched_millis(&self) -> u64 {
+        self.span.map_or_else(|| self.millis(), |span| span.to.watched.saturating_sub(span.from.watched))
+    }
+
+    /// Whether there was no coordinator for a part of it.
+    pub fn was_alone(&self) -> bool {
+        self.span.is_some_and(|span| span.to.alone > span.from.alone)
+    }
+
+    /// From its end to the beginning of the next attempt.
+    pub fn millis_until(&self, next: &Self) -> u64 {
+        match (self.span, next.span) {
+            (Some(this), Some(next)) => Span { from: this.to, to: next.from }.millis(),
+            _ => next.started_at.0.saturating_sub(self.ended_at.0),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -324,6 +356,9 @@ pub struct RunRecord {
     #[serde(default, skip_serializing_if = "Sources::is_empty")]
     pub sources: Sources,
     pub submitted_at: Millis,
+    /// How old the run was when this version was written.
+    #[serde(default)]
+    pub aged: Aged,
     pub state: RunState,
     /// Of a run that is stopping or stopped; none in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -509,6 +544,7 @@ mod tests {
             published: 0,
             leave: Some(Cause::Stopped),
             backfill: true,
+            began: Some(Age { watched: 7, alone: 8 }),
         };
         let fault = Fault::new(FaultClass::Internal, "x");
         let planned = PlannedJob { kind: JobKind::Tokenizer, needs: BTreeSet::new(), ranks: 1 };
@@ -534,6 +570,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Event>(json).unwrap().reason, None);
         let json = r#"{"generation":1,"places":[],"started_at":1,"rendezvous":null,"ended":[],"parts":[],"published":0}"#;
         let attempt: Attempt = serde_json::from_str(json).unwrap();
-        assert_eq!((attempt.leave, attempt.backfill), (None, false));
+        assert_eq!((attempt.leave, attempt.backfill, attempt.began), (None, false, None));
     }
 }

@@ -89,7 +89,7 @@ fn attempts(page: &mut Page, job: &Explained) {
         let class = past.class.as_ref().map(|class| format!("{class}: ")).unwrap_or_default();
         let code = past.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
         let origin = past.origin.as_ref().map(|origin| format!(" (first at {origin}{code})")).unwrap_or_default();
-        let took = past.ended_at.0.saturating_sub(past.started_at.0) as f64 / 1e3;
+        let took = past.took_ms as f64 / 1e3;
         table.row([
             format!("{} g{}", job.job, past.generation).into(),
             show::time(past.started_at).into(),

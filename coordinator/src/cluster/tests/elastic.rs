@@ -22,11 +22,11 @@ fn ranks(world: &World, run: &RunName) -> usize {
 
 /// Steps until the gang runs with so many ranks; gives the milliseconds that passed.
 fn until_ranks(world: &mut World, run: &RunName, wanted: usize) -> u64 {
-    let begun = world.now.0;
+    let begun = world.now.moment;
     world.until(&format!("{wanted} ranks train"), |w| {
         w.is(run, TRAIN, "active") && ranks(w, run) == wanted && w.state(run, TRAIN).attempt().is_some_and(|a| a.has_met())
     });
-    world.now.0 - begun
+    world.now.moment.since(begun)
 }
 
 fn faults(world: &World, run: &RunName) -> Vec<Option<FaultClass>> {

@@ -148,7 +148,7 @@ fn a_pause_of_the_coordinator_is_not_the_workers_silence() {
     world.tick(60_000);
     assert!(world.is(&run, TRAIN, "active"));
     assert_eq!(world.cluster.worker_lines(world.now)[1].state, WorkerState::Busy);
-    world.now = Millis(world.now.0 - 50_000); // the clock was set back
+    world.now.wall.0 -= 50_000; // the clock was set back
     world.step();
     assert!(world.is(&run, TRAIN, "active"));
 }
@@ -326,21 +326,21 @@ fn a_gang_that_stands_still_is_ended_and_the_culprit_named() {
         let agent = world.agents.iter().position(|a| a.name == worker).unwrap();
         let process = world.process(agent, "train/general");
         world.gangs.hang(&process, silently);
-        let since = world.now;
+        let since = world.now.moment;
         let asked = |world: &World| -> usize {
             let wanted = world.agents.iter().flat_map(|agent| world.cluster.desired(&agent.name).wanted);
             wanted.filter(|wanted| wanted.look).count()
         };
         assert_eq!(asked(&world), 0);
         world.until("both are asked where they stand", |w| asked(w) == 2);
-        assert!((7_500..8_500).contains(&(world.now.0 - since.0)), "after {} ms", world.now.0 - since.0);
+        assert!((7_500..8_500).contains(&(world.now.moment.since(since))), "after {} ms", world.now.moment.since(since));
         for each in [0, 1] {
             let lines = vec![format!("{} is here", world.agents[each].name)];
             let process = world.process(each, TRAIN);
             world.agents[each].report(&process, Report::Stack { lines });
         }
         world.until("ended", |w| !w.is(&run, "train/general", "active"));
-        assert!((15_000..17_000).contains(&(world.now.0 - since.0)), "after {} ms", world.now.0 - since.0);
+        assert!((15_000..17_000).contains(&(world.now.moment.since(since))), "after {} ms", world.now.moment.since(since));
         world.until("finished", |w| w.record(&run).state == RunState::Finished);
         let past = &world.record(&run).jobs[&JobKey::from("train/general")].past;
         assert_eq!(past.len(), 2);

@@ -13,7 +13,7 @@ pub struct Before {
 }
 
 impl Before {
-    pub fn of(now: Millis, cluster: &Cluster, event: &Event) -> Self {
+    pub fn of(now: Now, cluster: &Cluster, event: &Event) -> Self {
         let caller = if let Event::Sync(observed) = event { Some(observed.worker.clone()) } else { None };
         let heartbeat = matches!(event, Event::Sync(observed) if cluster.is_heartbeat(now, observed));
         Self { told: told(cluster), caller, heartbeat, changed: cluster.has_changed() }

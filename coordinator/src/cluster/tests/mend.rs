@@ -207,7 +207,7 @@ fn a_full_disk_is_nobodys_fault_and_a_wait_of_the_store_is_told() {
         world.agents[0].fail(&process, FaultClass::NoRoom, &mut world.gangs);
         world.sync(0);
         world.until("it is over", |w| !w.is(&run, TRAIN, "active"));
-        world.now.0 += 60_000;
+        world.pass(60_000);
     }
     let waited = Waited { time: std::time::Duration::from_secs(4), no_room: true, why: "full".into() };
     world.apply(Event::StoreWaited(waited)).unwrap();

@@ -1,5 +1,6 @@
 //! The cluster's transitions, with an honest fake of an agent and virtual time.
 
+mod clocks;
 mod elastic;
 mod faults;
 mod flow;
@@ -15,13 +16,15 @@ mod scheduling;
 use super::*;
 use crate::testing::agent::{Agent, Gangs};
 use osler_core::history::Contents;
+use osler_core::ids::Millis;
 use osler_core::record::{EventKind, JobState};
 use osler_core::spec::RunSpec;
 use osler_core::stop::StopKind;
+use osler_core::time::{Moment, Now};
 
 /// A cluster with agents, in which a step is 100 ms and every call is heard.
 struct World {
-    now: Millis,
+    now: Now,
     cluster: Cluster,
     agents: Vec<Agent>,
     gangs: Gangs,
@@ -35,7 +38,7 @@ impl World {
     }
 
     fn with(slots: &[u32], limits: Limits) -> Self {
-        let now = Millis(1_000_000);
+        let now = Now { moment: Moment(77_000), wall: Millis(1_000_000) };
         let names = ["a", "b", "c", "d"];
         let agents = slots.iter().zip(names).map(|(slots, name)| Agent::new(name, 1, *slots)).collect();
         let cluster = Cluster::new(now, Epoch(1), "file:///store", limits);
@@ -76,8 +79,12 @@ impl World {
         self.agents[agent].obey(desired, &mut self.gangs);
     }
 
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { moment: self.now.moment.after(ms), wall: Millis(self.now.wall.0 + ms) };
+    }
+
     fn tick(&mut self, ms: u64) {
-        self.now.0 += ms;
+        self.pass(ms);
         self.apply(Event::Tick).unwrap();
     }
 

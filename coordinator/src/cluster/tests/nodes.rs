@@ -181,7 +181,7 @@ fn a_needed_node_that_is_lost_again_and_again_is_not_drained_while_it_is_away() 
 fn who_was_heard_of_during_a_pause_is_lost_ten_seconds_later() {
     let mut world = World::new(&[1]);
     world.step();
-    world.now.0 += 30_000;
+    world.pass(30_000);
     let unread = world.agents[0].observe();
     world.cluster.heard_of(world.now, &unread);
     (0..99).for_each(|_| world.tick(100));

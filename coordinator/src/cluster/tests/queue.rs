@@ -101,7 +101,7 @@ fn a_gang_that_began_a_moment_ago_is_not_preempted() {
     let mut world = World::with(&[2], Limits { least_hold: 3_000, ..Limits::default() });
     let low = world.submit(long("low", 2, 0));
     world.until("trains", |w| w.is(&low, TRAIN, "active"));
-    let began = world.now;
+    let began = world.now.moment;
     let high = world.submit(long("high", 2, 1));
     world.step();
     let Some(Reason::Hold { gang, in_ms, .. }) =
@@ -112,7 +112,7 @@ fn a_gang_that_began_a_moment_ago_is_not_preempted() {
     assert_eq!(gang, JobId { run: low.clone(), job: JobKey::from(TRAIN) });
     assert!(in_ms <= 3_000);
     world.until("asked to leave", |w| w.state(&low, TRAIN).attempt().is_none_or(|attempt| attempt.leave.is_some()));
-    assert!(world.now.0 - began.0 >= 3_000, "after {} ms", world.now.0 - began.0);
+    assert!(world.now.moment.since(began) >= 3_000, "after {} ms", world.now.moment.since(began));
 }
 
 #[test]

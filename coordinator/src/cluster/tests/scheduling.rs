@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::testing::spec;
-use osler_core::job::{Fault, FaultClass};
-use osler_core::record::Then;
 use osler_core::spec::ResourceSpec;
 
 fn with_ranks(name: &str, ranks: u32) -> RunSpec {
@@ -153,58 +151,4 @@ fn of_thousands_of_files_as_many_are_cleaned_at_once_as_there_are_slots() {
     assert_eq!(wanted.len(), 8);
     let waiting = world.cluster.waiting(world.now, world.cluster.run(&run).unwrap());
     assert_eq!(waiting.len(), 8_000 - 8 + 15);
-}
-
-#[test]
-fn a_clock_that_is_set_back_stops_nothing() {
-    let mut w = World::new(&[2, 2]);
-    let run = w.submit(spec("r"));
-    w.until("training", |w| w.is(&run, "train/general", "active"));
-    w.now.0 -= 900_000;
-    // Agent 1 is silent; what it ran is done again elsewhere within seconds, not after a quarter of an hour.
-    w.wait(15_000, &[0]);
-    assert_eq!(w.cluster.worker_lines(w.cluster.now())[1].state, WorkerState::Lost);
-}
-
-#[test]
-fn a_retry_does_not_wait_for_a_clock_that_is_behind_the_records() {
-    let mut w = World::new(&[2]);
-    let run = w.submit(spec("r"));
-    w.until("a job runs", |w| w.is(&run, "clean/domain/00000", "active"));
-    let record = w.record(&run).clone();
-    w.now.0 -= 900_000;
-    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
-    w.cluster.adopt(record);
-    w.agents[0] = Agent::new("a", 2, 2);
-    w.until("the run is over", |w| w.record(&run).state == RunState::Finished);
-}
-
-#[test]
-fn what_nodes_were_blamed_for_on_a_clock_ahead_lies_in_the_past() {
-    let mut w = World::new(&[2]);
-    let drain = osler_core::cluster::Drain { at: Millis(w.now.0 + 3_600_000), automatic: true, reason: "strikes".into() };
-    let drained = [(WorkerName::new("a").unwrap(), drain.clone())].into();
-    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
-    w.cluster.adopt_cluster(osler_core::cluster::ClusterRecord { drained, ..Default::default() });
-    assert_eq!(w.cluster.now(), drain.at);
-    w.tick(100);
-    assert!(w.cluster.now() >= drain.at && w.cluster.now().0 < drain.at.0 + 1_000);
-}
-
-/// A coordinator whose clock jumps ahead decides on a retry and dies before anything else is told.
-#[test]
-fn a_retry_that_was_decided_on_a_clock_ahead_does_not_wait_for_that_clock() {
-    let mut w = World::new(&[2]);
-    let run = w.submit(spec("r"));
-    let key = JobKey::from("clean/domain/00000");
-    w.until("a job runs", |w| w.is(&run, key.as_str(), "active"));
-    let mut record = w.record(&run).clone();
-    let job = record.jobs.get_mut(&key).unwrap();
-    let JobState::Active { attempt } = job.status.clone() else { panic!("{:?}", job.status) };
-    let (fault, not_before) = (Fault::new(FaultClass::Internal, "it failed"), Millis(w.now.0 + 3_600_250));
-    job.status = JobState::Ending { attempt, next: Then::Retry { fault, not_before } };
-    w.cluster = Cluster::new(w.now, Epoch(2), "file:///store", Limits::default());
-    w.cluster.adopt(record);
-    w.agents[0] = Agent::new("a", 2, 2);
-    w.until("the run is over", |w| w.record(&run).state == RunState::Finished);
 }

@@ -10,6 +10,7 @@ use crate::job::{Fault, FaultClass, JobKind};
 use crate::order::SampleSum;
 use crate::plan::PlannedJob;
 use crate::record::{JobRecord, JobState, PastAttempt};
+use crate::time::{Age, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 const TOKENS: u64 = 100;
@@ -26,6 +27,7 @@ fn job(attempts: &[(u64, f64, f64, bool)]) -> JobRecord {
         fault: failed.then(|| Fault::new(FaultClass::Infrastructure, "killed")),
         steps_published: 0,
         others: BTreeMap::new(),
+        span: None,
     });
     let kind = JobKind::Train { stage: StageName::new("s").unwrap() };
     let planned = PlannedJob { kind, needs: BTreeSet::new(), ranks: 2 };
@@ -90,6 +92,39 @@ fn phases_that_exceed_their_attempt_are_cut_to_it() {
     let job = job(&[(1, 0.0, 5.0, false)]);
     let time = time(&job, &[manifest(1, phases())], TOKENS).unwrap();
     assert!((time.phases.total() - 5.0).abs() < 1e-9 && time.idle.abs() < 1e-9, "{time:?}");
+}
+
+/// The attempts of [`job`] by the run's age instead, whatever their stamps say; `alone`: seconds of the first one without a coordinator.
+fn aged(mut job: JobRecord, stamps_off_by: &[i64], alone: u64) -> JobRecord {
+    for (i, past) in job.past.iter_mut().enumerate() {
+        let age = |at: Millis, inside: bool| {
+            let alone = if i > 0 || inside { alone * 1000 } else { 0 };
+            Age { watched: at.0 - alone, alone }
+        };
+        past.span = Some(Span { from: age(past.started_at, false), to: age(past.ended_at, true) });
+        let off = |at: Millis, n: usize| Millis(at.0.saturating_add_signed(stamps_off_by.get(2 * i + n).copied().unwrap_or(0)));
+        (past.started_at, past.ended_at) = (off(past.started_at, 0), off(past.ended_at, 1));
+    }
+    job
+}
+
+#[test]
+fn no_jump_of_a_clock_is_told_as_time() {
+    const FAR: i64 = 400 * 24 * 3_600_000;
+    let attempts = [(1, 0.0, 10.0, true), (2, 12.0, 21.0, false), (3, 121.0, 129.0, false)];
+    let manifests = [manifest(1, phases()), manifest(2, phases()), manifest(3, phases())];
+    let right = time(&job(&attempts), &manifests, TOKENS).unwrap();
+    for off in [[0, FAR, FAR, FAR, FAR, FAR], [FAR, 0, 0, 0, 0, 0], [0, 0, FAR, 0, 0, 0], [0, 0, 0, 0, FAR, FAR]] {
+        assert_eq!(time(&aged(job(&attempts), &off, 0), &manifests, TOKENS).unwrap(), right, "{off:?}");
+    }
+}
+
+#[test]
+fn steps_that_were_made_without_a_coordinator_take_as_long_as_they_were_measured() {
+    // Of 20 s a wall clock that was set back meanwhile knows only 5; the ranks measured 7.5 s.
+    let job = aged(job(&[(1, 0.0, 5.0, false)]), &[], 1);
+    let time = time(&job, &[manifest(1, phases())], TOKENS).unwrap();
+    assert_eq!((time.wall, time.idle, time.phases.total()), (7.5, 0.0, 7.5));
 }
 
 #[test]

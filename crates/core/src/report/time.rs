@@ -2,7 +2,6 @@
 //! attempt failed, and idle if it did not. The causes add up to the wall time.
 
 use crate::checkpoint::{Manifest, PhaseSeconds};
-use crate::ids::Millis;
 use crate::record::JobRecord;
 use serde::Serialize;
 
@@ -42,14 +41,15 @@ pub(super) fn of_ended<'a>(job: &'a JobRecord, manifests: &'a [Manifest]) -> imp
 
 /// Splits a train job's wall time. None until an attempt is over.
 pub(super) fn time(job: &JobRecord, manifests: &[Manifest], tokens_per_step: u64) -> Option<TimeReport> {
-    let seconds = |from: Millis, to: Millis| to.0.saturating_sub(from.0) as f64 / 1e3;
     let mut report = TimeReport::default();
     let mut before_first_step = 0.0;
     for (i, attempt) in job.past.iter().enumerate() {
-        let length = seconds(attempt.started_at, attempt.ended_at);
-        let until_next = job.past.get(i + 1).map_or(0.0, |next| seconds(attempt.ended_at, next.started_at));
+        let until_next = job.past.get(i + 1).map_or(0.0, |next| attempt.millis_until(next) as f64 / 1e3);
         let mut told = PhaseSeconds::default();
         manifests.iter().filter(|m| m.generation == attempt.generation).for_each(|m| told.add(&mean(m)));
+        let counted = attempt.millis() as f64 / 1e3;
+        // Steps that were made while no coordinator was there are measured, and that time is only as good as two wall clocks.
+        let length = if attempt.was_alone() { counted.max(told.total()) } else { counted };
         // A rank's clock and the coordinator's may differ by a little; the causes must not exceed what they explain.
         if told.total() > length {
             told = told.scaled(length / told.total());
