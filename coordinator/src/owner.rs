@@ -37,6 +37,9 @@ const REIGN_CHECK: Duration = Duration::from_secs(2);
 /// of others.
 const BATCH: usize = 2048;
 const TAKING_IN: Duration = Duration::from_millis(20);
+/// While agents wait, people's requests have no more than one part in so many of the time in which events are taken in.
+const SHARE: u32 = 4;
+/// Of each kind. An agent's call waits for its place for as long as the agent does; a person's request that finds none is refused.
 const QUEUE: usize = 1024;
 
 pub struct Owner {
@@ -132,22 +135,27 @@ impl Owner {
 
     async fn take(&mut self, first: Option<Next>) -> Result<(), LedgerError> {
         let (mut turn, begun) = (Turn::default(), Instant::now());
-        let mut next = first.or_else(|| self.next(0));
+        let mut next = first.or_else(|| self.next(false));
         while let Some(found) = next {
             turn.size += 1;
             match found {
                 Next::Call(call) => self.accept_call(call, &mut turn),
-                Next::Request(request) => self.accept(request, &mut turn),
+                Next::Request(request) => {
+                    let at = Instant::now();
+                    self.accept(request, &mut turn);
+                    turn.on_requests += at.elapsed();
+                }
             }
-            next = if turn.size < BATCH && begun.elapsed() < TAKING_IN { self.next(turn.size) } else { None };
+            let taken = begun.elapsed();
+            next = if turn.size < BATCH && taken < TAKING_IN { self.next(turn.on_requests * SHARE < taken) } else { None };
         }
         self.finish(turn).await
     }
 
-    /// Calls and requests in turn, so that neither waits for all of the other.
-    fn next(&mut self, taken: usize) -> Option<Next> {
+    /// Agents' calls first, unless requests have not had their share: then neither waits for all of the other.
+    fn next(&mut self, requests_first: bool) -> Option<Next> {
         let request = |owner: &mut Self| owner.requests.try_recv().ok().map(Next::Request);
-        let first = if taken % 2 == 1 { request(self) } else { None };
+        let first = if requests_first { request(self) } else { None };
         let deferred = |owner: &mut Self| owner.deferred.pop_first().map(|(_, call)| call);
         let call = |owner: &mut Self| deferred(owner).or_else(|| owner.calls.try_recv().ok()).map(Next::Call);
         first.or_else(|| call(self)).or_else(|| request(self))
@@ -155,6 +163,10 @@ impl Owner {
 
     fn accept_call(&mut self, call: AgentCall, turn: &mut Turn) {
         let AgentCall { observed, wait, seen, reply } = call;
+        if reply.is_closed() {
+            // Its author has given up, and says all of it again in its next call. To answer nobody would keep others waiting.
+            return self.cluster.heard_of(self.clock.both(), &observed);
+        }
         let worker = observed.worker.clone();
         match self.take_in(Event::Sync(observed), turn) {
             Ok(_) => turn.calls.push(Call { worker, until: Instant::now() + wait.min(self.longest_wait), seen, reply }),
@@ -172,6 +184,7 @@ impl Owner {
                 let answer = self.take_in(event, turn);
                 turn.replies.push(Box::new(move || drop(reply.send(answer))));
             }
+            question if question.is_abandoned() => {}
             question => turn.questions.push(question),
         }
     }
@@ -239,6 +252,7 @@ impl Owner {
 #[derive(Default)]
 struct Turn {
     size: usize,
+    on_requests: Duration,
     effects: Effects,
     replies: Vec<Box<dyn FnOnce() + Send>>,
     calls: Vec<Call>,

@@ -22,6 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -81,6 +82,13 @@ fn status(error: HandleError) -> Status {
     match error {
         HandleError::Ended => Status::unavailable(message),
         HandleError::StoreWaits(_) => Status::resource_exhausted(message),
+        HandleError::Busy { .. } => {
+            let mut status = Status::resource_exhausted(message);
+            // As gRPC's clients know it that try again by themselves.
+            let ms = MetadataValue::from(u64::try_from(HandleError::RETRY_AFTER.as_millis()).unwrap_or(u64::MAX));
+            status.metadata_mut().insert("grpc-retry-pushback-ms", ms);
+            status
+        }
         HandleError::Refused(refused) => match refused {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_)

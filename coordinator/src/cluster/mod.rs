@@ -183,6 +183,8 @@ pub struct Cluster {
     fenced: u64,
     /// Something was taken in whose consequences are not decided.
     unsettled: bool,
+    /// Time has passed since losses and hangs were last looked for, or a worker was found restarted.
+    due: bool,
     /// Runs with ranks on a worker, whatever its life. Follows from the runs' own indexes: `settle` keeps it.
     holders: BTreeMap<WorkerName, BTreeSet<RunName>>,
     /// Runs of the store whose records cannot be read, and why. Their names are taken.
@@ -201,6 +203,7 @@ impl Cluster {
             last_event: now,
             fenced: 0,
             unsettled: false,
+            due: true,
             holders,
             unreadable: BTreeMap::new(),
         }
@@ -252,6 +255,7 @@ impl Cluster {
                 Ok(Answer::Ticked)
             }
             Event::Tick => {
+                self.due = true;
                 self.workers.judge_own_clock(effects);
                 Ok(Answer::Ticked)
             }
@@ -264,7 +268,8 @@ impl Cluster {
     /// with the size of the cluster, so it is made once for events that come together.
     pub fn settle(&mut self, effects: &mut Effects) {
         if std::mem::take(&mut self.unsettled) {
-            self.follow(self.last_event, effects);
+            let due = std::mem::take(&mut self.due);
+            self.follow(self.last_event, due, effects);
             self.note_holders();
         }
         effects.cluster = self.workers.changed;
@@ -292,11 +297,16 @@ impl Cluster {
     }
 
     /// Brings everything that follows from the facts up to date.
-    fn follow(&mut self, now: Now, effects: &mut Effects) {
+    ///
+    /// What only time brings (`due`) looks at every rank of every gang, and is therefore left to the ticks: among thousands of ranks
+    /// it costs milliseconds, and in a crowd there are many decisions between two ticks.
+    fn follow(&mut self, now: Now, due: bool, effects: &mut Effects) {
         for run in self.runs.values_mut().filter(|run| run.record.state.is_live()) {
-            run.fail_lost(now, &self.workers);
-            run.watch_gangs(now, &self.workers);
-            run.watch_processes(now, &self.workers);
+            if due {
+                run.fail_lost(now, &self.workers);
+                run.watch_gangs(now, &self.workers);
+                run.watch_processes(now, &self.workers);
+            }
             run.end_unwanted(now, &self.workers);
             run.finish_endings(now, &self.workers, effects);
             run.end_unwanted(now, &self.workers);
@@ -308,7 +318,7 @@ impl Cluster {
         self.judge_nodes(now, effects);
         self.place(now, effects);
         self.grow(now);
-        if self.workers.any_to_forget(now) {
+        if due && self.workers.any_to_forget(now) {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
             self.workers.forget(now, &busy);
         }

@@ -88,6 +88,7 @@ impl Cluster {
         };
         let worker = self.workers.known.entry(name.clone()).or_insert_with(fresh);
         if worker.incarnation != given {
+            self.due = true; // what its older life ran is lost
             *worker = fresh();
         }
         if observed.call <= worker.call {

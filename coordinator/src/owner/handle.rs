@@ -11,6 +11,7 @@ use osler_runtime::clock::Clock;
 use osler_runtime::store::{Store, Waited};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -57,6 +58,21 @@ pub(super) enum Request {
     },
 }
 
+impl Request {
+    /// A question whose asker has hung up. What changes something is done nevertheless.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Control { .. } => false,
+            Self::Runs { reply } => reply.is_closed(),
+            Self::Workers { reply } => reply.is_closed(),
+            Self::Queue { reply } => reply.is_closed(),
+            Self::Metrics { reply } => reply.is_closed(),
+            Self::Here { reply } => reply.is_closed(),
+            Self::Watch { reply, .. } => reply.is_closed(),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     #[error(transparent)]
@@ -66,6 +82,14 @@ pub enum HandleError {
     /// Nobody may be told what is not durable, so nobody is told anything; see [`Handle::alarm`].
     #[error("{0}")]
     StoreWaits(String),
+    /// Nothing was done: the caller is refused before agents have to wait.
+    #[error("the coordinator is busy: {waiting} requests wait already; try again in {} s", Self::RETRY_AFTER.as_secs())]
+    Busy { waiting: usize },
+}
+
+impl HandleError {
+    /// For whoever is told that the coordinator is busy.
+    pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 }
 
 /// Cheap to clone.
@@ -245,7 +269,14 @@ impl Handle {
 
     async fn send<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HandleError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| HandleError::Ended)?;
+        match self.requests.try_reserve() {
+            Ok(place) => place.send(request(reply)),
+            Err(TrySendError::Closed(())) => return Err(HandleError::Ended),
+            Err(TrySendError::Full(())) => {
+                let waiting = self.requests.max_capacity();
+                return Err(self.alarm().map_or(HandleError::Busy { waiting }, HandleError::StoreWaits));
+            }
+        }
         answer.await.map_err(|_| HandleError::Ended)
     }
 }

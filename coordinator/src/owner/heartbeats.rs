@@ -46,6 +46,9 @@ impl Owner {
 
     fn hear(&mut self, call: AgentCall, undecided: &mut Undecided) {
         let now = self.clock.both();
+        if call.reply.is_closed() {
+            return self.cluster.heard_of(now, &call.observed);
+        }
         if !self.cluster.is_heartbeat(now, &call.observed) {
             return self.defer(now, call);
         }

@@ -110,6 +110,61 @@ async fn heartbeats_do_not_wait_for_what_is_being_written() {
     owner.await.unwrap().unwrap();
 }
 
+/// A crowd of people is refused before it is in the agents' way, and is told when to come again.
+#[tokio::test]
+async fn more_requests_than_can_wait_are_refused_while_heartbeats_are_answered() {
+    let Stalled { mut gate, handle, owner, a, .. } = stalled().await;
+    let submit = |name: String| {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.submit(spec(&name)).await })
+    };
+    let first = submit("second".to_owned());
+    gate.shuts_somebody_out().await;
+    let crowd: Vec<_> = (0..QUEUE + 3).map(|n| submit(format!("crowd-{n}"))).collect();
+    let refused = timeout(SOON, async {
+        while crowd.iter().filter(|call| call.is_finished()).count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    });
+    refused.await.expect("a request waits although there is no place for it");
+    timeout(SOON, call(&handle, &a)).await.expect("a heartbeat waits for the crowd").unwrap();
+    assert_eq!(crowd.iter().filter(|call| call.is_finished()).count(), 3, "others were answered before they were durable");
+    gate.set(true);
+    assert!(timeout(SOON, first).await.unwrap().unwrap().unwrap().0);
+    let (mut taken, mut told) = (0, vec![]);
+    for answer in crowd {
+        match timeout(6 * SOON, answer).await.unwrap().unwrap() {
+            Ok(_) => taken += 1,
+            Err(error) => told.push(error),
+        }
+    }
+    assert!(taken == QUEUE && told.iter().all(|error| matches!(error, HandleError::Busy { waiting: QUEUE })), "{taken} {told:?}");
+    assert!(told[0].to_string().ends_with("try again in 2 s"), "{}", told[0]);
+    drop(handle);
+    owner.await.unwrap().unwrap();
+}
+
+/// An agent that gave a call up while others were decided is heard of by it, and not answered.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_its_agent_gave_up_costs_nothing_but_counts() {
+    let Stalled { mut gate, handle, owner, a, .. } = stalled().await;
+    let other = handle.clone();
+    let submitted = tokio::spawn(async move { other.submit(spec("second")).await });
+    gate.shuts_somebody_out().await;
+    for _ in 0..12 {
+        let mut given_up = Box::pin(call(&handle, &a));
+        assert!(futures::poll!(&mut given_up).is_pending());
+        drop(given_up);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    gate.set(true);
+    assert!(submitted.await.unwrap().unwrap().0);
+    let lines = handle.workers().await.unwrap();
+    let states: Vec<_> = lines.iter().map(|line| (line.worker.as_str(), line.state.as_str())).collect();
+    assert_eq!(states, [("a", "busy"), ("b", "lost")]);
+    owner.abort();
+}
+
 /// `c` is idle and gets the first job of the run that is being written; `b`'s new life is more than a heartbeat, and `d` is new.
 #[tokio::test]
 async fn nobody_hears_of_a_decision_before_it_is_durable() {
