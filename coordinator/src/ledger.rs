@@ -5,6 +5,7 @@
 
 mod access;
 mod load;
+mod removed;
 
 pub use load::Loaded;
 

@@ -20,6 +20,7 @@ mod place;
 mod publish;
 mod pulse;
 mod recover;
+mod remove;
 mod report;
 mod rewind;
 mod run;
@@ -35,6 +36,7 @@ mod workers;
 pub use budget::Budget;
 pub use limits::Limits;
 pub use mend::{Found, Look, Whole};
+pub use remove::RemoveRequest;
 pub use rewind::RewindRequest;
 pub use run::Run;
 pub use submit::{StopRequest, WaiveRequest};
@@ -47,8 +49,10 @@ use osler_core::ids::{Epoch, Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::leftover::Claims;
 use osler_core::record::{EventKind, JobState, RunRecord, RunState, Then};
+use osler_core::removal::Remains;
 use osler_core::sync::Observed;
 use osler_runtime::store::Waited;
+use remove::Removals;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
 use workers::Workers;
@@ -65,6 +69,8 @@ pub enum Event {
         ranks: Option<u32>,
     },
     Rewind(RewindRequest),
+    /// Of a run that does not live.
+    Remove(RemoveRequest),
     /// How many slots a team may hold; none: as many as there are.
     Quota {
         team: TeamName,
@@ -90,6 +96,11 @@ pub enum Event {
     Looked {
         look: Box<Look>,
         found: Found,
+    },
+    /// What a removed run left was deleted, or not all of it.
+    Swept {
+        remains: Remains,
+        whole: bool,
     },
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
@@ -143,6 +154,12 @@ pub enum Refused {
     NotRewound { run: RunName, stage: StageName, why: String },
     #[error("run {run} cannot go on with {ranks} ranks: {why}")]
     UnfitRanks { run: RunName, ranks: u32, why: String },
+    #[error("run {0} is being removed at this moment: try again")]
+    BeingRemoved(RunName),
+    #[error("run {run} is {state}: `osler stop {run}` first, and remove it when it has ended")]
+    StillLive { run: RunName, state: String },
+    #[error("run {reader} is not finished and reads {path}, which is run {run}'s: let it finish, or remove it first")]
+    StillRead { run: RunName, reader: RunName, path: String },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
     #[error(
@@ -186,6 +203,7 @@ pub struct Cluster {
     holders: BTreeMap<WorkerName, BTreeSet<RunName>>,
     /// Runs of the store whose records cannot be read, and why. Their names are taken.
     unreadable: BTreeMap<RunName, String>,
+    removals: Removals,
 }
 
 /// The latest time at which something in a record was decided. A wait tells of it as well: it was decided at most the longest backoff
@@ -218,6 +236,7 @@ impl Cluster {
             unsettled: false,
             holders,
             unreadable: BTreeMap::new(),
+            removals: Removals::default(),
         }
     }
 
@@ -226,6 +245,9 @@ impl Cluster {
     pub fn adopt(&mut self, record: RunRecord) {
         let latest = newest_moment(&record, self.workers.limits.longest_backoff);
         self.go_on_from(latest);
+        if record.state == RunState::Removed {
+            return self.removals.adopt(&record);
+        }
         let (name, run) = (record.name().clone(), Run::new(record, self.workers.limits.events));
         for worker in run.index().workers() {
             self.holders.entry(worker.clone()).or_default().insert(name.clone());
@@ -256,6 +278,7 @@ impl Cluster {
             Event::Stop(request) => self.stop(now, request).map(Answer::State),
             Event::Waive(request) => self.waive(now, request).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
+            Event::Remove(request) => self.remove(now, request).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, effects).map(Answer::State),
             Event::Quota { team, slots } => self.set_quota(team, slots, effects).map(|()| Answer::Set),
             Event::Drain { worker, reason } => self.drain(now, worker, reason, effects).map(|()| Answer::Set),
@@ -273,6 +296,10 @@ impl Cluster {
             }
             Event::Looked { look, found } => {
                 self.looked(now, &look, &found, effects);
+                Ok(Answer::Ticked)
+            }
+            Event::Swept { remains, whole } => {
+                self.swept(&remains, whole);
                 Ok(Answer::Ticked)
             }
             Event::Tick => Ok(Answer::Ticked),
@@ -432,6 +459,7 @@ impl Cluster {
     /// Somebody who is out of touch may have written since.
     pub fn all_untidy(&mut self) {
         self.runs.values_mut().filter(|run| run.record.state.is_live()).for_each(|run| run.untidy = true);
+        self.sweep_again();
     }
 
     /// When the latest event happened, by the cluster's own time.

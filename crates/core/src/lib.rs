@@ -34,6 +34,7 @@ pub mod plan;
 pub mod process;
 pub mod reason;
 pub mod record;
+pub mod removal;
 pub mod report;
 pub mod retention;
 pub mod rewind;

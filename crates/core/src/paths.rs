@@ -6,6 +6,7 @@
 //! coordinator/tokens/0000000001.json                 created once per version: the book of tokens, without secrets
 //! coordinator/audit/00000003/0000000001.json         created once: a call that changed something or was refused; by epoch and number
 //! coordinator/cluster/0000000001.json                created once per version: quotas, drained nodes, strikes
+//! coordinator/removed/RUN/0000000041.g57.json        created once: a run was removed, with these versions and generations
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
@@ -21,6 +22,8 @@ pub const EPOCHS: &str = "coordinator/epoch";
 pub const TOKENS: &str = "coordinator/tokens";
 pub const AUDIT: &str = "coordinator/audit";
 pub const CLUSTER: &str = "coordinator/cluster";
+/// Which runs were removed, and how far each had come.
+pub const REMOVED: &str = "coordinator/removed";
 pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
@@ -49,9 +52,24 @@ pub fn cluster(version: u64) -> String {
     format!("{CLUSTER}/{version:010}.json")
 }
 
+/// The note that a run was removed: by its last version, before its first unused generation.
+pub fn removed(run: &RunName, version: u64, next: Generation) -> String {
+    format!("{}/{version:010}.g{next}.json", removals(run))
+}
+
+/// The notes of all runs that were removed under one name.
+pub fn removals(run: &RunName) -> String {
+    format!("{REMOVED}/{run}")
+}
+
 /// An object that nobody else makes, to see whether a taken name is refused.
 pub fn probe(now: Millis, pid: u32) -> String {
     format!("coordinator/probe/{}-{pid}", now.0)
+}
+
+/// Everything of a run is below this.
+pub fn run(run: &RunName) -> String {
+    format!("{RUNS}/{run}")
 }
 
 pub fn states(run: &RunName) -> String {
@@ -103,6 +121,11 @@ pub fn generation_of(path: &str) -> Option<Generation> {
     let of_manifest = |name: &str| number(name.split('.').nth(1)?);
     let (folders, name) = path.rsplit_once('/')?;
     folders.split('/').filter_map(number).chain(of_manifest(name)).max()
+}
+
+/// What the processes of a run logged is below this.
+pub fn logs(run: &RunName) -> String {
+    format!("{RUNS}/{run}/logs")
 }
 
 pub fn log(id: &JobId, generation: Generation, rank: u32) -> String {

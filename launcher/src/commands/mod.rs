@@ -23,6 +23,7 @@ mod quantize;
 mod quota;
 mod report;
 mod resume;
+mod rm;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]
@@ -153,6 +154,8 @@ pub enum Command {
     Stop(stop::Args),
     /// Go on with a run that was stopped, failed or interrupted.
     Resume(resume::Args),
+    /// Remove runs that do not live, with all their objects.
+    Rm(rm::Args),
     /// Report on a run: losses, exams, gates, checkpoints, time.
     Report(report::Args),
     /// Put what somebody else needs to find a fault into one archive.
@@ -211,6 +214,7 @@ impl Command {
             Self::Logs(args) => logs::run(&args, cx).await,
             Self::Stop(args) => stop::run(&args, cx).await,
             Self::Resume(args) => resume::run(args, cx).await,
+            Self::Rm(args) => rm::run(&args, cx).await,
             Self::Report(args) => report::run(&args, cx).await,
             Self::BugReport(args) => bug_report::run(&args, cx).await,
             Self::Audit(args) => audit::run(&args, cx).await,

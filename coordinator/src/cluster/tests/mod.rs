@@ -9,6 +9,7 @@ mod metrics;
 mod nodes;
 mod pulse;
 mod queue;
+mod remove;
 mod rewind;
 mod scheduling;
 
