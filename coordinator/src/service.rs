@@ -3,7 +3,7 @@
 mod admin;
 
 use crate::access::{Access, Caller, Gate, told};
-use crate::cluster::{Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
+use crate::cluster::{Doubt, Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
 use crate::owner::{Handle, HandleError, Watcher};
 use crate::view::RunView;
 use futures::stream::{Stream, StreamExt};
@@ -85,6 +85,7 @@ fn status(error: HandleError) -> Status {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_)
             | Refused::NoSuchCheckpoint { .. }
+            | Refused::NotNamed { .. }
             | Refused::NoSuchWorker(_)
             | Refused::NoSuchTeam(_)
             | Refused::NoSuchGate { .. } => Status::not_found(message),
@@ -165,6 +166,15 @@ impl Control for Desk {
         let run = run_name(request.into_inner().run)?;
         self.handle.remove(RemoveRequest { run, by }).await.map_err(status)?;
         Ok(Response::new(v1::RemoveRunReply {}))
+    }
+
+    async fn doubt_object(&self, request: Request<v1::DoubtObjectRequest>) -> Result<Response<v1::DoubtObjectReply>, Status> {
+        told(&request, |r| format!("run={:?} path={:?} from={:?}", r.run, r.path, r.from)).await?;
+        let by = by(&request, &request.get_ref().from)?;
+        let v1::DoubtObjectRequest { run, path, .. } = request.into_inner();
+        osler_proto::object_path("path", &path).map_err(invalid)?;
+        self.handle.doubt(Doubt { run: run_name(run)?, path, by }).await.map_err(status)?;
+        Ok(Response::new(v1::DoubtObjectReply {}))
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {

@@ -474,6 +474,17 @@ impl Coordinator {
         Ok(answer(self.control.stop_run(request)).await?.state)
     }
 
+    /// Has the coordinator read an object that was found damaged, and mend it if it is.
+    pub async fn doubt(&mut self, run: &str, path: &str) -> Outcome {
+        let request = v1::DoubtObjectRequest { run: run.to_owned(), path: path.to_owned(), from: whoami() };
+        answer(self.control.doubt_object(request)).await.map(drop)
+    }
+
+    /// Of these, what it has not read yet.
+    pub async fn doubted(&mut self, run: &str) -> Outcome<Vec<String>> {
+        Ok(answer(self.control.get_run(v1::GetRunRequest { run: run.to_owned() })).await?.doubted)
+    }
+
     /// The run is gone when this returns; its objects follow.
     pub async fn remove(&mut self, run: &str) -> Outcome {
         answer(self.control.remove_run(v1::RemoveRunRequest { run: run.to_owned(), from: whoami() })).await.map(drop)

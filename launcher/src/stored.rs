@@ -66,7 +66,7 @@ async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunR
     Ok(Some(serde_json::from_slice(&bytes).map_err(broken)?))
 }
 
-async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
+pub async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
     let removed = removed(store, &paths::removals(run)).await?;
     newest_after(store, run, removed.get(run)).await
 }
@@ -79,7 +79,7 @@ async fn newest_after(store: &Store, run: &RunName, removed: Option<&Remains>) -
 }
 
 /// Of the runs that were removed, the last of each name.
-async fn removed(store: &Store, below: &str) -> Outcome<BTreeMap<RunName, Remains>> {
+pub async fn removed(store: &Store, below: &str) -> Outcome<BTreeMap<RunName, Remains>> {
     let mut notes: Vec<Remains> = store.list(below).await?.iter().filter_map(|path| Remains::of_note(path)).collect();
     notes.sort_by_key(|note| note.version);
     Ok(notes.into_iter().map(|note| (note.run.clone(), note)).collect())

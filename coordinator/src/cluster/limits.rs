@@ -45,6 +45,10 @@ pub struct Limits {
     pub strike_apart: u64,
     /// The newest events that a record keeps.
     pub events: usize,
+    /// So many of the finished runs are kept, the newest; none: all.
+    pub keep_finished: Option<usize>,
+    /// A run that finished longer ago is not kept; none: all are.
+    pub keep_finished_for: Option<u64>,
 }
 
 impl Default for Limits {
@@ -74,6 +78,8 @@ impl Default for Limits {
             strike_window: 3_600_000,
             strike_apart: 10_000,
             events: 2_000,
+            keep_finished: None,
+            keep_finished_for: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod budget;
 mod desired;
+mod doubt;
 mod elastic;
 mod evict;
 mod finish;
@@ -34,6 +35,7 @@ mod waiting;
 mod workers;
 
 pub use budget::Budget;
+pub use doubt::Doubt;
 pub use limits::Limits;
 pub use mend::{Found, Look, Whole};
 pub use remove::RemoveRequest;
@@ -69,6 +71,8 @@ pub enum Event {
         ranks: Option<u32>,
     },
     Rewind(RewindRequest),
+    /// Somebody found an object damaged.
+    Doubt(Doubt),
     /// Of a run that does not live.
     Remove(RemoveRequest),
     /// How many slots a team may hold; none: as many as there are.
@@ -154,6 +158,8 @@ pub enum Refused {
     NotRewound { run: RunName, stage: StageName, why: String },
     #[error("run {run} cannot go on with {ranks} ranks: {why}")]
     UnfitRanks { run: RunName, ranks: u32, why: String },
+    #[error("the record of run {run} names no object {path:?} that anything may still read")]
+    NotNamed { run: RunName, path: String },
     #[error("run {0} is being removed at this moment: try again")]
     BeingRemoved(RunName),
     #[error("run {run} is {state}: `osler stop {run}` first, and remove it when it has ended")]
@@ -278,7 +284,8 @@ impl Cluster {
             Event::Stop(request) => self.stop(now, request).map(Answer::State),
             Event::Waive(request) => self.waive(now, request).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
-            Event::Remove(request) => self.remove(now, request).map(Answer::State),
+            Event::Doubt(doubt) => self.doubt(now, doubt).map(Answer::State),
+            Event::Remove(request) => self.remove(now, request, effects).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, effects).map(Answer::State),
             Event::Quota { team, slots } => self.set_quota(team, slots, effects).map(|()| Answer::Set),
             Event::Drain { worker, reason } => self.drain(now, worker, reason, effects).map(|()| Answer::Set),
@@ -358,6 +365,7 @@ impl Cluster {
         self.judge_nodes(now, effects);
         self.place(now, effects);
         self.grow(now);
+        self.retire_finished(now, effects);
         if self.workers.any_to_forget(now) {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
             self.workers.forget(now, &busy);

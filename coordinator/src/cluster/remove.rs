@@ -3,11 +3,14 @@
 //! Its last version says that it is removed; once that is durable the owner notes it beside the runs ([`Remains`]), nobody is shown the run
 //! any more and its name is free. What it left is deleted after that, by whoever leads.
 
-use super::{Cluster, Refused};
+use super::{Cluster, Effects, Refused};
 use osler_core::ids::{Millis, RunName};
 use osler_core::record::{EventKind, RunRecord, RunState};
 use osler_core::removal::Remains;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Between two looks at what is kept of finished runs.
+const LOOK: u64 = 1_000;
 
 /// A person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(super) struct Removals {
     swept: BTreeSet<RunName>,
     /// Their last version is durable, the note is not known to be.
     unnoted: BTreeMap<RunName, Remains>,
+    /// When finished runs were looked at.
+    looked_at: Millis,
 }
 
 impl Removals {
@@ -50,7 +55,7 @@ impl Removals {
 
 impl Cluster {
     /// A run that lives is stopped first; what another run still reads stays. Asking twice is harmless.
-    pub(super) fn remove(&mut self, now: Millis, request: RemoveRequest) -> Result<RunState, Refused> {
+    pub(super) fn remove(&mut self, now: Millis, request: RemoveRequest, effects: &mut Effects) -> Result<RunState, Refused> {
         let RemoveRequest { run: name, by } = request;
         let decided = self.runs.get(&name).map(|run| run.record.state == RunState::Removed);
         if decided.unwrap_or_else(|| self.removals.unswept.contains(&name)) {
@@ -63,15 +68,42 @@ impl Cluster {
         if let Some((reader, path)) = self.reader_of(&name) {
             return Err(Refused::StillRead { run: name, reader, path });
         }
-        self.end_for_good(now, &name, &format!("by {by}"));
+        self.end_for_good(now, &name, &format!("by {by}"), effects);
         Ok(RunState::Removed)
     }
 
-    fn end_for_good(&mut self, now: Millis, name: &RunName, how: &str) {
+    fn end_for_good(&mut self, now: Millis, name: &RunName, how: &str, effects: &mut Effects) {
         let Some(run) = self.runs.get_mut(name) else { return };
         run.record.state = RunState::Removed;
         run.happened(now, EventKind::Run, None, format!("removed {how}"));
-        tracing::info!(run = %name, "removed {how}");
+        effects.notes.push(format!("run {name} is removed {how}"));
+    }
+
+    /// Removes finished runs that the policy does not keep; failed and stopped ones stay, for people to look at and go on with.
+    pub(super) fn retire_finished(&mut self, now: Millis, effects: &mut Effects) {
+        let limits = &self.workers.limits;
+        let (most, longest) = (limits.keep_finished, limits.keep_finished_for);
+        if (most, longest) == (None, None) || now.0.saturating_sub(self.removals.looked_at.0) < LOOK {
+            return;
+        }
+        self.removals.looked_at = now;
+        let finished = self.runs.iter().filter(|(_, run)| run.record.state == RunState::Finished);
+        let mut finished: Vec<(Millis, RunName)> = finished
+            .map(|(name, run)| (run.record.events.last().map_or(run.record.submitted_at, |event| event.at), name.clone()))
+            .collect();
+        finished.sort_by(|a, b| b.cmp(a));
+        for (newer, (since, name)) in finished.into_iter().enumerate() {
+            let why = match (most, longest) {
+                (Some(most), _) if newer >= most => format!("{newer} finished after it, and {most} are kept (--keep-finished)"),
+                (_, Some(longest)) if now.0.saturating_sub(since.0) > longest => {
+                    format!("it finished more than {} h ago (--keep-finished-for)", longest / 3_600_000)
+                }
+                _ => continue,
+            };
+            if !self.runs.get(&name).is_some_and(|run| has_pins(&run.record)) && self.reader_of(&name).is_none() {
+                self.end_for_good(now, &name, &format!("by itself: {why}"), effects);
+            }
+        }
     }
 
     /// Another run that is not finished and whose run file names something of this one, for example a folder that a stage goes on from.
@@ -136,4 +168,9 @@ impl Cluster {
     pub(super) fn sweep_again(&mut self) {
         self.removals.waiting.extend(std::mem::take(&mut self.removals.swept));
     }
+}
+
+/// A person wants to keep something of it.
+fn has_pins(record: &RunRecord) -> bool {
+    record.checkpoints.values().flatten().any(|checkpoint| checkpoint.pinned && !checkpoint.retired)
 }

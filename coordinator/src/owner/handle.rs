@@ -1,7 +1,7 @@
 //! How the rest of the process talks to the owner: methods that wait for a durable answer.
 
 use super::watch::Watcher;
-use crate::cluster::{Answer, Event, Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
+use crate::cluster::{Answer, Doubt, Event, Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
 use osler_core::identity::Submission;
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::record::RunState;
@@ -115,6 +115,11 @@ impl Handle {
 
     pub async fn rewind(&self, request: RewindRequest) -> Result<RunState, HandleError> {
         self.state(Event::Rewind(request)).await
+    }
+
+    /// Has the coordinator read an object that somebody found damaged, and mend it.
+    pub async fn doubt(&self, doubt: Doubt) -> Result<RunState, HandleError> {
+        self.state(Event::Doubt(doubt)).await
     }
 
     /// The run is gone when this returns; its objects follow, see [`Self::runs`].

@@ -13,6 +13,7 @@ mod events;
 mod exam;
 mod explain;
 mod export;
+mod fsck;
 mod gc;
 mod logs;
 mod man;
@@ -169,6 +170,8 @@ pub enum Command {
     Ckpt(ckpt::Command),
     /// List what attempts left behind that no record needs.
     Gc(gc::Args),
+    /// Check that a store is whole, and repair what can be repaired.
+    Fsck(fsck::Args),
     /// Make a cluster's certificates and first tokens; see who did what.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -221,6 +224,7 @@ impl Command {
             Self::Export(args) => export::run(&args, cx).await,
             Self::Ckpt(command) => ckpt::run(&command, cx).await,
             Self::Gc(args) => gc::run(&args, cx).await,
+            Self::Fsck(args) => fsck::run(&args, cx).await,
             Self::Cluster(command) => cluster::run(&command, cx).await,
             Self::Token(command) => token::run(&command, cx).await,
             Self::Corpus(command) => corpus::run(&command, cx),

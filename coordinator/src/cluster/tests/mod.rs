@@ -1,5 +1,6 @@
 //! The cluster's transitions, with an honest fake of an agent and virtual time.
 
+mod doubt;
 mod elastic;
 mod faults;
 mod flow;

@@ -77,3 +77,40 @@ fn a_coordinator_that_finds_a_removed_run_shows_it_to_nobody() {
     next.bury();
     assert!(next.to_note().is_empty() && next.take_remains().is_some());
 }
+
+#[test]
+fn of_finished_runs_the_newest_are_kept_and_what_somebody_pinned() {
+    let mut world = World::with(&[3], Limits { keep_finished: Some(1), ..Limits::default() });
+    let pinned = finished(&mut world, "pinned");
+    let (stage, step) =
+        world.record(&pinned).checkpoints.iter().map(|(stage, all)| (stage.clone(), all.last().unwrap().step)).next().unwrap();
+    world.apply(Event::Pin { run: pinned.clone(), stage: stage.clone(), step, pinned: true }).unwrap();
+    let stopped = world.submit(spec("stopped"));
+    world.apply(stop_by_hand(&stopped)).unwrap();
+    world.until("stopped", |w| w.record(&stopped).state == RunState::Stopped);
+    let old = finished(&mut world, "old");
+    world.wait(2_000, &[0]);
+    assert_eq!(world.record(&old).state, RunState::Finished, "it is the newest");
+    let new = finished(&mut world, "new");
+    world.wait(2_000, &[0]);
+    let states = [&pinned, &stopped, &old, &new].map(|run| world.record(run).state.clone());
+    assert_eq!(states, [RunState::Finished, RunState::Stopped, RunState::Removed, RunState::Finished]);
+    let told = world.record(&old).events.last().unwrap().message.clone();
+    assert_eq!(told, "removed by itself: 1 finished after it, and 1 are kept (--keep-finished)");
+    world.cluster.bury();
+    world.apply(Event::Pin { run: pinned.clone(), stage, step, pinned: false }).unwrap();
+    let other = finished(&mut world, "other");
+    world.wait(2_000, &[0]);
+    let states = [&pinned, &new, &other].map(|run| world.record(run).state.clone());
+    assert_eq!(states, [RunState::Removed, RunState::Removed, RunState::Finished]);
+}
+
+#[test]
+fn a_finished_run_is_kept_for_a_while() {
+    let mut world = World::with(&[3], Limits { keep_finished_for: Some(60_000), ..Limits::default() });
+    let run = finished(&mut world, "r");
+    world.wait(55_000, &[0]);
+    assert_eq!(world.record(&run).state, RunState::Finished);
+    world.wait(10_000, &[0]);
+    assert_eq!(world.record(&run).state, RunState::Removed);
+}

@@ -35,7 +35,6 @@ impl Mortal {
             None => {}
         });
         if dies {
-            self.left.send_modify(|_| {});
             std::future::pending().await
         }
     }
@@ -88,10 +87,11 @@ impl ObjectStore for Mortal {
     }
 }
 
+/// Nothing that a sweep of leftovers would take, as long as the run is there.
 const OBJECTS: [&str; 5] = [
-    "runs/r/jobs/tokenizer/g2/tokenizer.json",
-    "runs/r/jobs/train/general/g4/step-00000004/rank-00000.safetensors",
-    "runs/r/checkpoints/general/step-00000004.g4.json",
+    "runs/r/jobs/export/other/g2/model.safetensors",
+    "runs/r/jobs/train/other/g4/step-00000004/rank-00000.safetensors",
+    "runs/r/checkpoints/other/step-00000004.g4.json",
     "runs/r/logs/train/general/g4/rank-00000.log",
     "runs/r/logs/old/g9/not-of-any-job.log",
 ];
@@ -133,7 +133,7 @@ async fn remove(handle: &Handle) -> Result<RunState, HandleError> {
 }
 
 async fn all_swept(handle: &Handle) {
-    while !handle.runs().await.unwrap().removing.is_empty() {
+    while handle.runs().await.is_ok_and(|found| !found.removing.is_empty()) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -210,7 +210,7 @@ async fn what_slow_writers_bring_after_a_removal_is_nobodys() {
     store.put(OBJECTS[1], "late".into()).await.unwrap();
     store.put(OBJECTS[2], "late".into()).await.unwrap();
     store.create(&paths::state(&run(), 2), old_version).await.unwrap();
-    let ours = "runs/r/jobs/tokenizer/g5/tokenizer.json";
+    let ours = "runs/r/jobs/export/other/g5/model.safetensors";
     store.put(ours, "new".into()).await.unwrap();
 
     let (handle, owner) = lead(store.clone()).await;
