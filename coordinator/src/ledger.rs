@@ -6,6 +6,7 @@
 mod access;
 mod chain;
 mod load;
+mod removed;
 
 pub use load::Loaded;
 

@@ -68,6 +68,12 @@ struct Options {
     /// Seconds that a gang may train before work of a higher priority takes its slots.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     preempt_after: u64,
+    /// Remove finished runs beyond the newest N; never failed or stopped ones, nor one with a pinned checkpoint [default: keep all].
+    #[arg(long, value_name = "N")]
+    keep_finished: Option<usize>,
+    /// Remove runs that finished longer ago, for example 30d, 12h or 90m; with the same exceptions [default: keep all].
+    #[arg(long, value_name = "DURATION", value_parser = read_duration)]
+    keep_finished_for: Option<Duration>,
     /// End when for so many seconds no run was there that is not over, and nobody asked for anything.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     end_when_idle: Option<u64>,
@@ -261,8 +267,30 @@ async fn look_out(address: SocketAddr, waits: bool, duty: watch::Receiver<Duty>,
 }
 
 fn limits(options: &Options) -> Limits {
-    let Options { shrink_after, grow_after, preempt_after, .. } = *options;
-    Limits { shrink_after: shrink_after * 1000, grow_after: grow_after * 1000, least_hold: preempt_after * 1000, ..Limits::default() }
+    let Options { shrink_after, grow_after, preempt_after, keep_finished, keep_finished_for, .. } = *options;
+    Limits {
+        shrink_after: shrink_after * 1000,
+        grow_after: grow_after * 1000,
+        least_hold: preempt_after * 1000,
+        keep_finished,
+        keep_finished_for: keep_finished_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        ..Limits::default()
+    }
+}
+
+/// A number and its unit.
+fn read_duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("{text:?} is no duration: write for example 30d, 12h, 90m or 600s");
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let seconds = match unit {
+        'd' => 24 * 60 * 60,
+        'h' => 60 * 60,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| expected())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(expected)
 }
 
 /// Sees to it that agents find this coordinator, for as long as it reigns.
@@ -316,4 +344,19 @@ fn announce(what: &str) -> std::io::Result<()> {
 
 fn code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, seconds) in [("30d", 30 * 24 * 60 * 60), ("12h", 12 * 60 * 60), ("90m", 5400), ("0s", 0)] {
+            assert_eq!(read_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "d", "30", "1w", "-1d", "1.5h", "3dd", "99999999999999999999d"] {
+            assert!(read_duration(text).is_err(), "{text}");
+        }
+    }
 }

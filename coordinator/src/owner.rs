@@ -21,6 +21,8 @@ use futures::future::{ready, try_join_all};
 use handle::{AgentCall, Request};
 use heartbeats::Undecided;
 use osler_core::ids::{Epoch, RunName, WorkerName};
+use osler_core::removal::Remains;
+use osler_proto::v1;
 use osler_runtime::clock::Clock;
 use parked::{Call, Parked};
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,6 +206,7 @@ impl Owner {
         if !changed.is_empty() || cluster || !puts.is_empty() {
             let write = Write::of(&mut self.cluster, puts, &changed);
             self.meanwhile(&mut undecided, write.perform(&ledger)).await?;
+            self.cluster.bury();
         }
         replies.into_iter().for_each(|reply| reply());
         let Undecided { calls, news, .. } = undecided;
@@ -234,7 +237,9 @@ impl Owner {
         match question {
             Request::Runs { reply } => {
                 let unreadable = self.cluster.put_aside_runs().map(|(run, why)| view::unreadable_line(run, why));
-                drop(reply.send(self.cluster.runs().map(view::run_line).chain(unreadable).collect()));
+                let runs = self.cluster.runs().map(view::run_line).chain(unreadable).collect();
+                let removing = self.cluster.being_removed().map(ToString::to_string).collect();
+                drop(reply.send(v1::ListRunsReply { runs, removing, alarm: String::new() }));
             }
             Request::Workers { reply } => drop(reply.send(view::worker_lines(&self.cluster, now))),
             Request::Queue { reply } => drop(reply.send(view::queue(&self.cluster, now))),
@@ -269,6 +274,7 @@ struct Write {
     puts: Vec<(String, Vec<u8>)>,
     cluster: Option<(u64, Vec<u8>)>,
     runs: Vec<(RunName, u64, Vec<u8>)>,
+    removed: Vec<Remains>,
 }
 
 impl Write {
@@ -280,17 +286,17 @@ impl Write {
             puts.extend(pages);
             runs.push((run.clone(), version, bytes));
         }
-        Self { puts, cluster: own, runs }
+        Self { puts, cluster: own, runs, removed: cluster.to_note() }
     }
 
-    /// Objects first, then the records that name them; different objects side by side. A look whether we still reign comes before: a
+    /// Objects first, then the records that name them, then notes of what was removed; different objects side by side. A look whether we still reign comes before: a
     /// run that is new has no earlier version whose successor could be taken. And after: a version that could be created fences only
     /// while its name is taken, and the names of old ones are free again. A write that was stalled for long enough would succeed, and
     /// its author would tell agents what another coordinator has long decided otherwise.
     async fn perform(self, ledger: &Ledger) -> Result<(), LedgerError> {
         ledger.check_reign().await?;
         try_join_all(self.puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
-        if self.runs.is_empty() && self.cluster.is_none() {
+        if self.runs.is_empty() && self.cluster.is_none() && self.removed.is_empty() {
             return Ok(());
         }
         if let Some((version, bytes)) = self.cluster {
@@ -298,7 +304,10 @@ impl Write {
         }
         let write = |(run, version, bytes): (RunName, u64, Vec<u8>)| async move { ledger.write(&run, version, bytes.into()).await };
         try_join_all(self.runs.into_iter().map(write)).await?;
-        ledger.check_reign().await
+        ledger.check_reign().await?;
+        // Only now is it decided: the note must not exist where another coordinator goes on with the run.
+        try_join_all(self.removed.iter().map(|remains| ledger.note_removed(remains))).await?;
+        Ok(())
     }
 }
 
@@ -310,7 +319,8 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     loop {
         let mut cluster = Cluster::new(clock.both(), ledger.epoch(), url, limits);
         cluster.adopt_cluster(ledger.load_cluster().await?);
-        let Loaded { runs, unreadable } = ledger.load().await?;
+        let Loaded { runs, unreadable, removed, unswept } = ledger.load().await?;
+        cluster.adopt_removed(removed, unswept);
         runs.into_iter().for_each(|record| cluster.adopt(record));
         unreadable.into_iter().for_each(|(run, why)| cluster.put_aside(run, why));
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
@@ -318,7 +328,10 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
         match Write::of(&mut cluster, vec![], &all).perform(ledger).await {
             Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
             Err(e) => return Err(e),
-            Ok(()) => return Ok(cluster),
+            Ok(()) => {
+                cluster.bury();
+                return Ok(cluster);
+            }
         }
     }
 }

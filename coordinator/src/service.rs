@@ -3,7 +3,7 @@
 mod admin;
 
 use crate::access::{Access, Caller, Gate, told};
-use crate::cluster::{Refused, RewindRequest, StopRequest, WaiveRequest};
+use crate::cluster::{Doubt, Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
 use crate::owner::{Handle, HandleError, Watcher};
 use crate::view::RunView;
 use futures::stream::{Stream, StreamExt};
@@ -93,12 +93,15 @@ fn status(error: HandleError) -> Status {
             Refused::AlreadyExists { .. } => Status::already_exists(message),
             Refused::NoSuchRun(_)
             | Refused::NoSuchCheckpoint { .. }
+            | Refused::NotNamed { .. }
             | Refused::NoSuchWorker(_)
             | Refused::NoSuchTeam(_)
             | Refused::NoSuchGate { .. } => Status::not_found(message),
             Refused::Unreadable { .. } | Refused::InvalidSpec(_) | Refused::UnfitRanks { .. } => Status::invalid_argument(message),
             Refused::Overtaken { .. } => Status::aborted(message),
-            Refused::Succeeded { .. } => Status::unavailable(message),
+            // As if the run file could not be used: there is something to do before the same call can succeed.
+            Refused::StillLive { .. } | Refused::StillRead { .. } => Status::invalid_argument(message),
+            Refused::Succeeded { .. } | Refused::BeingRemoved(_) => Status::unavailable(message),
             Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
             Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } | Refused::ShutGate { .. } => {
                 Status::failed_precondition(message)
@@ -136,8 +139,8 @@ impl Control for Desk {
     }
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsReply>, Status> {
-        let runs = self.handle.runs().await.map_err(status)?;
-        Ok(Response::new(v1::ListRunsReply { runs, alarm: self.handle.alarm().unwrap_or_default() }))
+        let found = self.handle.runs().await.map_err(status)?;
+        Ok(Response::new(v1::ListRunsReply { alarm: self.handle.alarm().unwrap_or_default(), ..found }))
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunReply>, Status> {
@@ -163,6 +166,23 @@ impl Control for Desk {
         let kind = if interrupted { StopKind::Interrupted } else { StopKind::ByHand };
         let state = self.handle.stop(StopRequest { run: run_name(run)?, kind, by }).await.map_err(status)?;
         Ok(Response::new(v1::StopRunReply { state: state.to_string() }))
+    }
+
+    async fn remove_run(&self, request: Request<v1::RemoveRunRequest>) -> Result<Response<v1::RemoveRunReply>, Status> {
+        told(&request, |r| format!("run={:?} from={:?}", r.run, r.from)).await?;
+        let by = by(&request, &request.get_ref().from)?;
+        let run = run_name(request.into_inner().run)?;
+        self.handle.remove(RemoveRequest { run, by }).await.map_err(status)?;
+        Ok(Response::new(v1::RemoveRunReply {}))
+    }
+
+    async fn doubt_object(&self, request: Request<v1::DoubtObjectRequest>) -> Result<Response<v1::DoubtObjectReply>, Status> {
+        told(&request, |r| format!("run={:?} path={:?} from={:?}", r.run, r.path, r.from)).await?;
+        let by = by(&request, &request.get_ref().from)?;
+        let v1::DoubtObjectRequest { run, path, .. } = request.into_inner();
+        osler_proto::object_path("path", &path).map_err(invalid)?;
+        self.handle.doubt(Doubt { run: run_name(run)?, path, by }).await.map_err(status)?;
+        Ok(Response::new(v1::DoubtObjectReply {}))
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunReply>, Status> {

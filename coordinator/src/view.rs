@@ -29,8 +29,14 @@ impl RunView {
         };
         let budgets = run.record.jobs.keys().filter_map(budget).collect();
         let record_json = crate::document::public(&run.record);
-        let reply =
-            v1::GetRunReply { record_json, progress: progress.collect(), waiting: waiting.collect(), budgets, alarm: String::new() };
+        let reply = v1::GetRunReply {
+            record_json,
+            progress: progress.collect(),
+            waiting: waiting.collect(),
+            budgets,
+            alarm: String::new(),
+            doubted: run.doubted.iter().cloned().collect(),
+        };
         Self { reply, over: !run.record.state.is_live() }
     }
 }

@@ -421,6 +421,11 @@ impl Coordinator {
         Ok(reply.runs.into_iter().map(line).collect())
     }
 
+    /// Runs that were removed and whose objects are being deleted.
+    pub async fn removing(&mut self) -> Outcome<Vec<String>> {
+        Ok(answer(self.control.list_runs(v1::ListRunsRequest {})).await?.removing)
+    }
+
     pub async fn workers(&mut self) -> Outcome<Vec<WorkerLine>> {
         let reply = answer(self.control.list_workers(v1::ListWorkersRequest {})).await?;
         reply.workers.into_iter().map(WorkerLine::try_from).collect()
@@ -467,6 +472,22 @@ impl Coordinator {
     pub async fn stop(&mut self, run: &str, interrupted: bool) -> Outcome<String> {
         let request = v1::StopRunRequest { run: run.to_owned(), from: whoami(), interrupted };
         Ok(answer(self.control.stop_run(request)).await?.state)
+    }
+
+    /// Has the coordinator read an object that was found damaged, and mend it if it is.
+    pub async fn doubt(&mut self, run: &str, path: &str) -> Outcome {
+        let request = v1::DoubtObjectRequest { run: run.to_owned(), path: path.to_owned(), from: whoami() };
+        answer(self.control.doubt_object(request)).await.map(drop)
+    }
+
+    /// Of these, what it has not read yet.
+    pub async fn doubted(&mut self, run: &str) -> Outcome<Vec<String>> {
+        Ok(answer(self.control.get_run(v1::GetRunRequest { run: run.to_owned() })).await?.doubted)
+    }
+
+    /// The run is gone when this returns; its objects follow.
+    pub async fn remove(&mut self, run: &str) -> Outcome {
+        answer(self.control.remove_run(v1::RemoveRunRequest { run: run.to_owned(), from: whoami() })).await.map(drop)
     }
 
     pub async fn pin(&mut self, run: &str, stage: &str, step: u64, pinned: bool) -> Outcome {

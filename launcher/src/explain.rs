@@ -155,6 +155,7 @@ fn of_run(record: &RunRecord, jobs: &[Explained], live: bool) -> String {
             format!("run {name} was {state}, and no coordinator is running: `osler resume {name}` goes on")
         }
         RunState::Finished => format!("run {name} is finished"),
+        RunState::Removed => format!("run {name} was removed"),
         RunState::Stopped => {
             let how = record.stopped_by().unwrap_or_else(|| "was stopped".to_owned());
             format!("run {name} is stopped ({how}): `osler resume {name}` goes on")

@@ -176,6 +176,7 @@ pub fn finished() -> (RunRecord, Manifests) {
         events: vec![],
         next_event: 4,
         history: Default::default(),
+        finished: None,
         spec,
     };
     for (at, (key, planned)) in plan(&record.spec).into_iter().enumerate() {

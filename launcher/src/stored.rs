@@ -7,17 +7,19 @@ use osler_core::checkpoint::ObjectRef;
 use osler_core::history::Contents;
 use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
-use osler_core::record::RunRecord;
+use osler_core::record::{RunRecord, RunState};
+use osler_core::removal::Remains;
 use osler_runtime::store::Store;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of the runs of a store, sorted.
 pub async fn names(store: &Store) -> Outcome<Vec<RunName>> {
+    let removed = removed(store, paths::REMOVED).await?;
     let found: BTreeSet<RunName> = store.folders(paths::RUNS).await?.into_iter().filter_map(|name| RunName::new(name).ok()).collect();
     let mut named = vec![];
     for name in found {
-        if newest(store, &name).await?.is_some() {
+        if newest_after(store, &name, removed.get(&name)).await?.is_some() {
             named.push(name);
         }
     }
@@ -32,6 +34,7 @@ pub async fn record(store: &Store, run: &RunName) -> Outcome<Option<RunRecord>> 
         let Some(version) = newest(store, run).await? else { return Ok(None) };
         match read(store, run, version).await {
             Ok(None) => {}
+            Ok(Some(record)) if record.state == RunState::Removed => return Ok(None),
             Err(torn) => return read(store, run, version.saturating_sub(1)).await.ok().flatten().map(Some).ok_or(torn),
             found => return found,
         }
@@ -88,9 +91,23 @@ pub async fn add_older_events(store: &Store, record: &mut RunRecord) -> Outcome 
     Ok(())
 }
 
-async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
+pub async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
+    let removed = removed(store, &paths::removals(run)).await?;
+    newest_after(store, run, removed.get(run)).await
+}
+
+/// What an earlier run of that name left is nobody's.
+async fn newest_after(store: &Store, run: &RunName, removed: Option<&Remains>) -> Outcome<Option<u64>> {
     let versions = store.list(&paths::states(run)).await?;
-    Ok(versions.iter().filter_map(|path| paths::number_of(path)).max())
+    let left = |version: &u64| removed.is_none_or(|removed| !removed.has_version(*version));
+    Ok(versions.iter().filter_map(|path| paths::number_of(path)).filter(left).max())
+}
+
+/// Of the runs that were removed, the last of each name.
+pub async fn removed(store: &Store, below: &str) -> Outcome<BTreeMap<RunName, Remains>> {
+    let mut notes: Vec<Remains> = store.list(below).await?.iter().filter_map(|path| Remains::of_note(path)).collect();
+    notes.sort_by_key(|note| note.version);
+    Ok(notes.into_iter().map(|note| (note.run.clone(), note)).collect())
 }
 
 /// All runs, as a coordinator would list them.

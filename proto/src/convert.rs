@@ -2,7 +2,7 @@
 
 mod bounds;
 
-pub use bounds::{MAX_REPORTS, document, from, may_report, waivers};
+pub use bounds::{MAX_REPORTS, document, from, may_report, object_path, waivers};
 
 use crate::v1;
 use bounds::{MAX_HEALTH_BYTES, MAX_HOST, MAX_LABELS, MAX_PROCESSES, MAX_SLOTS};

@@ -3,7 +3,7 @@
 
 mod convert;
 
-pub use convert::{InvalidMessage, MAX_REPORTS, document, from, may_report, reply_number, waivers};
+pub use convert::{InvalidMessage, MAX_REPORTS, document, from, may_report, object_path, reply_number, waivers};
 
 /// Generated from `osler/v1/osler.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -22,6 +22,7 @@ mod people;
 mod pipeline;
 mod preempt;
 mod queue;
+mod remove;
 mod rng;
 mod saves;
 mod secrets;

@@ -27,6 +27,8 @@ pub const METHODS: &[Method] = &[
     changes("/osler.v1.Control/Submit", Need::ChangeRuns),
     changes("/osler.v1.Control/StopRun", Need::ChangeRuns),
     changes("/osler.v1.Control/ResumeRun", Need::ChangeRuns),
+    changes("/osler.v1.Control/RemoveRun", Need::ChangeRuns),
+    changes("/osler.v1.Control/DoubtObject", Need::ChangeRuns),
     changes("/osler.v1.Control/PinCheckpoint", Need::ChangeRuns),
     changes("/osler.v1.Control/RewindStage", Need::ChangeRuns),
     changes("/osler.v1.Control/SetQuota", Need::Administer),

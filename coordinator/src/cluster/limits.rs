@@ -49,6 +49,10 @@ pub struct Limits {
     pub events: usize,
     /// How full a page of a record is.
     pub page: PageSize,
+    /// So many of the finished runs are kept, the newest; none: all.
+    pub keep_finished: Option<usize>,
+    /// A run that finished longer ago is not kept; none: all are.
+    pub keep_finished_for: Option<u64>,
 }
 
 impl Default for Limits {
@@ -79,6 +83,8 @@ impl Default for Limits {
             strike_apart: 10_000,
             events: EVENTS as usize,
             page: PageSize::default(),
+            keep_finished: None,
+            keep_finished_for: None,
         }
     }
 }

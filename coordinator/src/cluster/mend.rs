@@ -28,8 +28,8 @@ const MOST_RETURNS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub run: RunName,
-    /// The job whose process complained.
-    pub reader: JobKey,
+    /// The job whose process complained; none: somebody else did, see `doubt`.
+    pub reader: Option<JobKey>,
     pub path: String,
     pub of: Whole,
 }
@@ -76,7 +76,8 @@ impl Cluster {
     /// The coordinator has read an object.
     pub(super) fn looked(&mut self, now: Now, look: &Look, found: &Found, effects: &mut Effects) {
         let Some(run) = self.runs.get_mut(&look.run) else { return };
-        let Some(suspect) = run.suspects.remove(&look.reader) else { return };
+        let Some(reader) = &look.reader else { return run.doubt_ends(now, look, found, effects) };
+        let Some(suspect) = run.suspects.remove(reader) else { return };
         match found {
             Found::Damaged(found) => run.mend(now, suspect, found, effects),
             Found::Intact => run.acquit(now, suspect, "is intact", &self.workers.limits),
@@ -95,7 +96,7 @@ impl Run {
     pub(super) fn suspect(&mut self, now: Now, key: &JobKey, attempt: &Attempt, fault: &Fault) -> Option<Then> {
         let path = &fault.damage.as_ref()?.path;
         let of = self.whole_of(key, path)?;
-        let look = Look { run: self.record.name().clone(), reader: key.clone(), path: path.clone(), of };
+        let look = Look { run: self.record.name().clone(), reader: Some(key.clone()), path: path.clone(), of };
         let cause = Cause::Damaged { object: path.clone() };
         let message = format!("generation {} is ended: {fault}; the coordinator reads {path} itself", attempt.generation);
         self.happened_because(now, EventKind::Retry, Some((key, Some(attempt.generation))), message, Some(cause.clone()));
@@ -152,7 +153,7 @@ impl Run {
         }
     }
 
-    fn make_again(&mut self, now: Now, producer: &JobKey, damage: &str) {
+    pub(super) fn make_again(&mut self, now: Now, producer: &JobKey, damage: &str) {
         let Some(job) = self.record.jobs.get_mut(producer) else { return };
         let JobState::Succeeded { result, generation, .. } = &job.status else { return };
         let generation = *generation;
@@ -177,7 +178,7 @@ impl Run {
     }
 
     /// Goes back to the checkpoint before, for the reason that is given.
-    fn give_up_checkpoint(&mut self, now: Now, stage: &StageName, step: u64, rewind: Rewind, effects: &mut Effects) {
+    pub(super) fn give_up_checkpoint(&mut self, now: Now, stage: &StageName, step: u64, rewind: Rewind, effects: &mut Effects) {
         let published = self.record.checkpoints.get(stage).map_or(&[][..], Vec::as_slice);
         if !published.iter().any(|c| c.step == step && !c.retired) {
             return; // given up already
@@ -203,7 +204,7 @@ impl Run {
 
     /// The object was not found to be damaged: what its reader reported counts as any other fault.
     fn acquit(&mut self, now: Now, suspect: Suspect, found: &str, limits: &super::Limits) {
-        let Suspect { look: Look { reader, path, .. }, generation, fault } = suspect;
+        let Suspect { look: Look { reader: Some(reader), path, .. }, generation, fault } = suspect else { return };
         let origin = fault.origin.as_deref().unwrap_or("its reader");
         let message =
             format!("{path} {found}, although {origin} could not use it: look at that node's memory and disk, and the way to the store");

@@ -6,6 +6,7 @@
 
 mod budget;
 mod desired;
+mod doubt;
 mod elastic;
 mod evict;
 mod finish;
@@ -20,6 +21,7 @@ mod place;
 mod publish;
 mod pulse;
 mod recover;
+mod remove;
 mod report;
 mod rewind;
 mod run;
@@ -34,8 +36,10 @@ mod waiting;
 mod workers;
 
 pub use budget::Budget;
+pub use doubt::Doubt;
 pub use limits::Limits;
 pub use mend::{Found, Look, Whole};
+pub use remove::RemoveRequest;
 pub use rewind::RewindRequest;
 pub use run::{NextVersion, Run};
 pub use submit::{StopRequest, WaiveRequest};
@@ -48,9 +52,11 @@ use osler_core::ids::{Epoch, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::leftover::Claims;
 use osler_core::record::{EventKind, RunRecord, RunState};
+use osler_core::removal::Remains;
 use osler_core::sync::Observed;
 use osler_core::time::Now;
 use osler_runtime::store::Waited;
+use remove::Removals;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
 use workers::Workers;
@@ -67,6 +73,10 @@ pub enum Event {
         ranks: Option<u32>,
     },
     Rewind(RewindRequest),
+    /// Somebody found an object damaged.
+    Doubt(Doubt),
+    /// Of a run that does not live.
+    Remove(RemoveRequest),
     /// How many slots a team may hold; none: as many as there are.
     Quota {
         team: TeamName,
@@ -92,6 +102,11 @@ pub enum Event {
     Looked {
         look: Box<Look>,
         found: Found,
+    },
+    /// What a removed run left was deleted, or not all of it.
+    Swept {
+        remains: Remains,
+        whole: bool,
     },
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
@@ -145,6 +160,14 @@ pub enum Refused {
     NotRewound { run: RunName, stage: StageName, why: String },
     #[error("run {run} cannot go on with {ranks} ranks: {why}")]
     UnfitRanks { run: RunName, ranks: u32, why: String },
+    #[error("the record of run {run} names no object {path:?} that anything may still read")]
+    NotNamed { run: RunName, path: String },
+    #[error("run {0} is being removed at this moment: try again")]
+    BeingRemoved(RunName),
+    #[error("run {run} is {state}: `osler stop {run}` first, and remove it when it has ended")]
+    StillLive { run: RunName, state: String },
+    #[error("run {reader} is not finished and reads {path}, which is run {run}'s: let it finish, or remove it first")]
+    StillRead { run: RunName, reader: RunName, path: String },
     #[error("run {run} is still {state}: wait until it has ended, then resume it")]
     StillEnding { run: RunName, state: String },
     #[error(
@@ -189,6 +212,7 @@ pub struct Cluster {
     holders: BTreeMap<WorkerName, BTreeSet<RunName>>,
     /// Runs of the store whose records cannot be read, and why. Their names are taken.
     unreadable: BTreeMap<RunName, String>,
+    removals: Removals,
 }
 
 impl Cluster {
@@ -206,11 +230,15 @@ impl Cluster {
             due: true,
             holders,
             unreadable: BTreeMap::new(),
+            removals: Removals::default(),
         }
     }
 
     /// Takes over a run that an earlier coordinator wrote, perhaps by another clock.
     pub fn adopt(&mut self, record: RunRecord) {
+        if record.state == RunState::Removed {
+            return self.removals.adopt(&record);
+        }
         let (name, run) = (record.name().clone(), Run::new(self.last_event, record, &self.workers.limits));
         for worker in run.index().workers() {
             self.holders.entry(worker.clone()).or_default().insert(name.clone());
@@ -235,6 +263,8 @@ impl Cluster {
             Event::Stop(request) => self.stop(now, request).map(Answer::State),
             Event::Waive(request) => self.waive(now, request).map(Answer::State),
             Event::Resume { run, ranks } => self.resume(now, &run, ranks).map(Answer::State),
+            Event::Doubt(doubt) => self.doubt(now, doubt).map(Answer::State),
+            Event::Remove(request) => self.remove(now, request, effects).map(Answer::State),
             Event::Rewind(request) => self.rewind(now, request, effects).map(Answer::State),
             Event::Quota { team, slots } => self.set_quota(team, slots, effects).map(|()| Answer::Set),
             Event::Drain { worker, reason } => self.drain(now, worker, reason, effects).map(|()| Answer::Set),
@@ -252,6 +282,10 @@ impl Cluster {
             }
             Event::Looked { look, found } => {
                 self.looked(now, &look, &found, effects);
+                Ok(Answer::Ticked)
+            }
+            Event::Swept { remains, whole } => {
+                self.swept(&remains, whole);
                 Ok(Answer::Ticked)
             }
             Event::Tick => {
@@ -318,6 +352,9 @@ impl Cluster {
         self.judge_nodes(now, effects);
         self.place(now, effects);
         self.grow(now);
+        if due {
+            self.retire_finished(now, effects);
+        }
         if due && self.workers.any_to_forget(now) {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
             self.workers.forget(now, &busy);
@@ -419,6 +456,7 @@ impl Cluster {
     /// Somebody who is out of touch may have written since.
     pub fn all_untidy(&mut self) {
         self.runs.values_mut().filter(|run| run.record.state.is_live()).for_each(|run| run.untidy = true);
+        self.sweep_again();
     }
 
     /// What the clocks showed at the latest event.

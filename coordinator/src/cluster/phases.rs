@@ -71,6 +71,7 @@ impl Run {
         if over != RunState::Stopped {
             self.record.stop = None;
         }
+        self.record.finished = (over == RunState::Finished).then(|| self.age(now));
         self.record.state = over;
         self.progress.clear();
     }

@@ -47,7 +47,9 @@ pub struct Run {
     pub changed: bool,
     /// Objects that processes could not use, by the job that complained, until the coordinator has read them; see `mend`.
     pub suspects: BTreeMap<JobKey, Suspect>,
-    /// Of these, what nobody has begun to read.
+    /// Objects that somebody else doubts, until the coordinator has read them; see `doubt`.
+    pub doubted: BTreeSet<String>,
+    /// Of all these, what nobody has begun to read.
     pub looks: Vec<Look>,
     /// Attempts may have left objects that nobody needs.
     pub untidy: bool,
@@ -90,6 +92,7 @@ impl Run {
             gone: BTreeMap::new(),
             changed: true,
             suspects: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             looks: vec![],
             untidy: true,
             deeds: vec![],

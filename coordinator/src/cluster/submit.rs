@@ -42,6 +42,9 @@ impl Cluster {
             return Err(self.missing(&submission.spec.name));
         }
         if let Some(run) = self.runs.get_mut(&submission.spec.name) {
+            if run.record.state == RunState::Removed {
+                return Err(Refused::BeingRemoved(submission.spec.name)); // decided a moment ago, and not durable yet
+            }
             if !run.record.is_submitted_as(&submission) {
                 let differences = difference(&run.record.submission(), &submission, DIFFERENCES).join("; ");
                 return Err(Refused::AlreadyExists { run: submission.spec.name, differences });
@@ -64,9 +67,11 @@ impl Cluster {
         }
         let jobs = plan(&spec).into_iter().map(|(key, planned)| (key, fresh_job(now, planned))).collect();
         let name = spec.name.clone();
+        // Nothing that a removed run of this name left, or leaves yet, can be taken for this one's.
+        let before = self.removals.before(&name);
         let record = RunRecord {
             format: RunRecord::FORMAT,
-            version: 0,
+            version: before.map_or(0, |removed| removed.version),
             epoch: self.epoch,
             spec_digest: digest,
             sources,
@@ -76,13 +81,14 @@ impl Cluster {
             state: RunState::Submitted,
             stop: None,
             jobs,
-            next_generation: Generation(1),
+            next_generation: before.map_or(Generation(1), |removed| removed.next_generation),
             checkpoints: BTreeMap::new(),
             rewinds: BTreeMap::new(),
             gates: vec![],
             events: vec![],
             next_event: 1,
             history: Default::default(),
+            finished: None,
         };
         let mut run = Run::new(now, record, &self.workers.limits);
         run.happened(now, EventKind::Run, None, format!("submitted: {} jobs", run.record.jobs.len()));
@@ -153,7 +159,7 @@ impl Cluster {
             RunState::Stopping | RunState::Failing(_) => {
                 return Err(Refused::StillEnding { run: name.clone(), state: run.record.state.to_string() });
             }
-            RunState::Submitted | RunState::Running | RunState::Finished => {}
+            RunState::Submitted | RunState::Running | RunState::Finished | RunState::Removed => {}
             RunState::Stopped | RunState::Failed(_) => {
                 run.record.state = RunState::Running;
                 run.record.stop = None;
@@ -193,7 +199,7 @@ impl Cluster {
 
     pub(super) fn run_mut(&mut self, name: &RunName) -> Result<&mut Run, Refused> {
         let missing = self.missing(name);
-        self.runs.get_mut(name).ok_or(missing)
+        self.runs.get_mut(name).filter(|run| run.record.state != RunState::Removed).ok_or(missing)
     }
 }
 

@@ -9,9 +9,10 @@ use osler_core::ids::{Generation, RunName};
 use osler_core::leftover::Claims;
 use osler_core::paths;
 use osler_core::record::{Event, EventKind, RunRecord};
+use osler_core::removal::Remains;
 use osler_runtime::store::StoreError;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The runs of a store.
 #[derive(Debug, Default)]
@@ -19,6 +20,10 @@ pub struct Loaded {
     pub runs: Vec<RunRecord>,
     /// Those whose records cannot be read: why, with the way out.
     pub unreadable: BTreeMap<RunName, String>,
+    /// Runs that were removed, by the names that they had.
+    pub removed: BTreeMap<RunName, Remains>,
+    /// Of these, those that have left something.
+    pub unswept: BTreeSet<RunName>,
 }
 
 /// The objects of one run, as they were listed.
@@ -45,8 +50,16 @@ impl Ledger {
                 version => listed.versions.push(version),
             }
         }
-        let mut loaded = Loaded::default();
-        for (run, Listed { versions, others }) in listed {
+        let mut loaded = Loaded { removed: self.removed().await?, ..Loaded::default() };
+        for (run, Listed { mut versions, mut others }) in listed {
+            if let Some(remains) = loaded.removed.get(&run) {
+                let all = versions.len() + others.len();
+                versions.retain(|version| !remains.has_version(*version));
+                others.retain(|path| !remains.holds(path));
+                if versions.len() + others.len() < all {
+                    loaded.unswept.insert(run.clone());
+                }
+            }
             let Some(newest) = versions.iter().copied().max() else { continue };
             match self.record_or_before(&run, newest, &versions, &others).await {
                 Ok(mut record) => {

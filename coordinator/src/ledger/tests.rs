@@ -121,7 +121,7 @@ async fn a_torn_newest_version_costs_that_version_if_nothing_followed_from_it() 
         let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
         store.put("runs/r/state/0000000001.json", version(1, |_| {})).await.unwrap();
         store.put("runs/r/state/0000000002.json", bytes).await.unwrap();
-        let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+        let Loaded { runs, unreadable, .. } = ledger.load().await.unwrap();
         assert!(unreadable.is_empty(), "{what}: {unreadable:?}");
         let event = runs[0].events.last().unwrap();
         assert!(event.message.contains("0000000002.json") && event.message.contains("goes on from version 1"), "{what}: {}", event.message);
@@ -139,7 +139,7 @@ async fn a_torn_newest_version_that_was_acted_on_costs_its_run_and_no_other() {
             store.put("runs/r/state/0000000002.json", bytes.clone()).await.unwrap();
             store.put(after, Bytes::from_static(b"x")).await.unwrap();
             store.put("runs/q/state/0000000001.json", version(1, |r| r.spec.name = RunName::new("q").unwrap())).await.unwrap();
-            let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+            let Loaded { runs, unreadable, .. } = ledger.load().await.unwrap();
             assert_eq!(runs.iter().map(|run| run.name().as_str()).collect::<Vec<_>>(), ["q"], "{what}");
             let why = &unreadable[&RunName::new("r").unwrap()];
             assert!(why.contains("0000000002.json") && why.contains(after) && why.contains("restore it from a copy"), "{what}: {why}");
@@ -183,7 +183,7 @@ async fn what_others_leave_in_the_stores_folders_is_ignored() {
         store.put(stray, Bytes::from_static(b"stray")).await.unwrap();
     }
     std::fs::create_dir(folder.path().join("runs/empty")).unwrap();
-    let Loaded { runs, unreadable } = ledger.load().await.unwrap();
+    let Loaded { runs, unreadable, .. } = ledger.load().await.unwrap();
     assert_eq!((runs.len(), runs[0].version, unreadable.len()), (1, 1, 0));
     ledger.load_cluster().await.unwrap();
     ledger.tokens().await.unwrap();

@@ -1,11 +1,14 @@
-//! What a coordinator does beside its decisions: it reads objects that processes could not use, and deletes what is nobody's.
+//! What a coordinator does beside its decisions: it reads objects that processes could not use, and deletes what is nobody's and what
+//! removed runs left.
 //!
-//! Both go by what is durable. A sweep may be as slow as it likes: what is a leftover once stays one (`osler_core::leftover`).
+//! All of it goes by what is durable. A sweep may be as slow as it likes: what is a leftover once stays one (`osler_core::leftover`).
 
 use crate::cluster::{Cluster, Event, Found, Look, Whole};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use osler_core::checkpoint::{Manifest, ObjectRef};
 use osler_core::leftover::Claims;
 use osler_core::paths;
+use osler_core::removal::Remains;
 use osler_runtime::store::{Store, StoreError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -16,6 +19,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Whoever is out of touch may write into an attempt that is over: it is swept again.
 const ANEW: Duration = Duration::from_secs(600);
 
+/// Of a removed run's objects at once: a bucket takes as long for each of many as for one.
+const DELETES: usize = 16;
+
 #[derive(Default)]
 pub(super) struct Chores {
     looks: JoinSet<Event>,
@@ -23,6 +29,9 @@ pub(super) struct Chores {
     sweep: JoinSet<()>,
     swept: Option<Instant>,
     all_swept: Option<Instant>,
+    /// Of removed runs; one at a time.
+    removal: JoinSet<Event>,
+    removal_failed: Option<Instant>,
 }
 
 impl Chores {
@@ -35,6 +44,19 @@ impl Chores {
             self.looks.spawn(async move {
                 let found = reading.await.unwrap_or_else(|error| Found::Unknown(error.to_string()));
                 Event::Looked { look: Box::new(look), found }
+            });
+        }
+        if self.removal.is_empty()
+            && self.removal_failed.is_none_or(|at| at.elapsed() >= PAUSE)
+            && let Some(remains) = cluster.take_remains()
+        {
+            let store = store.clone();
+            self.removal.spawn(async move {
+                let swept = remove(&store, &remains).await;
+                if let Err(error) = &swept {
+                    tracing::warn!(run = %remains.run, %error, "what the removed run left stays for now");
+                }
+                Event::Swept { remains, whole: swept.is_ok() }
             });
         }
         while self.sweep.try_join_next().is_some() {
@@ -57,13 +79,23 @@ impl Chores {
         }
     }
 
-    /// What was found out. Safe to drop.
+    /// What was found out or done. Safe to drop.
     pub async fn next(&mut self) -> Event {
         loop {
-            match self.looks.join_next().await {
-                Some(Ok(event)) => return event,
-                Some(Err(error)) => tracing::error!(%error, "a look at an object ended early"),
-                None => return std::future::pending().await,
+            let done = tokio::select! {
+                biased;
+                Some(done) = self.looks.join_next() => done,
+                Some(done) = self.removal.join_next() => done,
+                else => return std::future::pending().await,
+            };
+            match done {
+                Ok(event) => {
+                    if let Event::Swept { whole, .. } = event {
+                        self.removal_failed = (!whole).then(Instant::now);
+                    }
+                    return event;
+                }
+                Err(error) => tracing::error!(%error, "a look at the store ended early"),
             }
         }
     }
@@ -110,5 +142,18 @@ async fn sweep(store: &Store, claims: &Claims) -> Result<(), StoreError> {
     if swept > 0 {
         tracing::info!(run = %claims.run(), swept, "deleted what attempts that are over had left");
     }
+    Ok(())
+}
+
+/// Deletes what a removed run left. Its note stays: it is what a later run of that name goes on from.
+async fn remove(store: &Store, remains: &Remains) -> Result<(), StoreError> {
+    let (objects, notes) = (paths::run(&remains.run), paths::removals(&remains.run));
+    let of_run = store.list_all(&objects).await?.into_iter().filter(|path| remains.holds(path));
+    let older = |path: &String| Remains::of_note(path).is_some_and(|note| note.version < remains.version);
+    let paths: Vec<String> = of_run.chain(store.list(&notes).await?.into_iter().filter(older)).collect();
+    let swept = paths.len();
+    stream::iter(paths).map(Ok).try_for_each_concurrent(DELETES, |path| async move { store.sweep(&path).await }).await?;
+    store.sweep_folders(&objects).await?;
+    tracing::info!(run = %remains.run, swept, "deleted what the removed run had left");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How the rest of the process talks to the owner: methods that wait for a durable answer.
 
 use super::watch::Watcher;
-use crate::cluster::{Answer, Event, Refused, RewindRequest, StopRequest, WaiveRequest};
+use crate::cluster::{Answer, Doubt, Event, Refused, RemoveRequest, RewindRequest, StopRequest, WaiveRequest};
 use osler_core::identity::Submission;
 use osler_core::ids::{Millis, RunName, StageName, TeamName, WorkerName};
 use osler_core::record::RunState;
@@ -37,7 +37,7 @@ pub(super) enum Request {
         reply: Reply<Result<Answer, Refused>>,
     },
     Runs {
-        reply: Reply<Vec<v1::RunLine>>,
+        reply: Reply<v1::ListRunsReply>,
     },
     Workers {
         reply: Reply<Vec<v1::WorkerLine>>,
@@ -141,6 +141,16 @@ impl Handle {
         self.state(Event::Rewind(request)).await
     }
 
+    /// Has the coordinator read an object that somebody found damaged, and mend it.
+    pub async fn doubt(&self, doubt: Doubt) -> Result<RunState, HandleError> {
+        self.state(Event::Doubt(doubt)).await
+    }
+
+    /// The run is gone when this returns; its objects follow, see [`Self::runs`].
+    pub async fn remove(&self, request: RemoveRequest) -> Result<RunState, HandleError> {
+        self.state(Event::Remove(request)).await
+    }
+
     pub async fn pin(&self, run: RunName, stage: StageName, step: u64, pinned: bool) -> Result<RunState, HandleError> {
         self.state(Event::Pin { run, stage, step, pinned }).await
     }
@@ -176,7 +186,8 @@ impl Handle {
         Ok(answer.await.map_err(|_| HandleError::Ended)??)
     }
 
-    pub async fn runs(&self) -> Result<Vec<v1::RunLine>, HandleError> {
+    /// Without the alarm, which the caller knows better.
+    pub async fn runs(&self) -> Result<v1::ListRunsReply, HandleError> {
         self.look(|reply| Request::Runs { reply }).await
     }
 
@@ -217,7 +228,7 @@ impl Handle {
             sleep(limit / 10).await;
             let asked = self.asked.lock().map_or(since, |asked| *asked);
             match self.send(|reply| Request::Runs { reply }).await {
-                Ok(runs) if !runs.iter().any(|run| RunState::is_live_name(&run.state)) => {}
+                Ok(found) if found.removing.is_empty() && !found.runs.iter().any(|run| RunState::is_live_name(&run.state)) => {}
                 _ => since = Instant::now(),
             }
             if since.max(asked).elapsed() >= limit {

@@ -1,6 +1,7 @@
 //! What the owner's writes promise beside the ledger's own rules.
 
 mod gate;
+mod removal;
 
 use super::*;
 use crate::cluster::StopRequest;
@@ -261,7 +262,7 @@ async fn a_store_without_room_is_an_alarm_and_then_an_event() {
     assert!(!stopping.is_finished() && !owner.is_finished(), "five minutes are waited out");
     gate.fill(false);
     stopping.await.unwrap().unwrap();
-    assert_eq!(handle.runs().await.unwrap().len(), 1);
+    assert_eq!(handle.runs().await.unwrap().runs.len(), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(handle.alarm(), None);
 }

@@ -9,7 +9,8 @@
 //! * What is acknowledged is durable, and so is what a watcher is shown.
 //! * No agent is blamed for a process that it still lists: a call that tells of the past is not believed.
 //! * A job that neither runs nor is over says why.
-//! * What is deleted is nobody's: no durable record names it, and its attempt is over. In the end every object is named or will be deleted.
+//! * A removed run never comes back; a run of the same name goes on from its versions and generations.
+//! * What is deleted is nobody's: no durable record names it, and its attempt is over, or its run was removed. In the end every object is named or will be deleted.
 //! * Nothing is placed on a node whose drain was acknowledged, and no team runs more than its quota that was acknowledged before.
 
 use crate::document;
@@ -20,7 +21,8 @@ use osler_core::ids::{Epoch, Generation, Incarnation, RunName, StageName, TeamNa
 use osler_core::job::{JobId, JobKey};
 use osler_core::leftover::Claims;
 use osler_core::process::Report;
-use osler_core::record::{JobState, Place, RunRecord, Then};
+use osler_core::record::{JobState, Place, RunRecord, RunState, Then};
+use osler_core::removal::Remains;
 use osler_core::seal::Sealed;
 use osler_core::sync::{Desired, ProcessId};
 use osler_proto::v1::GetRunReply;
@@ -84,6 +86,8 @@ pub struct Law {
     pages: BTreeMap<String, Vec<u8>>,
     /// SHA-256 of the newest version, seal and all.
     sealed: BTreeMap<RunName, Digest>,
+    /// Of the last removed run of each name.
+    removed: BTreeMap<RunName, Remains>,
     /// Every version as people may see it.
     shown: BTreeMap<RunName, Vec<Shown>>,
     newest: BTreeMap<JobId, Placed>,
@@ -163,11 +167,19 @@ impl Law {
             if record.version < before.version && record.epoch < before.epoch {
                 return Ok(());
             }
+            // So is that of a removal, once all is deleted; what is written there is of the removed run.
+            if before.state == RunState::Removed && record.version == before.version && record.epoch < before.epoch {
+                return Ok(());
+            }
             if record.version != before.version + 1 {
                 return Err(format!("{path} comes after version {}", before.version));
             }
             if record.epoch < before.epoch {
                 return Err(format!("{path}: epoch {} writes after epoch {}", record.epoch, before.epoch));
+            }
+            let mut used = record.jobs.values().flat_map(|job| &job.past).map(|past| past.generation);
+            if before.state == RunState::Removed && used.any(|generation| generation < before.next_generation) {
+                return Err(format!("{path}: the removed run is back"));
             }
             if record.next_generation < before.next_generation {
                 return Err(format!("{path}: generations go back to {}", record.next_generation));
@@ -177,7 +189,12 @@ impl Law {
             }
         }
         self.sealed.insert(run.clone(), Digest::of(whole_bytes));
-        self.goes_forward(&record)?;
+        if record.state == RunState::Removed {
+            self.published.retain(|(of, _), _| *of != run);
+            self.removed.insert(run.clone(), Remains::of(&record));
+        } else {
+            self.goes_forward(&record)?;
+        }
         self.uses_generations_once(&record)?;
         blames_nobody_wrongly(&record)?;
         self.places(now, &record)?;
@@ -190,6 +207,9 @@ impl Law {
     /// An object of a run is gone.
     pub fn deleted(&self, path: &str) -> Result<(), String> {
         let run = path.strip_prefix("runs/").and_then(|rest| rest.split('/').next()).and_then(|run| RunName::new(run).ok());
+        if run.as_ref().and_then(|run| self.removed.get(run)).is_some_and(|removed| removed.holds(path)) {
+            return Ok(());
+        }
         let Some(record) = run.and_then(|run| self.records.get(&run)).filter(|_| !path.contains("/state/")) else { return Ok(()) };
         let claims = Claims::of(record);
         let checkpoints = record.checkpoints.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c)));
@@ -207,7 +227,8 @@ impl Law {
     pub fn leaves_nothing<'a>(&self, mut paths: impl Iterator<Item = &'a str>) -> Result<(), String> {
         let claims: Vec<Claims> = self.records.values().map(Claims::of).collect();
         let of_jobs = |path: &&str| path.contains("/jobs/") || path.contains("/checkpoints/");
-        let kept = |path: &&str| claims.iter().any(|claims| claims.names(path) || claims.leaves(path));
+        let removed = |path: &str| self.removed.values().any(|removed| removed.holds(path));
+        let kept = |path: &&str| removed(path) || claims.iter().any(|claims| claims.names(path) || claims.leaves(path));
         match paths.find(|path| of_jobs(path) && !kept(path)) {
             None => Ok(()),
             Some(path) => Err(format!("{path} is named by no record, and nobody will delete it")),

@@ -180,7 +180,7 @@ fn sweep(seeds: Range<u64>) -> Struck {
 }
 
 /// All that is counted: misfortunes, and what they and the queue bring about.
-const HAPPENS: [&str; 32] = [
+const HAPPENS: [&str; 33] = [
     "a gang grows",
     "a gang is preempted",
     "a stage goes back",
@@ -205,6 +205,7 @@ const HAPPENS: [&str; 32] = [
     "node is unfit",
     "process is struck",
     "quota is set",
+    "run is removed",
     "run is stopped",
     "run is submitted again",
     "store fails",

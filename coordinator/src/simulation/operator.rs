@@ -1,8 +1,8 @@
-//! People: they submit a run, stop it, ask again when no answer came, resume what failed, and look at it meanwhile.
+//! People: they submit a run, stop it, ask again when no answer came, resume what failed, now and then remove it and begin anew, and look at it meanwhile.
 
 use super::network::Network;
 use super::world::Shared;
-use crate::cluster::StopRequest;
+use crate::cluster::{RemoveRequest, StopRequest};
 use osler_core::ids::RunName;
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
@@ -25,6 +25,9 @@ pub async fn operate(network: Network, spec: RunSpec) {
                 let stop = StopRequest { run: run.clone(), kind: StopKind::Interrupted, by: "a person".to_owned() };
                 let _refused_or_lost = door.handle.stop(stop).await;
             }
+            if is_over(world, &run) && world.lock().strikes("run is removed", 40) {
+                let _refused_or_lost = door.handle.remove(RemoveRequest { run: run.clone(), by: "a person".to_owned() }).await;
+            }
             let Ok(mut watcher) = door.handle.watch(run.clone()).await else { return };
             if let Some(view) = watcher.next().await {
                 let mut world = world.lock();
@@ -36,10 +39,14 @@ pub async fn operate(network: Network, spec: RunSpec) {
     }
 }
 
+fn is_over(world: &Shared, run: &RunName) -> bool {
+    world.lock().law.record(run).is_some_and(|record| !record.state.is_live())
+}
+
 fn wants_to_submit(world: &Shared, run: &RunName) -> bool {
     let mut world = world.lock();
     match world.law.record(run).map(|record| record.state.clone()) {
-        None => true,
+        None | Some(RunState::Removed) => true,
         Some(RunState::Stopped | RunState::Failed(_)) => !world.misfortune() || world.rng.once_in(6),
         Some(_) => world.strikes("run is submitted again", 60),
     }

@@ -115,7 +115,7 @@ impl RunRecord {
                 let paged = self.history.paged(stage);
                 let Some(full) = published.get(paged..paged + size.checkpoints).filter(|all| all.iter().all(|c| c.retired)) else { break };
                 let folder = paths::checkpoint_pages(&self.spec.name, stage);
-                let page = turn(&folder, full.len(), full.last().map_or(0, |c| c.step), &Contents::of(full, &[]), &mut puts);
+                let page = turn(&folder, self.version, full.last().map_or(0, |c| c.step), Contents::of(full, &[]), &mut puts);
                 self.history.checkpoints.entry(stage.clone()).or_default().push(page);
             }
         }
@@ -123,7 +123,7 @@ impl RunRecord {
             let at = self.events.partition_point(|event| event.id <= self.history.last_event());
             let Some(full) = self.events.get(at..at + size.events) else { break };
             let folder = paths::event_pages(&self.spec.name);
-            let page = turn(&folder, full.len(), full.last().map_or(0, |event| event.id), &Contents::of(&[], full), &mut puts);
+            let page = turn(&folder, self.version, full.last().map_or(0, |event| event.id), Contents::of(&[], full), &mut puts);
             self.history.events.push(page);
         }
         puts
@@ -167,11 +167,12 @@ impl RunRecord {
     }
 }
 
-fn turn(folder: &str, entries: usize, last: u64, contents: &Contents, puts: &mut Vec<Put>) -> Page {
-    let bytes = serde_json::to_vec(contents).unwrap_or_default(); // cannot fail, as above
+fn turn(folder: &str, version: u64, last: u64, contents: Contents, puts: &mut Vec<Put>) -> Page {
+    let entries = contents.checkpoints.len() + contents.events.len();
+    let bytes = serde_json::to_vec(&contents).unwrap_or_default(); // cannot fail, as above
     let digest = Digest::of(&bytes);
-    // By its contents: a stage that went back may fill the same page otherwise.
-    let path = paths::page(folder, last, &digest);
+    // By its contents too: a stage that went back may fill the same page otherwise.
+    let path = paths::page(folder, last, version, &digest);
     let object = ObjectRef { path: path.clone(), bytes: bytes.len() as u64, digest };
     puts.push((path, bytes));
     Page { object, entries, last }

@@ -98,6 +98,17 @@ impl JobKind {
         })
     }
 
+    /// How many parts the key of a job has that begins with this word; none for a word that begins no key.
+    pub fn key_parts(first: &str) -> Option<usize> {
+        match first {
+            "tokenizer" => Some(1),
+            "merge" | "train" | "export" => Some(2),
+            "clean" | "pack" | "quantize" => Some(3),
+            "exam" => Some(4),
+            _ => None,
+        }
+    }
+
     /// The stage that the job serves; corpus work serves the run.
     pub fn stage(&self) -> Option<&StageName> {
         match self {

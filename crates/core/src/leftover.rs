@@ -188,6 +188,7 @@ every_steps = 10
             events: vec![],
             next_event: 1,
             history: Default::default(),
+            finished: None,
             spec,
         }
     }

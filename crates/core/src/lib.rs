@@ -36,6 +36,7 @@ pub mod plan;
 pub mod process;
 pub mod reason;
 pub mod record;
+pub mod removal;
 pub mod report;
 pub mod retention;
 pub mod rewind;

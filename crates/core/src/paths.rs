@@ -6,13 +6,14 @@
 //! coordinator/tokens/0000000001.json                 created once per version: the book of tokens, without secrets
 //! coordinator/audit/00000003/0000000001.json         created once: a call that changed something or was refused; by epoch and number
 //! coordinator/cluster/0000000001.json                created once per version: quotas, drained nodes, strikes
+//! coordinator/removed/RUN/0000000041.g57.json        created once: a run was removed, with these versions and generations
 //! coordinator/probe/1795410030000-4711               made and deleted by a coordinator that starts
 //! runs/RUN/state/0000000001.json                     created once per version: the run's record
 //! runs/RUN/jobs/JOB/g3/NAME                          a job attempt's outputs, under its generation
 //! runs/RUN/jobs/train/STAGE/g3/step-00000100/rank-00000.safetensors
 //! runs/RUN/checkpoints/STAGE/step-00000100.g3.json   manifest; published only if the state names it
-//! runs/RUN/history/checkpoints/STAGE/0000000640-DIGEST.json   what does not change any more of the record; counts if the state names it
-//! runs/RUN/history/events/0000000256-DIGEST.json
+//! runs/RUN/history/checkpoints/STAGE/0000000640-v57-DIGEST.json   what does not change any more of the record; counts if the state names it
+//! runs/RUN/history/events/0000000256-v31-DIGEST.json
 //! runs/RUN/logs/JOB/g3/rank-00000.log                standard error of a process, kept by its agent
 //! ```
 
@@ -24,6 +25,8 @@ pub const EPOCHS: &str = "coordinator/epoch";
 pub const TOKENS: &str = "coordinator/tokens";
 pub const AUDIT: &str = "coordinator/audit";
 pub const CLUSTER: &str = "coordinator/cluster";
+/// Which runs were removed, and how far each had come.
+pub const REMOVED: &str = "coordinator/removed";
 pub const RUNS: &str = "runs";
 
 pub fn epoch(epoch: Epoch) -> String {
@@ -52,9 +55,24 @@ pub fn cluster(version: u64) -> String {
     format!("{CLUSTER}/{version:010}.json")
 }
 
+/// The note that a run was removed: by its last version, before its first unused generation.
+pub fn removed(run: &RunName, version: u64, next: Generation) -> String {
+    format!("{}/{version:010}.g{next}.json", removals(run))
+}
+
+/// The notes of all runs that were removed under one name.
+pub fn removals(run: &RunName) -> String {
+    format!("{REMOVED}/{run}")
+}
+
 /// An object that nobody else makes, to see whether a taken name is refused.
 pub fn probe(now: Millis, pid: u32) -> String {
     format!("coordinator/probe/{}-{pid}", now.0)
+}
+
+/// Everything of a run is below this.
+pub fn run(run: &RunName) -> String {
+    format!("{RUNS}/{run}")
 }
 
 pub fn states(run: &RunName) -> String {
@@ -101,16 +119,26 @@ pub fn manifest(run: &RunName, stage: &StageName, step: u64, generation: Generat
 }
 
 pub fn checkpoint_pages(run: &RunName, stage: &StageName) -> String {
-    format!("{RUNS}/{run}/history/checkpoints/{stage}")
+    format!("{}/checkpoints/{stage}", pages(run))
 }
 
 pub fn event_pages(run: &RunName) -> String {
-    format!("{RUNS}/{run}/history/events")
+    format!("{}/events", pages(run))
 }
 
-/// A page that ends with the entry given.
-pub fn page(folder: &str, last: u64, digest: &Digest) -> String {
-    format!("{folder}/{last:010}-{}.json", digest.short())
+/// Pages of a run's record are below this.
+pub fn pages(run: &RunName) -> String {
+    format!("{RUNS}/{run}/history")
+}
+
+/// A page that ends with the entry given, by the version of the record that names it first.
+pub fn page(folder: &str, last: u64, version: u64, digest: &Digest) -> String {
+    format!("{folder}/{last:010}-v{version}-{}.json", digest.short())
+}
+
+/// The version in a page's name.
+pub fn version_of_page(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.split('-').nth(1)?.strip_prefix('v')?.parse().ok()
 }
 
 /// The highest generation that a name of a run's object can be read as: of a manifest, or of something below an attempt's folder.
@@ -119,6 +147,11 @@ pub fn generation_of(path: &str) -> Option<Generation> {
     let of_manifest = |name: &str| number(name.split('.').nth(1)?);
     let (folders, name) = path.rsplit_once('/')?;
     folders.split('/').filter_map(number).chain(of_manifest(name)).max()
+}
+
+/// What the processes of a run logged is below this.
+pub fn logs(run: &RunName) -> String {
+    format!("{RUNS}/{run}/logs")
 }
 
 pub fn log(id: &JobId, generation: Generation, rank: u32) -> String {

@@ -27,6 +27,7 @@ use std::ops::Range;
 /// Submitted -> Running -> Finished
 ///              Running -> Stopping -> Stopped -> Running      (stop, resume)
 ///              Running -> Failing  -> Failed  -> Running      (resume tries again)
+///              Finished, Stopped, Failed -> Removed
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "reason")]
@@ -42,6 +43,8 @@ pub enum RunState {
     Failing(String),
     Failed(String),
     Finished,
+    /// By its last version: nobody is shown the run any more, and its objects are being deleted, see [`crate::removal`].
+    Removed,
 }
 
 impl RunState {
@@ -63,6 +66,7 @@ impl RunState {
             Self::Failing(_) => "failing",
             Self::Failed(_) => "failed",
             Self::Finished => "finished",
+            Self::Removed => "removed",
         }
     }
 }
@@ -360,6 +364,9 @@ pub struct RunRecord {
     #[serde(default)]
     pub aged: Aged,
     pub state: RunState,
+    /// How old the run was when it finished; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Age>,
     /// Of a run that is stopping or stopped; none in records of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
@@ -525,7 +532,16 @@ mod tests {
     fn a_states_name_says_whether_the_run_lives() {
         let why = || "why".to_owned();
         let (failing, failed) = (RunState::Failing(why()), RunState::Failed(why()));
-        for state in [RunState::Submitted, RunState::Running, RunState::Stopping, RunState::Stopped, failing, failed, RunState::Finished] {
+        for state in [
+            RunState::Submitted,
+            RunState::Running,
+            RunState::Stopping,
+            RunState::Stopped,
+            failing,
+            failed,
+            RunState::Finished,
+            RunState::Removed,
+        ] {
             assert_eq!(RunState::is_live_name(state.as_str()), state.is_live(), "{state:?}");
         }
     }

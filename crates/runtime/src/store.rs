@@ -289,6 +289,15 @@ impl Store {
         Ok(names)
     }
 
+    /// Names below a prefix with their sizes, sorted.
+    pub async fn sizes(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let (objects, key) = (&self.objects, &key(prefix)?);
+        let list = move || objects.list(Some(key)).map_ok(|m| (m.location.to_string(), m.size)).try_collect::<Vec<_>>();
+        let mut found = self.patience.keep("list", prefix, list).await?;
+        found.sort();
+        Ok(found)
+    }
+
     /// The names of what lies directly below a prefix and has objects below it, sorted: the runs of a store, without their objects.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         let (objects, key) = (&self.objects, &key(prefix)?);
@@ -329,14 +338,14 @@ impl Store {
         self.patience.keep("delete", path, remove).await
     }
 
-    /// Removes the folders below a prefix that hold nothing. Writers make the folders that they need, again if need be.
+    /// Removes the folders at and below a prefix that hold nothing. Writers make the folders that they need, again if need be.
     pub async fn sweep_folders(&self, prefix: &str) -> Result<(), StoreError> {
         let key = key(prefix)?;
         let Place::Folder(root) = &self.place else { return Ok(()) };
         let folder = root.join(key.as_ref());
         let remove = || {
             let folder = folder.clone();
-            on_files(move || local::remove_empty(&folder))
+            on_files(move || local::remove_empty(&folder).map(|()| local::remove_if_empty(&folder)))
         };
         self.patience.keep("clear", prefix, remove).await
     }

@@ -13,6 +13,7 @@ mod events;
 mod exam;
 mod explain;
 mod export;
+mod fsck;
 mod gc;
 mod logs;
 mod man;
@@ -23,6 +24,7 @@ mod quantize;
 mod quota;
 mod report;
 mod resume;
+mod rm;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]
@@ -153,6 +155,8 @@ pub enum Command {
     Stop(stop::Args),
     /// Go on with a run that was stopped, failed or interrupted.
     Resume(resume::Args),
+    /// Remove runs that do not live, with all their objects.
+    Rm(rm::Args),
     /// Report on a run: losses, exams, gates, checkpoints, time.
     Report(report::Args),
     /// Put what somebody else needs to find a fault into one archive.
@@ -166,6 +170,8 @@ pub enum Command {
     Ckpt(ckpt::Command),
     /// List what attempts left behind that no record needs.
     Gc(gc::Args),
+    /// Check that a store is whole, and repair what can be repaired.
+    Fsck(fsck::Args),
     /// Make a cluster's certificates and first tokens; see who did what.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -211,12 +217,14 @@ impl Command {
             Self::Logs(args) => logs::run(&args, cx).await,
             Self::Stop(args) => stop::run(&args, cx).await,
             Self::Resume(args) => resume::run(args, cx).await,
+            Self::Rm(args) => rm::run(&args, cx).await,
             Self::Report(args) => report::run(&args, cx).await,
             Self::BugReport(args) => bug_report::run(&args, cx).await,
             Self::Audit(args) => audit::run(&args, cx).await,
             Self::Export(args) => export::run(&args, cx).await,
             Self::Ckpt(command) => ckpt::run(&command, cx).await,
             Self::Gc(args) => gc::run(&args, cx).await,
+            Self::Fsck(args) => fsck::run(&args, cx).await,
             Self::Cluster(command) => cluster::run(&command, cx).await,
             Self::Token(command) => token::run(&command, cx).await,
             Self::Corpus(command) => corpus::run(&command, cx),

@@ -107,6 +107,28 @@ pub(super) fn nodes() -> Vec<WorkerLine> {
     vec![node(), bare_node(), WorkerLine { health: None, ..node() }, WorkerLine { health: unknown, ..bare_node() }]
 }
 
+pub(super) fn removal(known: bool) -> rm::Removal {
+    let (objects, bytes) = (known.then_some(1), known.then_some(1 << 30));
+    let run = rm::Removed { run: run(), state: "finished".into(), objects, bytes, pinned: vec!["domain@10".into()] };
+    rm::Removal { removed: true, runs: vec![run] }
+}
+
+pub(super) fn fsck_check() -> fsck::Check {
+    let finding = |run, harmless, repaired| fsck::Finding {
+        kind: fsck::Kind::Output,
+        run,
+        object: "runs/tiny/jobs/export/domain/g9/model.safetensors".into(),
+        found: "is missing".into(),
+        costs: "doing export/domain again, once".into(),
+        way_out: "`osler fsck --repair` notes that it is to be made again".into(),
+        harmless,
+        repaired,
+        mend: fsck::Mend::Doubt,
+    };
+    let findings = vec![finding(Some(run()), false, false), finding(None, true, false), finding(Some(run()), false, true)];
+    fsck::Check { ok: false, quick: false, runs: 1, objects: 20, bytes: 1 << 30, findings }
+}
+
 /// Runs whose views differ in what they have.
 fn views() -> Vec<Seen> {
     let mut waiting = fixture::running();
@@ -244,6 +266,8 @@ fn of_runs() -> Vec<Sample> {
             [None, Some("x".to_owned())].map(|alarm| ps::Runs { coordinator: true, alarm, runs: vec![line.clone()], workers: nodes() }),
         )
         .maps(&["workers[].labels"]),
+        sample("removal", [removal(true), removal(false)]),
+        sample("check", [fsck_check()]),
         sample(
             "leftovers",
             [gc::Leftovers {

@@ -183,10 +183,29 @@ fn pages() -> Vec<(&'static str, Page)> {
         ("calls", cluster::calls(vec![call])),
         ("tokens", token::list(&[token])),
         ("checkpoints", ckpt::listed(&list)),
+        ("rm", rm::page(&schemas::removal(true))),
+        ("rm, hostile", rm::page(&hostile_removal())),
+        ("fsck", fsck::page(&schemas::fsck_check())),
+        ("fsck, hostile", fsck::page(&hostile_check())),
         ("plan", plan::page(&planned(&resolved, None, machine))),
         ("events", events),
         ("failure", crate::failure::failed(evil()).hint(evil()).page()),
     ]
+}
+
+fn hostile_removal() -> rm::Removal {
+    let mut removal = schemas::removal(false);
+    let first = &mut removal.runs[0];
+    (first.run, first.state, first.pinned) = (RunName::new(long('r')).unwrap(), evil(), vec![evil(), evil()]);
+    removal
+}
+
+fn hostile_check() -> fsck::Check {
+    let mut check = schemas::fsck_check();
+    for finding in &mut check.findings {
+        (finding.object, finding.found, finding.costs, finding.way_out) = (evil(), evil(), evil(), evil());
+    }
+    check
 }
 
 #[test]
@@ -209,7 +228,7 @@ fn with_usual_contents_eighty_columns_lose_little_and_say_what() {
         let shown = pages().into_iter().find(|(page, _)| *page == name).map(|(_, page)| page.render(View::columns(80))).unwrap();
         shown.lines().filter_map(|line| line.strip_prefix("left out: ")).map(str::to_owned).collect::<Vec<_>>()
     };
-    for name in ["status", "describe", "audit", "explain", "node", "events"] {
+    for name in ["status", "describe", "audit", "explain", "node", "events", "rm", "fsck"] {
         assert_eq!(lost(name), [] as [&str; 0], "{name}");
     }
     assert!(lost("report").iter().all(|line| line.contains("-o json") || line.contains("wider")), "{:?}", lost("report"));

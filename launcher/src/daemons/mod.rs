@@ -3,11 +3,13 @@
 //! One `osler up` at a time owns a store's daemons, by a file lock that ends with the process. Daemons outlive an `up` that was killed;
 //! the next one adopts them, and training does not pause.
 
+mod alone;
 mod process;
 
 use crate::binaries;
 use crate::client::{Access, Coordinator, Endpoint};
 use crate::failure::{Kind, Outcome, failed, io_failed, no_room, usage};
+pub use alone::Alone;
 use nix::fcntl::{Flock, FlockArg};
 use osler_core::process::exit;
 use osler_runtime::files;

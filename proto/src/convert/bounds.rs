@@ -22,6 +22,7 @@ const MAX_REASON: usize = 1000;
 /// Gates that are waived at once.
 const MAX_GATES: usize = 256;
 const MAX_JOB: usize = 256;
+const MAX_PATH: usize = 1024;
 /// A report: a part's ledger of some ten thousand steps, a result's list of objects.
 const MAX_REPORT: usize = 24 << 20;
 /// Arrays and objects within one another. Our documents have less than ten levels.
@@ -52,6 +53,11 @@ pub fn waivers(gates: &[String], reason: &str) -> Result<(), InvalidMessage> {
     gates.iter().try_for_each(|gate| text("waive_gates", gate, MAX_HOST))?;
     text("reason", reason, MAX_REASON)?;
     if gates.is_empty() || !reason.trim().is_empty() { Ok(()) } else { Err(InvalidMessage::Missing("reason")) }
+}
+
+/// An object's name, which is compared with those of a record and never opened as it is given.
+pub fn object_path(field: &'static str, path: &str) -> Result<(), InvalidMessage> {
+    text(field, path, MAX_PATH)
 }
 
 /// A job's key becomes part of object paths, so it is made of names.

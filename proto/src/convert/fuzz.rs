@@ -85,13 +85,20 @@ fn every_other_message_decodes_or_is_refused() {
             alarm: "x".into(),
             progress: vec![Default::default()],
             waiting: vec![Default::default()],
-            budgets: vec![Default::default()]
+            budgets: vec![Default::default()],
+            doubted: vec!["x".into()]
         },
         v1::StopRunRequest { run: "r".into(), from: "a@b".into(), interrupted: true },
         v1::ResumeRunRequest { run: "r".into(), ranks: 2, waive_gates: vec!["e".into()], reason: "x".into(), from: "a@b".into() },
+        v1::RemoveRunRequest { run: "r".into(), from: "a@b".into() },
+        v1::DoubtObjectRequest { run: "r".into(), path: "runs/r/x".into(), from: "a@b".into() },
         v1::PinCheckpointRequest { run: "r".into(), stage: "s".into(), step: 3, pinned: true },
         v1::RewindStageRequest { run: "r".into(), stage: "s".into(), to: 1, skip_from: 2, skip_to: 3, ranks: 4 },
-        v1::ListRunsReply { runs: vec![v1::RunLine { run: "r".into(), step: 3, ..Default::default() }], alarm: "x".into() },
+        v1::ListRunsReply {
+            runs: vec![v1::RunLine { run: "r".into(), step: 3, ..Default::default() }],
+            alarm: "x".into(),
+            removing: vec!["q".into()]
+        },
         v1::ListWorkersReply { workers: vec![v1::WorkerLine { worker: "w".into(), slots: 3, ..Default::default() }] },
         v1::ListQueueReply { queue: vec![Default::default()], quotas: vec![v1::QuotaLine { team: "t".into(), slots: Some(3), used: 1 }] },
         v1::SetQuotaRequest { team: "t".into(), slots: Some(3) },

@@ -7,7 +7,7 @@ use osler_core::job::{Damage, Fault, FaultClass};
 use osler_core::process::Report;
 
 const TRAIN: &str = "train/general";
-const PACK: &str = "pack/general/16";
+pub(super) const PACK: &str = "pack/general/16";
 
 /// A process of the job's attempt, and where it runs. Of the attempt before it some may run on.
 fn newest(world: &World, job: &str) -> Option<(usize, osler_core::sync::ProcessId)> {
@@ -27,7 +27,7 @@ fn complain(world: &mut World, job: &str, path: &str) {
 }
 
 /// The coordinator has read what was complained of.
-fn look(world: &mut World, found: Option<&str>) -> Look {
+pub(super) fn look(world: &mut World, found: Option<&str>) -> Look {
     let [look] = world.cluster.take_looks().try_into().expect("one object is to be looked at");
     world
         .apply(Event::Looked {
@@ -38,15 +38,15 @@ fn look(world: &mut World, found: Option<&str>) -> Look {
     look
 }
 
-fn output(world: &World, run: &RunName, job: &str) -> String {
+pub(super) fn output(world: &World, run: &RunName, job: &str) -> String {
     world.record(run).result(&JobKey::from(job)).unwrap().outputs["out"].path.clone()
 }
 
-fn events(world: &World, run: &RunName) -> Vec<String> {
+pub(super) fn events(world: &World, run: &RunName) -> Vec<String> {
     world.record(run).events.iter().filter(|e| e.kind == EventKind::Store).map(|e| e.message.clone()).collect()
 }
 
-fn training(keep_last: u32) -> (World, RunName) {
+pub(super) fn training(keep_last: u32) -> (World, RunName) {
     let mut world = World::new(&[1, 1]);
     let mut spec = spec("r");
     spec.checkpoint.keep_last = keep_last;

@@ -1,6 +1,7 @@
 //! The cluster's transitions, with an honest fake of an agent and virtual time.
 
 mod clocks;
+mod doubt;
 mod elastic;
 mod faults;
 mod flow;
@@ -10,6 +11,7 @@ mod metrics;
 mod nodes;
 mod pulse;
 mod queue;
+mod remove;
 mod rewind;
 mod scheduling;
 

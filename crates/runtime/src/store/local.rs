@@ -107,10 +107,14 @@ pub fn remove_empty(folder: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             remove_empty(&entry.path())?;
-            let _holds_something = fs::remove_dir(entry.path());
+            remove_if_empty(&entry.path());
         }
     }
     Ok(())
+}
+
+pub fn remove_if_empty(folder: &Path) {
+    let _holds_something = fs::remove_dir(folder);
 }
 
 /// None if there is no such folder.

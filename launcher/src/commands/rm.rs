@@ -1,0 +1,187 @@
+//! `osler rm`: removes runs that do not live, with all their objects. Only a coordinator does that; where none leads the store one is
+//! started for as long as it takes.
+
+use super::Context;
+use crate::client::{Access, Coordinator};
+use crate::daemons::Alone;
+use crate::failure::{Outcome, failed, no_room, usage};
+use crate::show;
+use crate::source::{Source, state_text};
+use crate::terminal::{Cell, Page, Table, name, number, prose};
+use osler_core::ids::RunName;
+use osler_core::paths;
+use osler_core::record::{RunRecord, RunState};
+use osler_core::removal::Remains;
+use osler_runtime::store::Store;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const POLL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(required = true)]
+    runs: Vec<RunName>,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Show what would be removed, and remove nothing.
+    #[arg(short = 'n', long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Stop a run that lives first, instead of refusing it.
+    #[arg(long)]
+    stop: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Removal {
+    pub removed: bool,
+    pub runs: Vec<Removed>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Removed {
+    pub run: RunName,
+    /// As it was before.
+    pub state: String,
+    /// None where the store cannot be read from here.
+    pub objects: Option<u64>,
+    pub bytes: Option<u64>,
+    /// Checkpoints that were pinned by hand: STAGE@STEP.
+    pub pinned: Vec<String>,
+}
+
+pub async fn run(args: &Args, cx: &Context) -> Outcome {
+    let runs: BTreeSet<&RunName> = args.runs.iter().collect();
+    let mut source = Source::find(&cx.access).await?;
+    let store = cx.access.open_store().ok();
+    let mut removal = Removal { removed: false, runs: vec![] };
+    for run in runs {
+        let record = source.run(run).await?.record;
+        refuse_live(&record, args, &source, &cx.access)?;
+        removal.runs.push(of_run(&record, store.as_ref(), &state_text(&record, source.is_live())).await?);
+    }
+    if let Some(alarm) = source.alarm() {
+        return Err(no_room(alarm));
+    }
+    if args.dry_run {
+        return cx.terminal().answer("removal", &removal, || page(&removal));
+    }
+    if !args.yes && !agreed(&removal, cx)? {
+        return Err(failed("nothing was removed"));
+    }
+    match source {
+        Source::Live(mut coordinator) => remove_all(&removal, &mut coordinator, args.stop).await?,
+        Source::Waiting { .. } | Source::Stored(_) => {
+            let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
+            let done = remove_all(&removal, &mut coordinator, args.stop).await;
+            alone.end().await;
+            done?;
+        }
+    }
+    removal.removed = true;
+    cx.terminal().answer("removal", &removal, || page(&removal))
+}
+
+fn refuse_live(record: &RunRecord, args: &Args, source: &Source, access: &Access) -> Outcome {
+    if args.stop || !record.state.is_live() {
+        return Ok(());
+    }
+    let (run, state) = (record.name(), state_text(record, source.is_live()));
+    let hint = match source.is_live() {
+        true => format!("stop it first, with {}, or let this command do that: --stop", access.command(&format!("stop {run} --wait"))),
+        false => format!("{} ends it and removes it", access.command(&format!("rm --stop {run}"))),
+    };
+    Err(usage(format!("run {run} is {state}, and only a run that does not live is removed")).hint(hint))
+}
+
+async fn of_run(record: &RunRecord, store: Option<&Store>, state: &str) -> Outcome<Removed> {
+    let found = match store {
+        Some(store) => Some(extent(store, &Remains::of(record)).await?),
+        None => None,
+    };
+    let checkpoints = record.checkpoints.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c)));
+    let pinned = checkpoints.filter(|(_, c)| c.pinned && !c.retired).map(|(stage, c)| format!("{stage}@{}", c.step)).collect();
+    let (objects, bytes) = found.unzip();
+    Ok(Removed { run: record.name().clone(), state: state.to_owned(), objects, bytes, pinned })
+}
+
+/// How many objects a removal would delete, and their bytes.
+async fn extent(store: &Store, remains: &Remains) -> Outcome<(u64, u64)> {
+    let sizes = store.sizes(&paths::run(&remains.run)).await?;
+    let of_run = sizes.iter().filter(|(path, _)| remains.holds(path));
+    Ok(of_run.fold((0, 0), |(objects, bytes), (_, size)| (objects + 1, bytes + size)))
+}
+
+/// Asks whoever sits at the terminal.
+fn agreed(removal: &Removal, cx: &Context) -> Outcome<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(usage("nobody can be asked whether to remove that").hint("--yes removes it unasked, --dry-run shows what it is"));
+    }
+    cx.terminal().note(page(removal));
+    let mut stderr = std::io::stderr().lock();
+    stderr.write_all(b"Remove for good? [y/N] ").and_then(|()| stderr.flush())?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+async fn remove_all(removal: &Removal, coordinator: &mut Coordinator, stop: bool) -> Outcome {
+    for Removed { run, .. } in &removal.runs {
+        if stop {
+            stopped(coordinator, run).await?;
+        }
+        coordinator.remove(run.as_str()).await?;
+    }
+    // They are gone; their space is free when all is deleted.
+    let asked = |name: &String| removal.runs.iter().any(|removed| removed.run.as_str() == name);
+    loop {
+        let under_way = coordinator.removing().await.map_err(|why| {
+            failed(format!("the runs are removed, and the coordinator cannot be asked whether all is deleted: {}", why.message()))
+                .hint("the next coordinator of the store deletes what is left")
+        })?;
+        if !under_way.iter().any(asked) {
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Has a run save, if it lives, and waits until nothing of it runs.
+async fn stopped(coordinator: &mut Coordinator, run: &RunName) -> Outcome {
+    let mut state = coordinator.stop(run.as_str(), false).await?;
+    while RunState::is_live_name(&state) {
+        sleep(POLL).await;
+        let line = coordinator.runs().await?.into_iter().find(|line| line.run == run.as_str());
+        state = line.map(|line| line.state).unwrap_or_default();
+    }
+    Ok(())
+}
+
+pub(super) fn page(removal: &Removal) -> Page {
+    let mut page = Page::new();
+    let sum = |of: fn(&Removed) -> Option<u64>| removal.runs.iter().map(of).sum::<Option<u64>>();
+    let extent = match (sum(|run| run.objects), sum(|run| run.bytes)) {
+        (Some(objects), Some(bytes)) => format!(" with {}, {}", show::plural(objects, "object"), show::bytes(bytes)),
+        _ => String::new(),
+    };
+    let runs = show::plural(removal.runs.len() as u64, "run");
+    page.line(if removal.removed { format!("removed {runs}{extent}") } else { format!("{runs}{extent}, would be removed for good") });
+    let mut table = Table::new([name("run", 0), name("state", 1), number("objects", 1), number("size", 0), prose("pinned checkpoints", 0)]);
+    for run in &removal.runs {
+        let number = |n: Option<u64>, shown: fn(u64) -> String| n.map_or_else(|| "?".to_owned(), shown);
+        let pinned = if run.pinned.is_empty() { "none".to_owned() } else { run.pinned.join(", ") };
+        table.row([
+            run.run.as_str().into(),
+            Cell::state(run.state.clone()),
+            number(run.objects, |n| n.to_string()).into(),
+            number(run.bytes, show::bytes).into(),
+            pinned.into(),
+        ]);
+    }
+    page.section(table);
+    page
+}
