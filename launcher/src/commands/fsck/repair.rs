@@ -79,8 +79,14 @@ async fn doubt_all(store: &Store, coordinator: &mut Coordinator, check: &mut Che
         while coordinator.doubted(run.as_str()).await?.contains(&finding.object) {
             sleep(POLL).await;
         }
-        let now = stored::newest_record(store, &run).await?;
-        finding.repaired = now.is_some_and(|record| !objects::needs(&record, &finding.object));
+        let Some(now) = stored::newest_record(store, &run).await? else { continue };
+        if !objects::needs(&now, &finding.object) {
+            finding.repaired = true;
+            finding.way_out = match now.state.is_live() {
+                true => "it is being had again".to_owned(),
+                false => format!("`osler resume {run}` goes on"),
+            };
+        }
     }
     Ok(())
 }
