@@ -34,8 +34,8 @@ pub(super) async fn all(store: &Store, source: &mut Source, args: &Args, cx: &Co
         _ => {
             let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
             let done = doubt_all(store, &mut coordinator, check).await;
-            alone.end().await;
-            done?;
+            let ended = alone.end().await;
+            done.and(ended)?;
             started(store, check).await?;
         }
     }
