@@ -12,6 +12,7 @@ use crate::source::Source;
 use crate::terminal::{Line, Page, Style};
 use osler_core::ids::RunName;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -113,8 +114,8 @@ impl Finding {
     /// Nothing but space.
     fn harmless(self, mend: Mend) -> Self {
         let way_out = match mend {
-            Mend::Delete => "`osler fsck --repair` deletes it",
-            _ => "move it elsewhere, if nobody needs it here",
+            Mend::Delete => "`osler fsck --repair` deletes that",
+            _ => "move that elsewhere, if nobody needs it here",
         };
         Self { costs: "space only".to_owned(), way_out: way_out.to_owned(), harmless: true, mend, ..self }
     }
@@ -172,9 +173,16 @@ pub(super) fn page(check: &Check) -> Page {
     if !harmless.is_empty() {
         page.blank().line("costs space only:");
     }
+    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for finding in harmless {
         let what = if finding.repaired { "deleted" } else { &finding.way_out };
-        page.line(Line::from(format!("- {} {}: {what}", finding.object, finding.found)).hang(2));
+        alike.entry((&finding.found, what)).or_default().push(&finding.object);
+    }
+    for ((found, what), objects) in alike {
+        page.line(Line::from(format!("- {} {found}: {what}", show::plural(objects.len() as u64, "object"))).hang(2));
+        for object in objects {
+            page.line(Line::from(format!("  {object}")).hang(4));
+        }
     }
     page
 }

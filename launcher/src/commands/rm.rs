@@ -78,8 +78,8 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
         Source::Waiting { .. } | Source::Stored(_) => {
             let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
             let done = remove_all(&removal, &mut coordinator, args.stop).await;
-            alone.end().await;
-            done?;
+            let ended = alone.end().await;
+            done.and(ended)?;
         }
     }
     removal.removed = true;

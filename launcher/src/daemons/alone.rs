@@ -1,7 +1,7 @@
 //! A coordinator without a worker, for as long as a command needs one: what only a coordinator may do is done by one, also in a store
 //! that nobody leads.
 
-use super::{Daemons, Started, known, lock, start_coordinator};
+use super::{Daemons, GRACE, Started, known, lock, start_coordinator};
 use crate::client::{Access, Coordinator};
 use crate::failure::{Outcome, usage};
 use osler_runtime::store::{Store, local_folder};
@@ -41,8 +41,9 @@ impl Alone {
         }
     }
 
-    /// Also a worker that an `osler up` had left: what it runs has nobody to report to any more.
-    pub async fn end(&mut self) {
-        self.0.end().await;
+    /// A worker that an `osler up` had left stays: it waits for the next coordinator, as it did for this one.
+    pub async fn end(&mut self) -> Outcome {
+        self.0.coordinator.end(GRACE).await;
+        self.0.remember_if_there_is_room()
     }
 }

@@ -124,9 +124,9 @@ async fn strangers(store: &Store, led: bool, check: &mut Check) -> Outcome {
 fn stranger(run: Option<&RunName>, path: &str, led: bool) -> Finding {
     if path.contains('#') || path.contains(".partial-") {
         let mend = if led { Mend::ByHand } else { Mend::Delete };
-        return Finding::new(Kind::Temporary, run, path, "is of a write that was cut off").harmless(mend);
+        return Finding::new(Kind::Temporary, run, path, "of a write that was cut off").harmless(mend);
     }
-    Finding::new(Kind::Foreign, run, path, "is no object of Osler's").harmless(Mend::ByHand)
+    Finding::new(Kind::Foreign, run, path, "not of Osler's making").harmless(Mend::ByHand)
 }
 
 pub(super) async fn run(store: &Store, run: &RunName, quick: bool, check: &mut Check) -> Outcome {
@@ -134,7 +134,7 @@ pub(super) async fn run(store: &Store, run: &RunName, quick: bool, check: &mut C
     let removed = stored::removed(store, &paths::removals(run)).await?.remove(run);
     let of_removed = |path: &String| removed.as_ref().is_some_and(|removed| removed.holds(path));
     for path in there.extract_if(.., |path| of_removed(path)) {
-        let found = "was left by a run that was removed";
+        let found = "of a run that was removed";
         check.findings.push(Finding::new(Kind::Removed, Some(run), &path, found).harmless(Mend::Delete));
     }
     let record = match stored::newest_record(store, run).await {
@@ -190,7 +190,7 @@ fn nobodys(run: &RunName, claims: &Claims, there: Vec<String>, check: &mut Check
     let mut found = vec![];
     for path in there.iter().filter(|path| !known.contains(path.as_str()) && !claims.names(path)) {
         if claims.leaves(path) {
-            let why = "was left by an attempt that is over, and no record needs it";
+            let why = "of an attempt that is over, needed by no record";
             found.push(Finding::new(Kind::Leftover, Some(run), path, why).harmless(Mend::Delete));
         } else if !own.holds(path) {
             found.push(stranger(Some(run), path, true));

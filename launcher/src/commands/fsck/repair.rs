@@ -34,8 +34,8 @@ pub(super) async fn all(store: &Store, source: &mut Source, args: &Args, cx: &Co
         _ => {
             let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
             let done = doubt_all(store, &mut coordinator, check).await;
-            alone.end().await;
-            done?;
+            let ended = alone.end().await;
+            done.and(ended)?;
             started(store, check).await?;
         }
     }
@@ -79,8 +79,14 @@ async fn doubt_all(store: &Store, coordinator: &mut Coordinator, check: &mut Che
         while coordinator.doubted(run.as_str()).await?.contains(&finding.object) {
             sleep(POLL).await;
         }
-        let now = stored::newest_record(store, &run).await?;
-        finding.repaired = now.is_some_and(|record| !objects::needs(&record, &finding.object));
+        let Some(now) = stored::newest_record(store, &run).await? else { continue };
+        if !objects::needs(&now, &finding.object) {
+            finding.repaired = true;
+            finding.way_out = match now.state.is_live() {
+                true => "it is being had again".to_owned(),
+                false => format!("`osler resume {run}` goes on"),
+            };
+        }
     }
     Ok(())
 }
