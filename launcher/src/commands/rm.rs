@@ -4,7 +4,7 @@
 use super::Context;
 use crate::client::{Access, Coordinator};
 use crate::daemons::Alone;
-use crate::failure::{Outcome, failed, no_room, usage};
+use crate::failure::{Kind, Outcome, failed, no_room, usage};
 use crate::show;
 use crate::source::{Source, state_text};
 use crate::terminal::{Cell, Page, Table, name, number, prose};
@@ -20,6 +20,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const POLL: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -73,17 +75,32 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     if !args.yes && !agreed(&removal, cx)? {
         return Err(failed("nothing was removed"));
     }
-    match source {
-        Source::Live(mut coordinator) => remove_all(&removal, &mut coordinator, args.stop).await?,
-        Source::Waiting { .. } | Source::Stored(_) => {
-            let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
-            let done = remove_all(&removal, &mut coordinator, args.stop).await;
-            let ended = alone.end().await;
-            done.and(ended)?;
+    let mut tries = 1;
+    // An `osler up` ends its coordinator when its run is stopped: whoever comes next goes on.
+    while let Err(failure) = attempt(source, &removal, args, cx).await {
+        if failure.kind() != Kind::Failed || tries == TRIES {
+            return Err(failure);
         }
+        tries += 1;
+        sleep(PAUSE).await;
+        source = Source::find(&cx.access).await?;
     }
     removal.removed = true;
     cx.terminal().answer("removal", &removal, || page(&removal))
+}
+
+/// By the coordinator that leads, or by one that is started for as long as it takes. Trying again is harmless.
+async fn attempt(source: Source, removal: &Removal, args: &Args, cx: &Context) -> Outcome {
+    match source {
+        Source::Live(mut coordinator) => remove_all(removal, &mut coordinator, args.stop).await,
+        Source::Waiting { alarm, .. } => Err(no_room(alarm)),
+        Source::Stored(_) => {
+            let (mut alone, mut coordinator) = Alone::start(&cx.access).await?;
+            let done = remove_all(removal, &mut coordinator, args.stop).await;
+            let ended = alone.end().await;
+            done.and(ended)
+        }
+    }
 }
 
 fn refuse_live(record: &RunRecord, args: &Args, source: &Source, access: &Access) -> Outcome {
@@ -130,7 +147,8 @@ fn agreed(removal: &Removal, cx: &Context) -> Outcome<bool> {
 }
 
 async fn remove_all(removal: &Removal, coordinator: &mut Coordinator, stop: bool) -> Outcome {
-    for Removed { run, .. } in &removal.runs {
+    let there = coordinator.runs().await?;
+    for Removed { run, .. } in removal.runs.iter().filter(|removed| there.iter().any(|line| line.run == removed.run.as_str())) {
         if stop {
             stopped(coordinator, run).await?;
         }

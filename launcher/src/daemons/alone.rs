@@ -3,7 +3,7 @@
 
 use super::{Daemons, GRACE, Started, known, lock, start_coordinator};
 use crate::client::{Access, Coordinator};
-use crate::failure::{Outcome, usage};
+use crate::failure::{Outcome, failed, usage};
 use osler_runtime::store::{Store, local_folder};
 
 /// Ends its coordinator by [`Self::end`]. One that is left alone ends by itself, as all daemons of `osler up` do.
@@ -22,7 +22,7 @@ impl Alone {
         let home = local_folder(&store)?;
         let folder = home.join("coordinator");
         let elsewhere =
-            || usage(format!("the daemons of {store} are being started or ended by another `osler`")).hint("try again in a moment");
+            || failed(format!("the daemons of {store} are being started or ended by another `osler`")).hint("try again in a moment");
         let lock = lock(&home, &folder)?.ok_or_else(elsewhere)?;
         // It is led after all, since it was looked for.
         if Started::of(&store)?.leads() || local.find_before_start(&Store::open(&store)?).await?.is_some() {
