@@ -11,6 +11,7 @@ use osler_core::leftover::Claims;
 use osler_core::paths;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::removal::Remains;
+use osler_core::seal::Sealed;
 use osler_runtime::store::Store;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ async fn newest(store: &Store, folder: &str, name: fn(u64) -> String) -> Outcome
 /// What is wrong with a document.
 async fn unreadable<T: DeserializeOwned>(store: &Store, path: &str, fits: impl Fn(&T) -> bool) -> Outcome<Option<String>> {
     let Some(bytes) = store.get(path).await? else { return Ok(Some("is missing".to_owned())) };
-    Ok(match serde_json::from_slice::<T>(&bytes) {
+    Ok(match serde_json::from_slice::<T>(&Sealed::open(&bytes).document) {
         Err(error) => Some(format!("cannot be read: {error}")),
         Ok(document) if !fits(&document) => Some("holds another version, or is in another form".to_owned()),
         Ok(_) => None,
