@@ -1,10 +1,11 @@
 //! Somebody who can write the store changes or takes away what coordinators wrote: the audit finds it.
 
-use crate::cluster::{Cluster, TRAINING_ALONE, mini_spec};
+use crate::cluster::{Cluster, TRAINING_ALONE, binary, mini_spec};
 use osler_core::paths;
 use osler_core::seal::{Seal, Sealed, sealed};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Exit code, and what the audit of the whole store says.
 fn audit(cluster: &Cluster, key: &str) -> (Option<i32>, String) {
@@ -35,7 +36,8 @@ fn with(cluster: &Cluster, key: &str, file: &Path, change: impl FnOnce(Vec<u8>) 
 fn what_was_changed_or_taken_away_is_found_and_coordinators_that_follow_each_other_leave_one_chain() {
     let mut cluster = Cluster::new();
     let keys = cluster.folder.path().join("keys");
-    cluster.osler(&["cluster", "signing-key", keys.to_str().unwrap()]);
+    let made = Command::new(binary("osler")).args(["cluster", "signing-key"]).arg(&keys).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let file = |name: &str| keys.join(name).to_str().unwrap().to_owned();
     let (key, public) = (file("signing-key.pem"), file("signing-public.pem"));
     cluster.start_coordinator_with(&["--signing-key", &key]);

@@ -226,7 +226,8 @@ impl Law {
     /// What is in the store in the end.
     pub fn leaves_nothing<'a>(&self, mut paths: impl Iterator<Item = &'a str>) -> Result<(), String> {
         let claims: Vec<Claims> = self.records.values().map(Claims::of).collect();
-        let of_jobs = |path: &&str| path.contains("/jobs/") || path.contains("/checkpoints/");
+        // Pages stay until the run is removed, like logs.
+        let of_jobs = |path: &&str| (path.contains("/jobs/") || path.contains("/checkpoints/")) && !path.contains("/history/");
         let removed = |path: &str| self.removed.values().any(|removed| removed.holds(path));
         let kept = |path: &&str| removed(path) || claims.iter().any(|claims| claims.names(path) || claims.leaves(path));
         match paths.find(|path| of_jobs(path) && !kept(path)) {

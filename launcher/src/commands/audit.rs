@@ -161,7 +161,7 @@ fn add_evidence(page: &mut Page, evidence: &Evidence) {
         show::plural(*objects as u64, "version")
     ));
     for finding in findings {
-        page.line(format!("{}: {}", finding.path, finding.why));
+        page.line(Line::from(format!("  {}: {}", finding.path, finding.why)).hang(4));
     }
 }
 

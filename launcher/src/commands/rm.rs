@@ -15,7 +15,7 @@ use osler_core::removal::Remains;
 use osler_runtime::store::Store;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -139,11 +139,7 @@ fn agreed(removal: &Removal, cx: &Context) -> Outcome<bool> {
         return Err(usage("nobody can be asked whether to remove that").hint("--yes removes it unasked, --dry-run shows what it is"));
     }
     cx.terminal().note(page(removal));
-    let mut stderr = std::io::stderr().lock();
-    stderr.write_all(b"Remove for good? [y/N] ").and_then(|()| stderr.flush())?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    cx.terminal().agrees("Remove for good?")
 }
 
 async fn remove_all(removal: &Removal, coordinator: &mut Coordinator, stop: bool) -> Outcome {

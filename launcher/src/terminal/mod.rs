@@ -21,7 +21,7 @@ pub use wrap::{elide, width};
 use crate::failure::{Failure, Outcome};
 use osler_core::output::{document, error_document, harmless};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 /// How wide a stream is, in columns (none: no limit), and whether it takes colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,14 @@ impl Terminal {
         } else {
             write_err(&page.render(self.err));
         }
+    }
+
+    /// Asks whoever sits at the terminal; only a yes is one.
+    pub fn agrees(&self, question: &str) -> Outcome<bool> {
+        write_err(&format!("{question} [y/N] "));
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
     }
 
     /// How a command ended that did not succeed.

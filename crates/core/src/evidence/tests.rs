@@ -1,3 +1,5 @@
+//! Whole chains, and each way in which somebody may have laid hands on one.
+
 use super::*;
 use crate::access::{Ended, Follows};
 use crate::ids::Millis;

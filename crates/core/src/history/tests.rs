@@ -1,3 +1,5 @@
+//! Pages turned and filled in again: no reader can tell the difference.
+
 use super::*;
 use crate::ids::{Generation, Millis};
 use crate::record::EventKind;

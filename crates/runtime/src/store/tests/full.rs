@@ -68,7 +68,7 @@ async fn everything_is_found_and_swept_temporaries_and_empty_folders_too() {
         store.sweep(path).await.unwrap();
     }
     store.sweep_folders("runs/r/jobs").await.unwrap();
-    assert_eq!(std::fs::read_dir(folder.path().join("runs/r/jobs")).unwrap().count(), 0);
+    assert!(!folder.path().join("runs/r/jobs").exists() && folder.path().join("runs").exists());
     // A writer whose folder was swept makes it again.
     store.put("runs/r/jobs/j/g2/y", Bytes::from_static(b"y")).await.unwrap();
     let file = folder.path().join("part");
