@@ -49,6 +49,9 @@ fn what_was_changed_or_taken_away_is_found_and_coordinators_that_follow_each_oth
     cluster.osler(&["quota", "set", "team", "5"]);
     cluster.stop("mini").unwrap();
     cluster.kill_coordinator();
+    // Each one that takes over writes a version.
+    cluster.start_coordinator_with(&["--signing-key", &key]);
+    cluster.kill_coordinator();
     let (code, words) = audit(&cluster, &public);
     assert_eq!((code, words.contains("clean: nothing is missing")), (Some(0), true), "{words}");
 
