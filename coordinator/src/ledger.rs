@@ -35,6 +35,11 @@ pub enum LedgerError {
     Fenced { epoch: Epoch, what: String },
     #[error("{path:?} cannot be read: {why}; restore it from a copy, or remove it to go on from the version before")]
     Unreadable { path: String, why: String },
+    /// The version before is no way out: a token that was revoked would count again.
+    #[error(
+        "the book of tokens {path:?} cannot be read: {why}; restore it from a copy, or have `osler fsck --repair --forget-tokens` put an empty one in its place"
+    )]
+    UnreadableTokens { path: String, why: String },
 }
 
 /// Who reigned since when; contents of an epoch's object.

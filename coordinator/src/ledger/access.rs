@@ -18,7 +18,7 @@ impl Ledger {
             return Ok(TokenBook::empty(self.epoch));
         }
         let path = paths::tokens(newest);
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let unreadable = |why: String| LedgerError::UnreadableTokens { path: path.clone(), why };
         let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
         self.chains.read(paths::TOKENS, newest, &bytes);
         let book: TokenBook = serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| unreadable(e.to_string()))?;

@@ -6,8 +6,9 @@
 use crate::access::LogEntry;
 use crate::digest::Digest;
 use crate::ids::Epoch;
+use crate::record::RunState;
 use crate::seal::{Sealed, Signature};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whether a signature of a message is by the expected key.
@@ -70,6 +71,7 @@ impl Evidence {
 pub fn of_versions(versions: &[(u64, String, Vec<u8>)], verify: Option<Verify>) -> Evidence {
     let mut evidence = Evidence { objects: versions.len(), ..Evidence::default() };
     let mut before: Option<(u64, Digest, bool)> = None;
+    let mut removed = false;
     for (number, path, bytes) in versions {
         let sealed = Sealed::open(bytes);
         let named = sealed.seal.as_ref().and_then(|seal| seal.before);
@@ -82,14 +84,24 @@ pub fn of_versions(versions: &[(u64, String, Vec<u8>)], verify: Option<Verify>) 
                 let why = format!("it follows a version {last} with sha256 {}, and the one here has {}", named.short(), digest.short());
                 evidence.find(path, why);
             }
-            // Once sealed, always sealed.
-            (Some((last, _, true)), None) => evidence.find(path, format!("it does not name version {last} before it")),
+            // Once sealed, always sealed; but a run may have the name of one that was removed.
+            (Some((last, _, true)), None) if !removed => evidence.find(path, format!("it does not name version {last} before it")),
             _ => {}
         }
         evidence.signature(path, &sealed, verify);
         before = Some((*number, Digest::of(bytes), sealed.seal.is_some()));
+        removed = is_of_removed_run(&sealed.document);
     }
     evidence
+}
+
+/// Whether it is the last version of a run that was removed.
+fn is_of_removed_run(document: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Version {
+        state: RunState,
+    }
+    serde_json::from_slice(document).is_ok_and(|version: Version| version.state == RunState::Removed)
 }
 
 /// The log of calls: path and bytes of each entry, by epoch and number.

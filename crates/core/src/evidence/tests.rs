@@ -77,6 +77,19 @@ fn without_the_key_nobody_writes_a_version_that_passes() {
     assert_eq!(found(&moved, true).len(), 1);
 }
 
+#[test]
+fn a_run_with_the_name_of_a_removed_one_begins_a_chain_of_its_own() {
+    let whole = |state: &str| {
+        let mut all = versions();
+        let document = format!("{{\"version\":8,\"state\":{{\"state\":\"{state}\"}}}}");
+        let before = all.last().map(|(.., bytes)| Digest::of(bytes));
+        all.push((8, "state/008.json".into(), sealed(document.as_bytes(), &Seal { before, signature: None })));
+        all.push((9, "state/009.json".into(), sealed(b"{\"version\":9}", &Seal { before: None, signature: None })));
+        found(&all, false).is_empty()
+    };
+    assert!(whole("removed") && !whole("stopped"));
+}
+
 type Log = BTreeMap<(Epoch, u64), (String, Vec<u8>)>;
 
 fn entry(epoch: u64, number: u64, follows: Option<Follows>, ended: Vec<Ended>) -> LogEntry {
