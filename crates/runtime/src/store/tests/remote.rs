@@ -191,6 +191,15 @@ async fn of_many_writers_of_one_name_one_wins_on_a_real_s3_server() {
 }
 
 #[tokio::test]
+async fn a_probe_whose_first_answer_was_lost_meets_itself_and_goes_on() {
+    let (store, _) = flaky(Plan::default());
+    store.create("coordinator/probe/1", Bytes::from_static(b"first")).await.unwrap();
+    store.probe("coordinator/probe/1").await.unwrap();
+    store.create("coordinator/probe/1", Bytes::from_static(b"another's")).await.unwrap();
+    assert!(matches!(store.probe("coordinator/probe/1").await, Err(StoreError::AlreadyExists(_))));
+}
+
+#[tokio::test]
 async fn a_real_server_without_conditional_writes_is_refused() {
     let name = "a_real_server_without_conditional_writes_is_refused";
     let Some(store) = server(name, "OSLER_TEST_S3_UNCONDITIONAL") else { return };
