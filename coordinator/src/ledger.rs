@@ -33,13 +33,18 @@ pub enum LedgerError {
     Store(#[from] StoreError),
     #[error("another coordinator has taken over this store ({what}, ours is epoch {epoch}): this one ends; there may be only one")]
     Fenced { epoch: Epoch, what: String },
-    #[error("{path:?} cannot be read: {why}; restore it from a copy, or remove it to go on from the version before")]
-    Unreadable { path: String, why: String },
-    /// The version before is no way out: a token that was revoked would count again.
-    #[error(
-        "the book of tokens {path:?} cannot be read: {why}; restore it from a copy, or have `osler fsck --repair --forget-tokens` put an empty one in its place"
-    )]
-    UnreadableTokens { path: String, why: String },
+    #[error("{path:?} cannot be read: {why}; {way_out}")]
+    Unreadable { path: String, why: String, way_out: &'static str },
+}
+
+/// What to do about an object that cannot be read.
+mod way_out {
+    pub const VERSION: &str = "restore it from a copy, or remove it to go on from the version before";
+    /// The versions before name it too.
+    pub const PAGE: &str = "restore it from a copy: no version of the record is whole without it";
+    /// In the version before, a token that was revoked would count again.
+    pub const TOKENS: &str = "restore it from a copy, or have `osler fsck --repair --forget-tokens` put an empty one in its place";
+    pub const CALL: &str = "restore it from a copy, or delete it";
 }
 
 /// Who reigned since when; contents of an epoch's object.
@@ -180,7 +185,7 @@ impl Ledger {
 
 /// The number of an object of the ledger; 0 for what somebody else left in its folder, which is ignored: file systems and their users do.
 fn numbered(path: &str, name: impl Fn(u64) -> String) -> u64 {
-    let number = paths::number_of(path).filter(|number| name(*number) == path);
+    let number = paths::numbered(path, name);
     if number.is_none() {
         tracing::warn!("{path:?} is ignored: it is no object of Osler's");
     }

@@ -5,9 +5,11 @@ use crate::show;
 use crate::terminal::Terminal;
 use osler_core::digest::Digest;
 use osler_core::identity::{Sources, Submission};
+use osler_core::ids::Millis;
 use osler_core::record::RunRecord;
 use osler_core::spec::RunSpec;
 use osler_corpus::digest_file;
+use osler_runtime::clock::{Clock, SystemClock};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,6 +27,12 @@ const OF_TOKENIZERS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.j
 
 /// The run with what its files hold. `before`: the run of that name as it was submitted; a file that has not changed since is not read again.
 pub fn submission(spec: RunSpec, before: Option<&RunRecord>, terminal: &Terminal) -> Outcome<Submission> {
+    submission_at(SystemClock.now(), spec, before, terminal)
+}
+
+fn submission_at(now: Millis, spec: RunSpec, before: Option<&RunRecord>, terminal: &Terminal) -> Outcome<Submission> {
+    // A stamp that lies ahead is of a clock that was wrong, and says nothing about files.
+    let before = before.filter(|record| record.submitted_at <= now);
     let paths: BTreeSet<&String> = spec.paths().into_iter().collect();
     let unchanged = |path: &&String| Some(((*path).clone(), *before?.sources.get(*path).filter(|_| is_older(Path::new(path), before))?));
     let mut sources: Sources = paths.iter().filter_map(unchanged).collect();
@@ -132,10 +140,13 @@ mod tests {
         let known = Digest::of(b"as it was submitted");
         record.sources = Sources::from([(path.clone(), known)]);
         let terminal = Terminal { format: Format::Table, out: View::PLAIN, err: View::PLAIN };
-        let found = |record: &RunRecord| submission(spec.clone(), Some(record), &terminal).unwrap().sources[&path];
+        let later = Millis(i64::MAX as u64);
+        let found_at = |now, record: &RunRecord| submission_at(now, spec.clone(), Some(record), &terminal).unwrap().sources[&path];
+        let found = |record: &RunRecord| found_at(later, record);
         record.submitted_at.0 = 1;
         assert_eq!(found(&record), Digest::of(b"a text"), "it is younger than the run");
-        record.submitted_at.0 = i64::MAX as u64;
+        record.submitted_at = later;
         assert_eq!(found(&record), known);
+        assert_eq!(found_at(Millis(later.0 - 1), &record), Digest::of(b"a text"), "by a clock that was ahead");
     }
 }

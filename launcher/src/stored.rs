@@ -4,7 +4,7 @@ use crate::client::RunLine;
 use crate::failure::{Outcome, failed};
 use crate::status::Status;
 use osler_core::checkpoint::ObjectRef;
-use osler_core::history::Contents;
+use osler_core::history::{Contents, Page};
 use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
 use osler_core::record::{RunRecord, RunState};
@@ -67,8 +67,12 @@ async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunR
     }
     let mut record: RunRecord = serde_json::from_slice(&bytes).map_err(broken)?;
     let mut pages = vec![];
-    for page in record.history.wanted(0) {
-        pages.push(contents(store, &page).await?);
+    for page in record.history.of_checkpoints() {
+        pages.push(contents(store, &page.object).await?);
+    }
+    // As a coordinator does: events on a damaged page are missing, and the run is not.
+    for page in record.history.of_events() {
+        pages.extend(contents(store, &page.object).await.ok());
     }
     record.fill(pages);
     Ok(Some(record))
@@ -83,8 +87,9 @@ async fn contents(store: &Store, page: &ObjectRef) -> Outcome<Contents> {
 pub async fn add_older_events(store: &Store, record: &mut RunRecord) -> Outcome {
     let first = record.events.first().map_or(record.next_event, |event| event.id);
     let mut older = vec![];
-    for page in record.history.wanted(0).into_iter().skip(record.history.checkpoints.values().map(Vec::len).sum()) {
-        older.extend(contents(store, &page).await?.into_events().into_iter().filter(|event| event.id < first));
+    let before = |page: &&Page| page.last < first;
+    for page in record.history.of_events().filter(before) {
+        older.extend(contents(store, &page.object).await?.into_events());
     }
     older.append(&mut record.events);
     record.events = older;
@@ -100,7 +105,7 @@ pub async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
 async fn newest_after(store: &Store, run: &RunName, removed: Option<&Remains>) -> Outcome<Option<u64>> {
     let versions = store.list(&paths::states(run)).await?;
     let left = |version: &u64| removed.is_none_or(|removed| !removed.has_version(*version));
-    Ok(versions.iter().filter_map(|path| paths::number_of(path)).filter(left).max())
+    Ok(versions.iter().filter_map(|path| paths::numbered(path, |version| paths::state(run, version))).filter(left).max())
 }
 
 /// Of the runs that were removed, the last of each name.

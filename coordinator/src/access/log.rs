@@ -65,7 +65,15 @@ pub struct Log {
 
 impl Log {
     pub async fn open(ledger: Ledger, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
-        let follows = ledger.noted(1).await?.last().map(LogEntry::as_followed);
+        let follows = match ledger.noted(1).await {
+            Ok(newest) => newest.last().map(LogEntry::as_followed),
+            // An old entry that is damaged is no reason not to lead; the audit finds that nothing follows it.
+            Err(damaged @ LedgerError::Unreadable { .. }) => {
+                tracing::error!("the log of calls begins a new chain: {damaged}");
+                None
+            }
+            Err(e) => return Err(e),
+        };
         Ok(Self { ledger, clock, tail: Mutex::new(Tail { number: 0, follows, ended: vec![] }), folds: Mutex::default() })
     }
 

@@ -226,6 +226,21 @@ async fn a_call_that_cannot_be_noted_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_damaged_entry_of_the_log_keeps_no_coordinator_from_leading() {
+    let world = world().await;
+    world.access.log.refused(refused(1, 1)).await.unwrap();
+    let store = world.ledger.store().clone();
+    let newest = store.list(osler_core::paths::AUDIT).await.unwrap().pop().unwrap();
+    store.put(&newest, bytes::Bytes::from_static(b"{")).await.unwrap();
+    let next = Ledger::open(store.clone(), world.clock.now()).await.unwrap();
+    let access = Access::open(next, world.clock.clone(), &world.owner, vec![]).await.unwrap();
+    access.log.refused(refused(2, 1)).await.unwrap();
+    let newest = store.list(osler_core::paths::AUDIT).await.unwrap().pop().unwrap();
+    let entry: serde_json::Value = serde_json::from_slice(&store.get(&newest).await.unwrap().unwrap()).unwrap();
+    assert_eq!((entry["epoch"].as_u64(), entry.get("follows")), (Some(2), None), "{entry}");
+}
+
+#[tokio::test]
 async fn no_debug_print_shows_a_secret() {
     let world = world().await;
     let secret = world.owner.reveal();

@@ -1,6 +1,6 @@
 //! The book of tokens and the log of calls: numbered objects like a run's record, so that whoever takes over knows them.
 
-use super::{Ledger, LedgerError, numbered};
+use super::{Ledger, LedgerError, numbered, way_out};
 use bytes::Bytes;
 use osler_core::access::{LogEntry, TokenBook};
 use osler_core::ids::Epoch;
@@ -18,7 +18,7 @@ impl Ledger {
             return Ok(TokenBook::empty(self.epoch));
         }
         let path = paths::tokens(newest);
-        let unreadable = |why: String| LedgerError::UnreadableTokens { path: path.clone(), why };
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::TOKENS };
         let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
         self.chains.read(paths::TOKENS, newest, &bytes);
         let book: TokenBook = serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| unreadable(e.to_string()))?;
@@ -69,9 +69,8 @@ impl Ledger {
         let mut entries = vec![];
         for path in newest.into_iter().rev() {
             let Some(bytes) = self.store.get(&path).await? else { continue };
-            entries.push(
-                serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| LedgerError::Unreadable { path, why: e.to_string() })?,
-            );
+            let unreadable = |e: serde_json::Error| LedgerError::Unreadable { path, why: e.to_string(), way_out: way_out::CALL };
+            entries.push(serde_json::from_slice(&Sealed::open(&bytes).document).map_err(unreadable)?);
         }
         Ok(entries)
     }

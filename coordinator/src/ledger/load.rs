@@ -1,10 +1,10 @@
 //! Reading the ledger back: the highest version of each run. What cannot be read costs as little as it can: one version if nothing that
 //! depends on it was told to anybody, else one run.
 
-use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
+use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered, way_out};
 use crate::document;
 use osler_core::cluster::ClusterRecord;
-use osler_core::history::{Contents, EVENTS};
+use osler_core::history::{Contents, EVENTS, Page};
 use osler_core::ids::{Generation, RunName};
 use osler_core::leftover::Claims;
 use osler_core::paths;
@@ -66,8 +66,8 @@ impl Ledger {
                     know_generations(&mut record, &others);
                     loaded.runs.push(record);
                 }
-                Err(LedgerError::Unreadable { path, why }) => {
-                    let why = LedgerError::Unreadable { path, why }.to_string();
+                Err(unreadable @ LedgerError::Unreadable { .. }) => {
+                    let why = unreadable.to_string();
                     tracing::error!(%run, "the run is left out: {why}");
                     loaded.unreadable.insert(run, why);
                     continue; // whatever is left of it may be needed
@@ -95,9 +95,9 @@ impl Ledger {
         let Ok(mut record) = self.record(run, before).await else { return Err(torn) };
         let claims = Claims::of(&record);
         if let Some(after) = others.iter().find(|path| claims.is_beyond(path)) {
-            let LedgerError::Unreadable { path, why } = torn else { return Err(torn) };
-            let why = format!("{why}; the version before does not know of {after:?}, so what it led to was told");
-            return Err(LedgerError::Unreadable { path, why });
+            let LedgerError::Unreadable { path, why, way_out } = torn else { return Err(torn) };
+            let why = format!("{why}; the version before does not know of {after:?}, so something has followed from it");
+            return Err(LedgerError::Unreadable { path, why, way_out });
         }
         let message = format!("{torn}; nothing followed from it, so the run goes on from version {before}");
         tracing::warn!(%run, "{message}");
@@ -128,7 +128,7 @@ impl Ledger {
 
     async fn cluster_record(&self, version: u64) -> Result<ClusterRecord, LedgerError> {
         let path = paths::cluster(version);
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::VERSION };
         let Some(bytes) = self.store.get(&path).await? else {
             self.check_reign().await?; // as below
             return Err(unreadable("it vanished".to_owned()));
@@ -144,7 +144,7 @@ impl Ledger {
 
     async fn record(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
         let path = paths::state(run, version);
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why };
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::VERSION };
         let Some(bytes) = self.store.get(&path).await? else {
             // A newer coordinator wrote so many versions since the listing that this one was cleaned away.
             self.check_reign().await?;
@@ -165,19 +165,32 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Puts what is on its pages back into a record.
+    /// Puts what is on its pages back into a record. Events on a page that is damaged are lost, which is no reason to lose the run.
     async fn fill(&self, record: &mut RunRecord) -> Result<(), LedgerError> {
         let mut pages = vec![];
-        for page in record.history.wanted(record.next_event.saturating_sub(EVENTS)) {
-            let unreadable = |why: String| LedgerError::Unreadable { path: page.path.clone(), why };
-            let bytes = self.persevere(|| self.store.read(&page)).await.map_err(|e| match e {
-                StoreError::Missing { .. } | StoreError::Corrupt { .. } => unreadable(e.to_string()),
-                other => other.into(),
-            })?;
-            pages.push(Contents::read(&bytes).map_err(unreadable)?);
+        for page in record.history.of_checkpoints() {
+            pages.push(self.page(page).await?);
+        }
+        let from = record.next_event.saturating_sub(EVENTS);
+        for page in record.history.of_events().filter(|page| page.last >= from) {
+            match self.page(page).await {
+                Err(damaged @ LedgerError::Unreadable { .. }) => {
+                    tracing::error!(run = %record.name(), "{damaged}; until then its events are not shown");
+                }
+                found => pages.push(found?),
+            }
         }
         record.fill(pages);
         Ok(())
+    }
+
+    async fn page(&self, page: &Page) -> Result<Contents, LedgerError> {
+        let unreadable = |why: String| LedgerError::Unreadable { path: page.object.path.clone(), why, way_out: way_out::PAGE };
+        let bytes = self.persevere(|| self.store.read(&page.object)).await.map_err(|e| match e {
+            StoreError::Missing { .. } | StoreError::Corrupt { .. } => unreadable(e.to_string()),
+            other => other.into(),
+        })?;
+        Contents::read(&bytes).map_err(unreadable)
     }
 }
 

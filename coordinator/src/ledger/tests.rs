@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::cluster::{Cluster, Event, Limits, NextVersion};
-use crate::testing::spec;
-use osler_core::record::RunRecord;
+use crate::testing::{spec, stage};
+use osler_core::checkpoint::ObjectRef;
+use osler_core::digest::Digest;
+use osler_core::history::{Page, PageSize};
+use osler_core::ids::Generation;
+use osler_core::record::{Event as RunEvent, EventKind, Published, RunRecord};
 use osler_core::time::{Moment, Now};
 
 const NOW: Millis = Millis(5);
@@ -223,4 +227,56 @@ async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
     assert!(matches!(fenced, Err(LedgerError::Fenced { .. })), "another coordinator wrote this version");
     let before = ledger.load_cluster().await.unwrap();
     assert_eq!(before, *cluster.record(), "the version before counts, under a number that is free");
+}
+
+/// A run whose record has a page of checkpoints and two of events, as it lies in the store.
+async fn paged(store: &Store) -> RunRecord {
+    let mut record: RunRecord = serde_json::from_slice(&version(1, |_| {})).unwrap();
+    let event =
+        |id| RunEvent { id, at: NOW, kind: EventKind::Run, job: None, generation: None, message: format!("event {id}"), reason: None };
+    record.events = (1..=5).map(event).collect();
+    record.next_event = 6;
+    let published = |step| Published {
+        step,
+        generation: Generation(1),
+        manifest: ObjectRef { path: format!("m{step}"), bytes: 1, digest: Digest::of(b"m") },
+        at: NOW,
+        retired: step < 3,
+        mean_loss: None,
+        world_size: Some(1),
+        pinned: false,
+        skipped: 0,
+    };
+    record.checkpoints.insert(stage("general"), (1..=3).map(published).collect());
+    for (path, bytes) in record.turn_pages(PageSize { checkpoints: 2, events: 2 }) {
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+    store.put("runs/r/state/0000000001.json", record.head().into()).await.unwrap();
+    record
+}
+
+#[tokio::test]
+async fn a_damaged_page_of_events_costs_these_events_and_one_of_checkpoints_the_run() {
+    for (damaged, of_events) in [(None, false), (Some(0), true), (Some(1), true), (Some(0), false)] {
+        let (_folder, store) = folder();
+        let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
+        let record = paged(&store).await;
+        let pages: Vec<&Page> = if of_events { record.history.of_events().collect() } else { record.history.of_checkpoints().collect() };
+        if let Some(at) = damaged {
+            store.put(&pages[at].object.path, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let Loaded { runs, unreadable, .. } = ledger.load().await.unwrap();
+        let ids = |record: &RunRecord| record.events.iter().map(|event| event.id).collect::<Vec<_>>();
+        match damaged {
+            None => assert_eq!(runs, [record]),
+            Some(at) if of_events => {
+                assert_eq!(ids(&runs[0]), [[3, 4, 5], [1, 2, 5]][at]);
+                assert_eq!(runs[0].clone().head(), record.clone().head(), "the page is still named: it may be restored");
+            }
+            Some(_) => {
+                let why = &unreadable[record.name()];
+                assert!(why.contains("/history/checkpoints/") && why.contains("no version of the record is whole without it"), "{why}");
+            }
+        }
+    }
 }

@@ -99,10 +99,20 @@ impl History {
         }
     }
 
+    /// The pages of all stages, in the order in which [`RunRecord::fill`] takes them.
+    pub fn of_checkpoints(&self) -> impl Iterator<Item = &Page> {
+        self.checkpoints.values().flatten()
+    }
+
+    /// Oldest first.
+    pub fn of_events(&self) -> impl Iterator<Item = &Page> {
+        self.events.iter()
+    }
+
     /// The pages without which a record is not whole: all checkpoints, and events from the id given on.
     pub fn wanted(&self, from_event: u64) -> Vec<ObjectRef> {
-        let events = self.events.iter().filter(|page| page.last >= from_event);
-        self.checkpoints.values().flatten().chain(events).map(|page| page.object.clone()).collect()
+        let events = self.of_events().filter(|page| page.last >= from_event);
+        self.of_checkpoints().chain(events).map(|page| page.object.clone()).collect()
     }
 }
 
@@ -144,7 +154,7 @@ impl RunRecord {
         bytes
     }
 
-    /// Puts together what [`RunRecord::head`] took apart: pages as [`History::wanted`] named them, in that order.
+    /// Puts together what [`RunRecord::head`] took apart: every page of checkpoints, then those of events that are there.
     pub fn fill(&mut self, pages: impl IntoIterator<Item = Contents>) {
         let mut pages = pages.into_iter();
         let (mut aside, mut events) = (BTreeMap::new(), vec![]);

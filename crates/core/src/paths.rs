@@ -88,6 +88,11 @@ pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }
 
+/// As [`number_of`], if the path is the one that this number has: file systems and their users leave other names in folders.
+pub fn numbered(path: &str, name: impl Fn(u64) -> String) -> Option<u64> {
+    number_of(path).filter(|number| name(*number) == path)
+}
+
 /// What the jobs of a run write is below this.
 pub fn jobs(run: &RunName) -> String {
     format!("{RUNS}/{run}/jobs")
@@ -193,5 +198,7 @@ mod tests {
         assert_eq!(number_of(&epoch(Epoch(3))), Some(3));
         assert_eq!(number_of(&cluster(4)), Some(4));
         assert_eq!(number_of("runs/r/state/tmp"), None);
+        assert_eq!(numbered(&state(&run, 12), |v| state(&run, v)), Some(12));
+        assert_eq!(numbered("runs/r/state/99.json", |v| state(&run, v)), None);
     }
 }

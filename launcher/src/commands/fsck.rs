@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     repair: bool,
     /// With --repair: put an empty book in the place of a damaged book of tokens, so that a coordinator can start. All tokens but the
-    /// owner's have to be made anew.
+    /// owner's have to be made again.
     #[arg(long, requires = "repair")]
     forget_tokens: bool,
 }

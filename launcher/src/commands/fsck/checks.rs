@@ -27,13 +27,12 @@ pub(super) async fn whole_store(store: &Store, quick: bool, led: bool, check: &m
     if !quick {
         call_log(store, check).await?;
     }
-    strangers(store, led, check).await
+    foreign_names(store, led, check).await
 }
 
 async fn newest(store: &Store, folder: &str, name: fn(u64) -> String) -> Outcome<u64> {
     let found = store.list(folder).await?;
-    let number = |path: &String| paths::number_of(path).filter(|number| name(*number) == *path);
-    Ok(found.iter().filter_map(number).max().unwrap_or(0))
+    Ok(found.iter().filter_map(|path| paths::numbered(path, name)).max().unwrap_or(0))
 }
 
 /// What is wrong with a document.
@@ -80,7 +79,7 @@ async fn tokens(store: &Store, check: &mut Check) -> Outcome {
     let fits = |book: &TokenBook| (book.format, book.version) == (TokenBook::FORMAT, version);
     if let Some(found) = unreadable(store, &path, fits).await? {
         let way_out = "restore it from a copy; or `osler fsck --repair --forget-tokens` puts an empty book in its place: then all tokens but \
-                       the owner's are made anew, and one of the --tls folder counts again although it was revoked";
+                       the owner's have to be made again, and one of the --tls folder counts again although it was revoked";
         let finding = Finding::new(Kind::Tokens, None, &path, found);
         check.findings.push(finding.costs("every run: the next coordinator cannot start").way_out(Mend::Forget, way_out));
     }
@@ -102,7 +101,7 @@ async fn call_log(store: &Store, check: &mut Check) -> Outcome {
 }
 
 /// Names in the coordinator's folders that it does not make.
-async fn strangers(store: &Store, led: bool, check: &mut Check) -> Outcome {
+async fn foreign_names(store: &Store, led: bool, check: &mut Check) -> Outcome {
     let ours = |path: &str| {
         let number = paths::number_of(path).unwrap_or(0);
         let audit = || path.split('/').nth(2).and_then(|epoch| epoch.parse().ok()).map(|epoch| paths::audit(Epoch(epoch), number));
@@ -112,17 +111,17 @@ async fn strangers(store: &Store, led: bool, check: &mut Check) -> Outcome {
     };
     for folder in [paths::EPOCHS, "coordinator/lease", paths::TOKENS, paths::AUDIT, paths::CLUSTER, paths::REMOVED] {
         for path in store.list_all(folder).await?.into_iter().filter(|path| !ours(path)) {
-            check.findings.push(stranger(None, &path, led));
+            check.findings.push(foreign(None, &path, led));
         }
     }
     for path in store.folders(paths::RUNS).await?.into_iter().filter(|name| RunName::new(name.as_str()).is_err()) {
-        check.findings.push(stranger(None, &format!("{}/{path}", paths::RUNS), led));
+        check.findings.push(foreign(None, &format!("{}/{path}", paths::RUNS), led));
     }
     Ok(())
 }
 
 /// A temporary belongs to a writer, who may be at work while the store is led.
-fn stranger(run: Option<&RunName>, path: &str, led: bool) -> Finding {
+fn foreign(run: Option<&RunName>, path: &str, led: bool) -> Finding {
     if path.contains('#') || path.contains(".partial-") {
         let mend = if led { Mend::ByHand } else { Mend::Delete };
         return Finding::new(Kind::Temporary, run, path, "of a write that was cut off").harmless(mend);
@@ -194,7 +193,7 @@ fn nobodys(run: &RunName, claims: &Claims, there: Vec<String>, check: &mut Check
             let why = "of an attempt that is over, needed by no record";
             found.push(Finding::new(Kind::Leftover, Some(run), path, why).harmless(Mend::Delete));
         } else if !own.holds(path) {
-            found.push(stranger(Some(run), path, true));
+            found.push(foreign(Some(run), path, true));
         }
     }
     check.findings.extend(found);

@@ -134,6 +134,6 @@ fn damaged_checkpoint(record: &RunRecord, stage: &StageName, checkpoint: &Publis
         ),
         (true, None) => finding
             .costs(format!("{step} steps of stage {stage}: no older checkpoint is kept"))
-            .way_out(Mend::ByHand, format!("{copy}, or begin the stage anew: `osler resume {run} --rewind {stage}@0`")),
+            .way_out(Mend::ByHand, format!("{copy}, or begin the stage again: `osler resume {run} --rewind {stage}@0`")),
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn all(store: &Store, source: &mut Source, args: &Args, cx: &Co
 /// Puts an empty book after the damaged one. The name of a version is taken once: whoever else writes one is not overwritten.
 async fn forget_tokens(store: &Store, source: &Source, check: &mut Check) -> Outcome {
     if source.is_live() {
-        let hint = "it knows all tokens, and writes the book anew when one is made or revoked: `osler token create`";
+        let hint = "it knows all tokens, and writes a new version of the book when one is made or revoked: `osler token create`";
         return Err(usage("a coordinator leads this store").hint(hint));
     }
     for finding in check.findings.iter_mut().filter(|finding| finding.mend == Mend::Forget) {
@@ -57,7 +57,7 @@ async fn forget_tokens(store: &Store, source: &Source, check: &mut Check) -> Out
         let book = TokenBook { version, ..TokenBook::empty(Epoch(0)) };
         store.create(&paths::tokens(version), serde_json::to_vec(&book)?.into()).await?;
         finding.repaired = true;
-        finding.way_out = "an empty book is in its place: make tokens anew with `osler token create`".to_owned();
+        finding.way_out = "an empty book is in its place: make new tokens with `osler token create`".to_owned();
     }
     Ok(())
 }
