@@ -8,7 +8,7 @@ mod chain;
 mod load;
 mod removed;
 
-pub use load::Loaded;
+pub use load::{Found, Loaded};
 
 use bytes::Bytes;
 use chain::Chains;

@@ -4,9 +4,11 @@
 //! said last (loss, speed, own work) and the fenced reports belong to this one.
 
 use crate::cluster::{Cluster, Run};
+use osler_core::ids::RunName;
 use osler_core::job::{FaultClass, JobKey};
 use osler_core::plan::train_key;
 use osler_core::process::Progress;
+use osler_core::record::RunState;
 use osler_core::spec::StageSpec;
 use osler_core::time::Now;
 use osler_runtime::store::Waited;
@@ -28,7 +30,7 @@ pub fn text(cluster: &Cluster, now: Now) -> String {
     let mut page = Page::default();
     of_cluster(&mut page, cluster, now);
     let runs: Vec<&Run> = cluster.runs().collect();
-    of_runs(&mut page, &runs);
+    of_runs(&mut page, &runs, cluster.at_rest().map(|(run, _)| run));
     of_stages(&mut page, &runs);
     of_attempts(&mut page, &runs);
     page.0
@@ -70,10 +72,14 @@ fn of_cluster(page: &mut Page, cluster: &Cluster, now: Now) {
     page.sample("osler_reports_fenced_total", &[], cluster.fenced() as f64);
 }
 
-fn of_runs(page: &mut Page, runs: &[&Run]) {
+/// Of runs at rest there is the state alone: what was counted of them is in their reports.
+fn of_runs<'a>(page: &mut Page, runs: &[&Run], at_rest: impl Iterator<Item = &'a RunName>) {
     page.family("gauge", "osler_run_state", "1 for the state that a run is in.");
     for run in runs {
         page.sample("osler_run_state", &[("run", run.record.name().as_str()), ("state", run.record.state.as_str())], 1.0);
+    }
+    for run in at_rest {
+        page.sample("osler_run_state", &[("run", run.as_str()), ("state", RunState::Finished.as_str())], 1.0);
     }
     page.family("gauge", "osler_jobs", "Jobs of a run by state.");
     for run in runs {

@@ -7,6 +7,7 @@ mod chores;
 mod handle;
 mod heartbeats;
 mod parked;
+mod wake;
 mod watch;
 
 pub use handle::{Handle, HandleError};
@@ -25,7 +26,7 @@ use osler_core::removal::Remains;
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
 use parked::{Call, Parked};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Owner {
     /// Calls that came during a write and say more than that all is as it was. One per worker: one that calls again has given up the
     /// earlier call.
     deferred: BTreeMap<WorkerName, AgentCall>,
+    /// Requests whose runs were at rest and have been read since.
+    woken: VecDeque<Request>,
     parked: Parked,
     watched: Watched,
     /// How long an agent's call is held back at most: silence must not be our doing.
@@ -77,11 +80,24 @@ impl Owner {
         let (to_calls, calls) = mpsc::channel(QUEUE);
         let (to_requests, requests) = mpsc::channel(QUEUE);
         let longest_wait = Duration::from_millis(limits.suspect / 3);
-        let (deferred, parked, watched) = (BTreeMap::new(), Parked::default(), Watched::default());
+        let (deferred, woken, parked, watched) = (BTreeMap::new(), VecDeque::new(), Parked::default(), Watched::default());
         let handle = Handle::new(to_calls, to_requests, clock.clone(), ledger.store().clone());
         let (reign_checked, reign_doubted, chores) = (Instant::now(), false, Chores::default());
-        let owner =
-            Self { cluster, ledger, clock, calls, requests, deferred, parked, watched, longest_wait, reign_checked, reign_doubted, chores };
+        let owner = Self {
+            cluster,
+            ledger,
+            clock,
+            calls,
+            requests,
+            deferred,
+            woken,
+            parked,
+            watched,
+            longest_wait,
+            reign_checked,
+            reign_doubted,
+            chores,
+        };
         Ok((handle, owner))
     }
 
@@ -105,7 +121,7 @@ impl Owner {
                 () = &mut shutdown => return Ok(()),
                 _ = tick.tick() => self.tick().await?,
                 done = self.chores.next() => self.chore_done(done).await?,
-                () = ready(()), if !self.deferred.is_empty() => self.take(None).await?,
+                () = ready(()), if !self.deferred.is_empty() || !self.woken.is_empty() => self.take(None).await?,
                 Some(call) = self.calls.recv() => self.take(Some(Next::Call(call))).await?,
                 request = self.requests.recv() => match request {
                     Some(request) => self.take(Some(Next::Request(request))).await?,
@@ -142,6 +158,7 @@ impl Owner {
             turn.size += 1;
             match found {
                 Next::Call(call) => self.accept_call(call, &mut turn),
+                Next::Request(request) if self.sleeper(&request).is_some() => turn.sleepers.push(request),
                 Next::Request(request) => {
                     let at = Instant::now();
                     self.accept(request, &mut turn);
@@ -149,14 +166,18 @@ impl Owner {
                 }
             }
             let taken = begun.elapsed();
-            next = if turn.size < BATCH && taken < TAKING_IN { self.next(turn.on_requests * SHARE < taken) } else { None };
+            next = if turn.size < BATCH && taken < TAKING_IN && turn.sleepers.len() < wake::AT_ONCE {
+                self.next(turn.on_requests * SHARE < taken)
+            } else {
+                None
+            };
         }
         self.finish(turn).await
     }
 
     /// Agents' calls first, unless requests have not had their share: then neither waits for all of the other.
     fn next(&mut self, requests_first: bool) -> Option<Next> {
-        let request = |owner: &mut Self| owner.requests.try_recv().ok().map(Next::Request);
+        let request = |owner: &mut Self| owner.woken.pop_front().or_else(|| owner.requests.try_recv().ok()).map(Next::Request);
         let first = if requests_first { request(self) } else { None };
         let deferred = |owner: &mut Self| owner.deferred.pop_first().map(|(_, call)| call);
         let call = |owner: &mut Self| deferred(owner).or_else(|| owner.calls.try_recv().ok()).map(Next::Call);
@@ -197,7 +218,7 @@ impl Owner {
 
     /// Decides what follows from the turn's events, makes it durable, then tells everybody.
     async fn finish(&mut self, turn: Turn) -> Result<(), LedgerError> {
-        let Turn { mut effects, calls, replies, questions, .. } = turn;
+        let Turn { mut effects, calls, replies, questions, sleepers, .. } = turn;
         self.cluster.settle(&mut effects);
         let Effects { puts, persist: changed, cluster, deletes, notes } = effects;
         notes.iter().for_each(|note| tracing::info!("{note}"));
@@ -222,6 +243,7 @@ impl Owner {
             };
             self.meanwhile(&mut Undecided::default(), deletes).await;
         }
+        self.wake_all(sleepers).await?;
         self.chores.begin(&mut self.cluster, ledger.store());
         Ok(())
     }
@@ -237,7 +259,10 @@ impl Owner {
         match question {
             Request::Runs { reply } => {
                 let unreadable = self.cluster.put_aside_runs().map(|(run, why)| view::unreadable_line(run, why));
-                let runs = self.cluster.runs().map(view::run_line).chain(unreadable).collect();
+                let at_rest = self.cluster.at_rest().map(|(run, at_rest)| view::line_at_rest(run, at_rest));
+                let mut runs: Vec<v1::RunLine> = self.cluster.runs().map(view::run_line).chain(at_rest).collect();
+                runs.sort_by(|a, b| a.run.cmp(&b.run));
+                runs.extend(unreadable);
                 let removing = self.cluster.being_removed().map(ToString::to_string).collect();
                 drop(reply.send(v1::ListRunsReply { runs, removing, alarm: String::new() }));
             }
@@ -262,6 +287,8 @@ struct Turn {
     replies: Vec<Box<dyn FnOnce() + Send>>,
     calls: Vec<Call>,
     questions: Vec<Request>,
+    /// About runs at rest.
+    sleepers: Vec<Request>,
 }
 
 enum Next {
@@ -311,7 +338,8 @@ impl Write {
     }
 }
 
-/// Loads every run and writes a version of each under the new epoch. An older coordinator may write once more in between; then what
+/// Loads every run and writes a version of each under the new epoch, but for finished ones at rest: nobody is told what an older coordinator
+/// may still write of these, and whoever wakes one reads it again. An older coordinator may write once more in between; then what
 /// it wrote is loaded again.
 async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits) -> Result<Cluster, LedgerError> {
     const TRIES: usize = 5;
@@ -319,9 +347,10 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
     loop {
         let mut cluster = Cluster::new(clock.both(), ledger.epoch(), url, limits);
         cluster.adopt_cluster(ledger.load_cluster().await?);
-        let Loaded { runs, unreadable, removed, unswept } = ledger.load().await?;
+        let Loaded { runs, at_rest, unreadable, removed, unswept } = ledger.load().await?;
         cluster.adopt_removed(removed, unswept);
         runs.into_iter().for_each(|record| cluster.adopt(record));
+        cluster.adopt_at_rest(at_rest);
         unreadable.into_iter().for_each(|(run, why)| cluster.put_aside(run, why));
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;

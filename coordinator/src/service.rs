@@ -101,7 +101,7 @@ fn status(error: HandleError) -> Status {
             Refused::Overtaken { .. } => Status::aborted(message),
             // As if the run file could not be used: there is something to do before the same call can succeed.
             Refused::StillLive { .. } | Refused::StillRead { .. } => Status::invalid_argument(message),
-            Refused::Succeeded { .. } | Refused::BeingRemoved(_) => Status::unavailable(message),
+            Refused::Succeeded { .. } | Refused::BeingRemoved(_) | Refused::AtRest { .. } => Status::unavailable(message),
             Refused::TooManyWorkers(_) => Status::resource_exhausted(message),
             Refused::StillEnding { .. } | Refused::NotRewound { .. } | Refused::Superseded { .. } | Refused::ShutGate { .. } => {
                 Status::failed_precondition(message)

@@ -1,9 +1,11 @@
 //! A run as watchers see it, built once per change and shared by all of them.
 
 use crate::cluster::{Budget, Cluster, QueueLine, QuotaLine, Run};
-use osler_core::ids::RunName;
+use osler_core::ids::{Millis, RunName};
 use osler_core::job::JobKey;
 use osler_core::reason::Reason;
+use osler_core::record::RunState;
+use osler_core::rest::{AtRest, Line};
 use osler_core::time::Now;
 use osler_proto::v1;
 
@@ -67,15 +69,25 @@ pub fn queue(cluster: &Cluster, now: Now) -> v1::ListQueueReply {
 }
 
 pub fn run_line(run: &Run) -> v1::RunLine {
-    let line = run.line();
+    let record = &run.record;
+    line(record.name(), record.state.as_str(), crate::cluster::reason(record), record.submitted_at, run.line())
+}
+
+pub fn line_at_rest(run: &RunName, at_rest: &AtRest) -> v1::RunLine {
+    let AtRest { submitted_at, reason, line: trained, .. } = at_rest.clone();
+    line(run, RunState::Finished.as_str(), reason, submitted_at, trained)
+}
+
+fn line(run: &RunName, state: &str, reason: String, submitted_at: Millis, trained: Line) -> v1::RunLine {
+    let Line { stage, step, planned_steps } = trained;
     v1::RunLine {
-        run: run.record.name().to_string(),
-        state: run.record.state.to_string(),
-        reason: crate::cluster::reason(&run.record).to_owned(),
-        submitted_at_ms: run.record.submitted_at.0,
-        stage: line.stage.map(|s| s.to_string()).unwrap_or_default(),
-        step: line.step,
-        planned_steps: line.planned_steps,
+        run: run.to_string(),
+        state: state.to_owned(),
+        reason,
+        submitted_at_ms: submitted_at.0,
+        stage: stage.map(|stage| stage.to_string()).unwrap_or_default(),
+        step,
+        planned_steps,
     }
 }
 

@@ -177,6 +177,8 @@ pub fn finished() -> (RunRecord, Manifests) {
         next_event: 4,
         history: Default::default(),
         finished: None,
+        swept: false,
+        cluster_age: 0,
         spec,
     };
     for (at, (key, planned)) in plan(&record.spec).into_iter().enumerate() {

@@ -2,13 +2,13 @@
 
 use crate::client::RunLine;
 use crate::failure::{Outcome, failed};
-use crate::status::Status;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::history::{Contents, Page};
 use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::removal::Remains;
+use osler_core::rest::Line;
 use osler_runtime::store::Store;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,15 +127,14 @@ pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
                 continue;
             }
         };
-        let status = Status::of_record(&record);
-        let stage = status.current_stage();
+        let Line { stage, step, planned_steps } = record.line(|_| 0);
         lines.push(RunLine {
             run: name.to_string(),
             state: record.state.to_string(),
             reason: record.beside_state().unwrap_or_default(),
-            stage: stage.map(|s| s.name.clone()).unwrap_or_default(),
-            step: stage.map_or(0, |s| s.step),
-            planned_steps: stage.map_or(0, |s| s.planned_steps),
+            stage: stage.map(|name| name.to_string()).unwrap_or_default(),
+            step,
+            planned_steps,
             submitted_at: record.submitted_at,
         });
     }

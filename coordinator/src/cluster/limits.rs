@@ -49,6 +49,8 @@ pub struct Limits {
     pub events: usize,
     /// How full a page of a record is.
     pub page: PageSize,
+    /// A run that finished so long ago is swept for the last time and rests: only whoever was out of touch for longer still writes.
+    pub rest_after: u64,
     /// So many of the finished runs are kept, the newest; none: all.
     pub keep_finished: Option<usize>,
     /// A run that finished longer ago is not kept; none: all are.
@@ -83,6 +85,7 @@ impl Default for Limits {
             strike_apart: 10_000,
             events: EVENTS as usize,
             page: PageSize::default(),
+            rest_after: 600_000,
             keep_finished: None,
             keep_finished_for: None,
         }

@@ -23,6 +23,7 @@ mod pulse;
 mod recover;
 mod remove;
 mod report;
+mod rest;
 mod rewind;
 mod run;
 mod schedule;
@@ -40,23 +41,24 @@ pub use doubt::Doubt;
 pub use limits::Limits;
 pub use mend::{Found, Look, Whole};
 pub use remove::RemoveRequest;
+pub use rest::Untidy;
 pub use rewind::RewindRequest;
 pub use run::{NextVersion, Run};
 pub use submit::{StopRequest, WaiveRequest};
-pub use view::{QuotaLine, RunLine, WorkerLine, reason};
+pub use view::{QuotaLine, WorkerLine, reason};
 pub use waiting::QueueLine;
 pub use workers::{Worker, WorkerState};
 
 use osler_core::identity::Submission;
 use osler_core::ids::{Epoch, RunName, StageName, TeamName, WorkerName};
 use osler_core::job::JobKey;
-use osler_core::leftover::Claims;
 use osler_core::record::{EventKind, RunRecord, RunState};
 use osler_core::removal::Remains;
 use osler_core::sync::Observed;
-use osler_core::time::Now;
+use osler_core::time::{Age, Moment, Now};
 use osler_runtime::store::Waited;
 use remove::Removals;
+use rest::Resting;
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Told;
 use workers::Workers;
@@ -107,6 +109,11 @@ pub enum Event {
     Swept {
         remains: Remains,
         whole: bool,
+    },
+    /// What a version of a run's record leaves to nobody was deleted.
+    Tidied {
+        run: RunName,
+        version: u64,
     },
     /// Time passed. Comes several times a second, so that silence is noticed.
     Tick,
@@ -162,6 +169,8 @@ pub enum Refused {
     UnfitRanks { run: RunName, ranks: u32, why: String },
     #[error("the record of run {run} names no object {path:?} that anything may still read")]
     NotNamed { run: RunName, path: String },
+    #[error("run {run} cannot be read at this moment: {why}; try again")]
+    AtRest { run: RunName, why: String },
     #[error("run {0} is being removed at this moment: try again")]
     BeingRemoved(RunName),
     #[error("run {run} is {state}: `osler stop {run}` first, and remove it when it has ended")]
@@ -213,6 +222,9 @@ pub struct Cluster {
     /// Runs of the store whose records cannot be read, and why. Their names are taken.
     unreadable: BTreeMap<RunName, String>,
     removals: Removals,
+    resting: Resting,
+    /// How old the cluster was when this coordinator began.
+    age: (Age, Moment),
 }
 
 impl Cluster {
@@ -231,6 +243,8 @@ impl Cluster {
             holders,
             unreadable: BTreeMap::new(),
             removals: Removals::default(),
+            resting: Resting::default(),
+            age: (Age::default(), now.moment),
         }
     }
 
@@ -257,6 +271,9 @@ impl Cluster {
     /// One event by itself. Whoever calls this settles before anything is written or told.
     pub fn take_in(&mut self, clock: Now, event: Event, effects: &mut Effects) -> Result<Answer, Refused> {
         let now = self.advance(clock);
+        if let Some(run) = self.sleeper(&event) {
+            return Err(Refused::AtRest { run, why: "it is at rest".to_owned() }); // whoever asks has it read first
+        }
         let mut heartbeat = false;
         let answer = match event {
             Event::Submit(submission) => self.submit(now, *submission),
@@ -286,6 +303,10 @@ impl Cluster {
             }
             Event::Swept { remains, whole } => {
                 self.swept(&remains, whole);
+                Ok(Answer::Ticked)
+            }
+            Event::Tidied { run, version } => {
+                self.tidied(now, &run, version);
                 Ok(Answer::Ticked)
             }
             Event::Tick => {
@@ -354,6 +375,8 @@ impl Cluster {
         self.grow(now);
         if due {
             self.retire_finished(now, effects);
+            self.let_rest(now);
+            self.note_age(now);
         }
         if due && self.workers.any_to_forget(now) {
             let busy = self.attempts().flat_map(|(_, _, attempt)| attempt.places.iter().map(|p| p.worker.clone())).collect();
@@ -401,6 +424,7 @@ impl Cluster {
 
     /// A run of the store that is out, and why.
     pub fn put_aside(&mut self, run: RunName, why: String) {
+        self.forget_at_rest(&run);
         self.unreadable.insert(run, why);
     }
 
@@ -427,7 +451,8 @@ impl Cluster {
     /// The next version of a run's record, to be created under its number.
     pub fn next_version(&mut self, name: &RunName) -> Option<NextVersion> {
         let (now, epoch, page) = (self.last_event, self.epoch, self.workers.limits.page);
-        self.runs.get_mut(name).map(|run| run.next_version(now, epoch, page))
+        let cluster_age = self.age(now).total();
+        self.runs.get_mut(name).map(|run| run.next_version(now, epoch, cluster_age, page))
     }
 
     /// Runs with progress that watchers have not seen, and forgets that.
@@ -440,17 +465,6 @@ impl Cluster {
     pub fn take_news(&mut self) -> BTreeSet<WorkerName> {
         let asked = std::mem::take(&mut self.workers.asked);
         self.runs.values_mut().flat_map(|run| std::mem::take(&mut run.news)).chain(asked).collect()
-    }
-
-    /// What the record of a run says about objects, of one whose attempts may have left some; told once. Only while
-    /// all that was decided is durable.
-    pub fn take_untidy(&mut self) -> Option<Claims> {
-        let live = self.runs.iter().find(|(_, run)| run.untidy && run.record.state.is_live());
-        let (name, _) = live.or_else(|| self.runs.iter().find(|(_, run)| run.untidy))?;
-        let name = name.clone();
-        let run = self.runs.get_mut(&name)?;
-        run.untidy = false;
-        Some(Claims::of(&run.record))
     }
 
     /// Somebody who is out of touch may have written since.

@@ -8,12 +8,14 @@
 use super::workers::{Worker, Workers};
 use super::{Cluster, Effects, Refused, Run};
 use osler_core::cluster::{ClusterRecord, Drain, Strike};
-use osler_core::ids::{Epoch, Generation, LabelKey, LabelValue, TeamName, WorkerName};
+use osler_core::ids::{Generation, LabelKey, LabelValue, TeamName, WorkerName};
 use osler_core::job::{Fault, FaultClass, JobKey};
 use osler_core::record::{Attempt, EventKind};
-use osler_core::time::Now;
+use osler_core::time::{Aged, Now};
 use std::collections::BTreeMap;
 
+/// The cluster's age is written at least so often, in milliseconds.
+const AGE_NOTED: u64 = 3_600_000;
 /// Words of a person, or of a fault, that are kept.
 const MAX_WORDS: usize = 500;
 
@@ -30,7 +32,15 @@ impl Cluster {
         let now = self.last_event;
         let moments = |strikes: &Vec<Strike>| strikes.iter().map(|strike| now.moment_of(strike.at)).collect();
         self.workers.struck = record.strikes.iter().map(|(worker, strikes)| (worker.clone(), moments(strikes))).collect();
+        self.age = (record.aged.taken_over(now.wall), now.moment);
         self.workers.record = record;
+        self.workers.changed = true; // its age at the least
+    }
+
+    /// By the cluster's age runs at rest grow old: it must not be lost with this coordinator.
+    pub(super) fn note_age(&mut self, now: Now) {
+        let noted = self.workers.record.aged.age.total();
+        self.workers.changed |= self.age(now).total().saturating_sub(noted) >= AGE_NOTED;
     }
 
     pub fn record(&self) -> &ClusterRecord {
@@ -44,10 +54,12 @@ impl Cluster {
 
     /// The next version of the cluster's own record, to be created under its number.
     pub fn next_cluster_version(&mut self) -> (u64, Vec<u8>) {
-        let epoch: Epoch = self.epoch;
+        let (now, epoch) = (self.last_event, self.epoch);
+        let aged = Aged { age: self.age(now), at: now.wall };
         let record = &mut self.workers.record;
         record.version += 1;
         record.epoch = epoch;
+        record.aged = aged;
         self.workers.changed = false;
         (record.version, crate::document::write_cluster(record))
     }

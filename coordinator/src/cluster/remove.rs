@@ -3,7 +3,7 @@
 //! Its last version says that it is removed; once that is durable the owner notes it beside the runs ([`Remains`]), nobody is shown the run
 //! any more and its name is free. What it left is deleted after that, by whoever leads.
 
-use super::{Cluster, Effects, Refused, Run};
+use super::{Cluster, Effects, Refused};
 use osler_core::ids::RunName;
 use osler_core::record::{EventKind, RunRecord, RunState};
 use osler_core::removal::Remains;
@@ -88,12 +88,13 @@ impl Cluster {
             return;
         }
         self.removals.looked_at = Some(now.moment);
-        let finished = self.runs.iter().filter(|(_, run)| run.record.state == RunState::Finished);
         // By the runs' ages: a clock that jumps by a year must not delete what finished yesterday.
-        let ago = |run: &Run| run.record.finished.map_or(0, |age| run.age(now).total().saturating_sub(age.total()));
-        let mut finished: Vec<(u64, RunName)> = finished.map(|(name, run)| (ago(run), name.clone())).collect();
+        let (finished, age) = (self.runs.iter().filter(|(_, run)| run.record.state == RunState::Finished), self.age(now).total());
+        let finished = finished.map(|(name, run)| (run.finished_ago(now), name.clone(), run.record.has_pins()));
+        let at_rest = self.at_rest().map(|(name, run)| (run.finished_ago(age), name.clone(), run.pinned));
+        let mut finished: Vec<(u64, RunName, bool)> = finished.chain(at_rest).collect();
         finished.sort();
-        for (newer, (ago, name)) in finished.into_iter().enumerate() {
+        for (newer, (ago, name, pinned)) in finished.into_iter().enumerate() {
             let why = match (most, longest) {
                 (Some(most), _) if newer >= most => format!("{newer} finished after it, and {most} are kept (--keep-finished)"),
                 (_, Some(longest)) if ago > longest => {
@@ -101,8 +102,12 @@ impl Cluster {
                 }
                 _ => continue,
             };
-            if !self.runs.get(&name).is_some_and(|run| has_pins(&run.record)) && self.reader_of(&name).is_none() {
-                self.end_for_good(now, &name, &format!("by itself: {why}"), effects);
+            if pinned || self.reader_of(&name).is_some() {
+                continue;
+            }
+            match self.rests(&name) {
+                true => self.want(name), // its last version is made of the whole record, at the next look
+                false => self.end_for_good(now, &name, &format!("by itself: {why}"), effects),
             }
         }
     }
@@ -169,9 +174,4 @@ impl Cluster {
     pub(super) fn sweep_again(&mut self) {
         self.removals.waiting.extend(std::mem::take(&mut self.removals.swept));
     }
-}
-
-/// A person wants to keep something of it.
-fn has_pins(record: &RunRecord) -> bool {
-    record.checkpoints.values().flatten().any(|checkpoint| checkpoint.pinned && !checkpoint.retired)
 }

@@ -14,7 +14,7 @@ use osler_core::job::{JobKey, JobKind};
 use osler_core::order::SampleOrder;
 use osler_core::process::Progress;
 use osler_core::reason::Cause;
-use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord};
+use osler_core::record::{Attempt, Event, EventKind, JobRecord, JobState, NoOrder, RunRecord, RunState};
 use osler_core::spec::StageSpec;
 use osler_core::time::{Age, Aged, Moment, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,9 +103,11 @@ impl Run {
     }
 
     /// The next version of the record, as it will be written, and the pages that it names and none before it did.
-    pub fn next_version(&mut self, now: Now, epoch: Epoch, size: PageSize) -> NextVersion {
+    pub fn next_version(&mut self, now: Now, epoch: Epoch, cluster_age: u64, size: PageSize) -> NextVersion {
         self.record.version += 1;
         self.record.epoch = epoch;
+        self.record.cluster_age = cluster_age;
+        self.record.swept &= self.record.state == RunState::Finished;
         self.record.aged = Aged { age: self.age(now), at: now.wall };
         self.changed = false;
         let pages = self.record.turn_pages(size);
@@ -137,6 +139,16 @@ impl Run {
     pub fn age(&self, now: Now) -> Age {
         let (age, since) = self.age;
         age.watched_for(now.moment.since(since))
+    }
+
+    /// Its age from now on, as somebody knows it better than the record.
+    pub fn aged_since(&mut self, now: Now, age: Age) {
+        self.age = (age, now.moment);
+    }
+
+    /// For how long this coordinator has had it.
+    pub fn since(&self, now: Now) -> u64 {
+        now.moment.since(self.age.1)
     }
 
     /// For how long coordinators have seen an attempt. What an older version's coordinator saw of it is not known.

@@ -89,6 +89,8 @@ impl Cluster {
             next_event: 1,
             history: Default::default(),
             finished: None,
+            swept: false,
+            cluster_age: 0,
         };
         let mut run = Run::new(now, record, &self.workers.limits);
         run.happened(now, EventKind::Run, None, format!("submitted: {} jobs", run.record.jobs.len()));

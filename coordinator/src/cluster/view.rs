@@ -4,19 +4,14 @@ use super::workers::WorkerState;
 use super::{Budget, Cluster, Run};
 use osler_core::cluster::{Drain, Strike};
 use osler_core::health::Health;
-use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, StageName, TeamName, WorkerName};
+use osler_core::ids::{Incarnation, LabelKey, LabelValue, Millis, TeamName, WorkerName};
 use osler_core::job::JobKey;
 use osler_core::plan::train_key;
-use osler_core::record::{JobState, RunRecord};
+use osler_core::record::RunRecord;
+use osler_core::rest::Line;
+use osler_core::spec::StageSpec;
 use osler_core::time::Now;
 use std::collections::BTreeMap;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunLine {
-    pub stage: Option<StageName>,
-    pub step: u64,
-    pub planned_steps: u64,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerLine {
@@ -45,20 +40,10 @@ pub struct QuotaLine {
 }
 
 impl Run {
-    /// Where training stands: the stage that is being trained, or the last one that was.
-    pub fn line(&self) -> RunLine {
-        let record = &self.record;
-        let status = |stage: &StageName| record.jobs.get(&train_key(stage)).map(|job| &job.status);
-        let begun = |stage: &&osler_core::spec::StageSpec| {
-            let waits = matches!(status(&stage.name), None | Some(JobState::Blocked | JobState::Pending { .. }));
-            !waits || record.published_steps(&stage.name) > 0
-        };
-        let Some(stage) = record.spec.stages.iter().rev().find(begun).or(record.spec.stages.first()) else {
-            return RunLine { stage: None, step: 0, planned_steps: 0 };
-        };
-        let moving = self.progress.get(&(train_key(&stage.name), 0)).filter(|(p, _)| p.unit == "steps").map_or(0, |(p, _)| p.done);
-        let step = moving.max(record.published_steps(&stage.name)).min(stage.steps());
-        RunLine { stage: Some(stage.name.clone()), step, planned_steps: stage.steps() }
+    /// Where training stands.
+    pub fn line(&self) -> Line {
+        let word = |stage: &StageSpec| self.progress.get(&(train_key(&stage.name), 0)).map(|(word, _)| word);
+        self.record.line(|stage| word(stage).filter(|word| word.unit == "steps").map_or(0, |word| word.done))
     }
 }
 

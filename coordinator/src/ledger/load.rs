@@ -3,6 +3,7 @@
 
 use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered, way_out};
 use crate::document;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use osler_core::cluster::ClusterRecord;
 use osler_core::history::{Contents, EVENTS, Page};
 use osler_core::ids::{Generation, RunName};
@@ -10,14 +11,20 @@ use osler_core::leftover::Claims;
 use osler_core::paths;
 use osler_core::record::{Event, EventKind, RunRecord};
 use osler_core::removal::Remains;
+use osler_core::rest::AtRest;
 use osler_runtime::store::StoreError;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Records are read side by side: a bucket takes as long for many as for one.
+const READ_AT_ONCE: usize = 16;
 
 /// The runs of a store.
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub runs: Vec<RunRecord>,
+    /// Finished ones that nobody touches: a few words of each.
+    pub at_rest: BTreeMap<RunName, AtRest>,
     /// Those whose records cannot be read: why, with the way out.
     pub unreadable: BTreeMap<RunName, String>,
     /// Runs that were removed, by the names that they had.
@@ -33,60 +40,114 @@ struct Listed {
     others: Vec<String>,
 }
 
+/// One run, as the store has it.
+#[derive(Debug)]
+pub enum Found {
+    /// `changed`: it is not as it was written, so a version of it is due.
+    Whole {
+        record: Box<RunRecord>,
+        changed: bool,
+    },
+    AtRest(AtRest),
+    /// Why, with the way out.
+    Unreadable(String),
+    /// No version of it.
+    Nothing,
+}
+
+impl Listed {
+    fn push(&mut self, run: &RunName, path: String) {
+        let states = format!("{}/", paths::states(run));
+        match if path.starts_with(&states) { numbered(&path, |v| paths::state(run, v)) } else { 0 } {
+            0 => self.others.push(path),
+            version => self.versions.push(version),
+        }
+    }
+}
+
 impl Ledger {
     /// Every run of the store.
     pub async fn load(&self) -> Result<Loaded, LedgerError> {
         let mut listed: BTreeMap<RunName, Listed> = BTreeMap::new();
         for path in self.store.list(paths::RUNS).await? {
-            let Some(run) = run_of(&path) else {
-                tracing::warn!("{path:?} is ignored: it is no object of Osler's");
-                continue;
-            };
-            let states = format!("{}/", paths::states(&run));
-            let version = if path.starts_with(&states) { numbered(&path, |v| paths::state(&run, v)) } else { 0 };
-            let listed = listed.entry(run).or_default();
-            match version {
-                0 => listed.others.push(path),
-                version => listed.versions.push(version),
+            match run_of(&path) {
+                Some(run) => listed.entry(run.clone()).or_default().push(&run, path),
+                None => tracing::warn!("{path:?} is ignored: it is no object of Osler's"),
             }
         }
         let mut loaded = Loaded { removed: self.removed().await?, ..Loaded::default() };
-        for (run, Listed { mut versions, mut others }) in listed {
-            if let Some(remains) = loaded.removed.get(&run) {
-                let all = versions.len() + others.len();
-                versions.retain(|version| !remains.has_version(*version));
-                others.retain(|path| !remains.holds(path));
-                if versions.len() + others.len() < all {
-                    loaded.unswept.insert(run.clone());
-                }
+        for (run, Listed { versions, others }) in &mut listed {
+            let Some(remains) = loaded.removed.get(run) else { continue };
+            let all = versions.len() + others.len();
+            versions.retain(|version| !remains.has_version(*version));
+            others.retain(|path| !remains.holds(path));
+            if versions.len() + others.len() < all {
+                loaded.unswept.insert(run.clone());
             }
-            let Some(newest) = versions.iter().copied().max() else { continue };
-            match self.record_or_before(&run, newest, &versions, &others).await {
-                Ok(mut record) => {
-                    know_generations(&mut record, &others);
-                    loaded.runs.push(record);
-                }
-                Err(unreadable @ LedgerError::Unreadable { .. }) => {
-                    let why = unreadable.to_string();
+        }
+        let read = |(run, listed): (RunName, Listed)| async move { self.read(&run, listed, true).await.map(|found| (run, found)) };
+        let mut found = stream::iter(listed).map(read).buffered(READ_AT_ONCE);
+        while let Some((run, found)) = found.try_next().await? {
+            match found {
+                Found::Whole { record, .. } => loaded.runs.push(*record),
+                Found::AtRest(at_rest) => drop(loaded.at_rest.insert(run, at_rest)),
+                Found::Unreadable(why) => {
                     tracing::error!(%run, "the run is left out: {why}");
                     loaded.unreadable.insert(run, why);
-                    continue; // whatever is left of it may be needed
                 }
-                Err(e) => return Err(e),
-            }
-            for old in versions.into_iter().filter(|v| v + KEPT_VERSIONS <= newest) {
-                self.delete(&paths::state(&run, old)).await;
+                Found::Nothing => {}
             }
         }
         Ok(loaded)
     }
 
-    /// The newest version, or the one before if that cannot be read and nothing in the store follows from it: no attempt that it began, no
-    /// checkpoint that it published.
-    async fn record_or_before(&self, run: &RunName, newest: u64, versions: &[u64], others: &[String]) -> Result<RunRecord, LedgerError> {
-        let torn = match self.record(run, newest).await {
+    /// One run, whole, whether it is at rest or not.
+    pub async fn load_run(&self, run: &RunName) -> Result<Found, LedgerError> {
+        let mut listed = Listed::default();
+        self.store.list(&paths::run(run)).await?.into_iter().for_each(|path| listed.push(run, path));
+        self.read(run, listed, false).await
+    }
+
+    /// A run by its objects. Of one at rest, where that is enough, no more than one object is read.
+    async fn read(&self, run: &RunName, listed: Listed, may_rest: bool) -> Result<Found, LedgerError> {
+        let Listed { versions, others } = listed;
+        let Some(newest) = versions.iter().copied().max() else { return Ok(Found::Nothing) };
+        let head = self.head(run, newest).await;
+        if let Ok(head) = &head
+            && let Some(at_rest) = AtRest::of(head).filter(|_| may_rest && unknown_generation(head, &others).is_none())
+        {
+            return Ok(Found::AtRest(at_rest));
+        }
+        let (mut record, before) = match self.record_or_before(run, newest, head, &versions, &others).await {
+            Ok(found) => found,
+            // Whatever is left of it may be needed.
+            Err(unreadable @ LedgerError::Unreadable { .. }) => return Ok(Found::Unreadable(unreadable.to_string())),
+            Err(e) => return Err(e),
+        };
+        let changed = know_generations(&mut record, &others) || before;
+        for old in versions.into_iter().filter(|v| v + KEPT_VERSIONS <= newest) {
+            self.delete(&paths::state(run, old)).await;
+        }
+        Ok(Found::Whole { record: Box::new(record), changed })
+    }
+
+    /// The newest version, or the one before (`true`) if that cannot be read and nothing in the store follows from it: no attempt that it
+    /// began, no checkpoint that it published.
+    async fn record_or_before(
+        &self,
+        run: &RunName,
+        newest: u64,
+        head: Result<RunRecord, LedgerError>,
+        versions: &[u64],
+        others: &[String],
+    ) -> Result<(RunRecord, bool), LedgerError> {
+        let whole = match head {
+            Ok(head) => self.fill(head).await,
+            Err(error) => Err(error),
+        };
+        let torn = match whole {
             Err(error @ LedgerError::Unreadable { .. }) => error,
-            other => return other,
+            other => return other.map(|record| (record, false)),
         };
         let before = newest.saturating_sub(1);
         if !versions.contains(&before) {
@@ -103,7 +164,7 @@ impl Ledger {
         tracing::warn!(%run, "{message}");
         tell(&mut record, message);
         record.version = newest; // its name is taken
-        Ok(record)
+        Ok((record, true))
     }
 
     /// The cluster's own record; an empty one where none was written.
@@ -143,6 +204,12 @@ impl Ledger {
     }
 
     async fn record(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
+        let head = self.head(run, version).await?;
+        self.fill(head).await
+    }
+
+    /// Without what is on its pages.
+    async fn head(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
         let path = paths::state(run, version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::VERSION };
         let Some(bytes) = self.store.get(&path).await? else {
@@ -152,21 +219,20 @@ impl Ledger {
         };
         self.chains.read(&paths::states(run), version, &bytes);
         check_format(&bytes, RunRecord::FORMAT).map_err(unreadable)?;
-        let mut record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let record = document::read(&bytes).map_err(|e| unreadable(e.to_string()))?;
         if record.version != version || record.name() != run {
             return Err(unreadable(format!("it holds version {} of run {}", record.version, record.name())));
         }
         if record.epoch > self.epoch() {
             return Err(self.fenced(format!("epoch {} wrote {path}", record.epoch))); // else we would write after it
         }
-        self.fill(&mut record).await?;
         Ok(record)
     }
 }
 
 impl Ledger {
     /// Puts what is on its pages back into a record. Events on a page that is damaged are lost, which is no reason to lose the run.
-    async fn fill(&self, record: &mut RunRecord) -> Result<(), LedgerError> {
+    async fn fill(&self, mut record: RunRecord) -> Result<RunRecord, LedgerError> {
         let mut pages = vec![];
         for page in record.history.of_checkpoints() {
             pages.push(self.page(page).await?);
@@ -181,7 +247,7 @@ impl Ledger {
             }
         }
         record.fill(pages);
-        Ok(())
+        Ok(record)
     }
 
     async fn page(&self, page: &Page) -> Result<Contents, LedgerError> {
@@ -194,17 +260,23 @@ impl Ledger {
     }
 }
 
-/// No generation is used twice, also when versions of the record are gone that had given some away.
-fn know_generations(record: &mut RunRecord, others: &[String]) {
+/// A generation of which the store has objects and the record knows nothing: versions of it are gone that had given some away.
+fn unknown_generation(record: &RunRecord, others: &[String]) -> Option<Generation> {
     let manifests = format!("{}/", paths::manifests(record.name()));
     let used = others.iter().filter(|path| !path.starts_with(&manifests)).filter_map(|path| paths::generation_of(path)).max();
-    let Some(used) = used.filter(|used| *used >= record.next_generation) else { return };
+    used.filter(|used| *used >= record.next_generation)
+}
+
+/// No generation is used twice. Whether the record had to be told.
+fn know_generations(record: &mut RunRecord, others: &[String]) -> bool {
+    let Some(used) = unknown_generation(record, others) else { return false };
     let message = format!(
         "the store holds objects of generation {used}: newer versions of the record are missing, and the run goes on from this one"
     );
     tracing::warn!(run = %record.name(), "{message}");
     record.next_generation = Generation(used.0 + 1);
     tell(record, message);
+    true
 }
 
 fn tell(record: &mut RunRecord, message: String) {

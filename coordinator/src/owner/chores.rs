@@ -3,13 +3,14 @@
 //!
 //! All of it goes by what is durable. A sweep may be as slow as it likes: what is a leftover once stays one (`osler_core::leftover`).
 
-use crate::cluster::{Cluster, Event, Found, Look, Whole};
+use crate::cluster::{Cluster, Event, Found, Look, Untidy, Whole};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use osler_core::checkpoint::{Manifest, ObjectRef};
 use osler_core::leftover::Claims;
 use osler_core::paths;
 use osler_core::removal::Remains;
 use osler_runtime::store::{Store, StoreError};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,8 +26,10 @@ const DELETES: usize = 16;
 #[derive(Default)]
 pub(super) struct Chores {
     looks: JoinSet<Event>,
-    /// One at a time.
-    sweep: JoinSet<()>,
+    /// One at a time, of a few runs.
+    sweep: JoinSet<Vec<Event>>,
+    /// What sweeps have done and nobody was told of yet.
+    tidied: VecDeque<Event>,
     swept: Option<Instant>,
     all_swept: Option<Instant>,
     /// Of removed runs; one at a time.
@@ -59,9 +62,6 @@ impl Chores {
                 Event::Swept { remains, whole: swept.is_ok() }
             });
         }
-        while self.sweep.try_join_next().is_some() {
-            self.swept = Some(Instant::now());
-        }
         if !self.sweep.is_empty() || self.swept.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
@@ -69,12 +69,18 @@ impl Chores {
             self.all_swept = Some(Instant::now());
             cluster.all_untidy();
         }
-        if let Some(claims) = cluster.take_untidy() {
+        let untidy = cluster.take_untidy();
+        if !untidy.is_empty() {
             let store = store.clone();
             self.sweep.spawn(async move {
-                if let Err(error) = sweep(&store, &claims).await {
-                    tracing::warn!(run = %claims.run(), %error, "what nobody needs stays for now");
+                let mut tidied = vec![];
+                for Untidy { claims, version } in untidy {
+                    match sweep(&store, &claims).await {
+                        Ok(()) => tidied.push(Event::Tidied { run: claims.run().clone(), version }),
+                        Err(error) => tracing::warn!(run = %claims.run(), %error, "what nobody needs stays for now"),
+                    }
                 }
+                tidied
             });
         }
     }
@@ -82,8 +88,16 @@ impl Chores {
     /// What was found out or done. Safe to drop.
     pub async fn next(&mut self) -> Event {
         loop {
+            if let Some(tidied) = self.tidied.pop_front() {
+                return tidied;
+            }
             let done = tokio::select! {
                 biased;
+                Some(swept) = self.sweep.join_next() => {
+                    self.swept = Some(Instant::now());
+                    self.tidied.extend(swept.unwrap_or_default()); // a panic: none of them, and all are swept again
+                    continue;
+                }
                 Some(done) = self.looks.join_next() => done,
                 Some(done) = self.removal.join_next() => done,
                 else => return std::future::pending().await,

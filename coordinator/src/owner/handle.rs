@@ -59,6 +59,15 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// Says to whoever asks about a run why there is no answer.
+    pub fn refuse(self, refused: Refused) {
+        match self {
+            Self::Control { reply, .. } => drop(reply.send(Err(refused))),
+            Self::Watch { reply, .. } => drop(reply.send(Err(refused))),
+            Self::Runs { .. } | Self::Workers { .. } | Self::Queue { .. } | Self::Metrics { .. } | Self::Here { .. } => {}
+        }
+    }
+
     /// A question whose asker has hung up. What changes something is done nevertheless.
     pub fn is_abandoned(&self) -> bool {
         match self {

@@ -2,6 +2,7 @@
 
 mod gate;
 mod removal;
+mod rest;
 
 use super::*;
 use crate::cluster::StopRequest;

@@ -31,8 +31,8 @@ impl Plan {
         } else {
             Limits::default()
         };
-        // So that every seed turns pages.
-        let limits = Limits { page: PageSize { checkpoints: 2, events: 8 }, ..limits };
+        // So that every seed turns pages, and finished runs come to rest beside others that go on.
+        let limits = Limits { page: PageSize { checkpoints: 2, events: 8 }, rest_after: 500 + rng.below(3_000), ..limits };
         Self { nodes, runs, limits, administered: rng.once_in(2), standby: rng.once_in(3) }
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::ids::{Epoch, Generation, Millis, TeamName, WorkerName};
 use crate::job::JobId;
+use crate::time::Aged;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,9 @@ pub struct ClusterRecord {
     pub drained: BTreeMap<WorkerName, Drain>,
     /// Oldest first; what time or work has forgiven is gone.
     pub strikes: BTreeMap<WorkerName, Vec<Strike>>,
+    /// How old the cluster was when this version was written: by it finished runs age that nobody touches.
+    #[serde(default)]
+    pub aged: Aged,
 }
 
 impl ClusterRecord {
@@ -27,8 +31,8 @@ impl ClusterRecord {
 
 impl Default for ClusterRecord {
     fn default() -> Self {
-        let (quotas, drained, strikes) = Default::default();
-        Self { format: Self::FORMAT, version: 0, epoch: Epoch(0), quotas, drained, strikes }
+        let (quotas, drained, strikes, aged) = Default::default();
+        Self { format: Self::FORMAT, version: 0, epoch: Epoch(0), quotas, drained, strikes, aged }
     }
 }
 

@@ -189,6 +189,8 @@ every_steps = 10
             next_event: 1,
             history: Default::default(),
             finished: None,
+            swept: false,
+            cluster_age: 0,
             spec,
         }
     }

@@ -38,6 +38,7 @@ pub mod reason;
 pub mod record;
 pub mod removal;
 pub mod report;
+pub mod rest;
 pub mod retention;
 pub mod rewind;
 pub mod seal;

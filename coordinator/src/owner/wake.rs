@@ -1,0 +1,57 @@
+//! Reading finished runs at rest when somebody asks for them.
+
+use super::Owner;
+use super::handle::Request;
+use super::heartbeats::Undecided;
+use crate::cluster::Refused;
+use crate::ledger::{Found, LedgerError};
+use osler_core::ids::RunName;
+
+/// So many are read in one turn at most; agents do not wait for more.
+pub(super) const AT_ONCE: usize = 16;
+
+impl Owner {
+    /// The run at rest that a request is about.
+    pub(super) fn sleeper(&self, request: &Request) -> Option<RunName> {
+        match request {
+            Request::Control { event, .. } => self.cluster.sleeper(event),
+            Request::Watch { run, .. } => Some(run.clone()).filter(|run| self.cluster.rests(run)),
+            _ => None,
+        }
+    }
+
+    /// Reads the runs that requests are about, which are taken in after that, and those about which something is decided.
+    pub(super) async fn wake_all(&mut self, requests: Vec<Request>) -> Result<(), LedgerError> {
+        for request in requests {
+            let refused = match self.sleeper(&request) {
+                Some(run) => self.wake(&run).await?,
+                None => None, // two have asked for the same run
+            };
+            match refused {
+                Some(refused) => request.refuse(refused),
+                None => self.woken.push_back(request),
+            }
+        }
+        for run in self.cluster.take_wanted(AT_ONCE) {
+            self.wake(&run).await?;
+        }
+        Ok(())
+    }
+
+    /// Why it stays at rest, if it does.
+    async fn wake(&mut self, run: &RunName) -> Result<Option<Refused>, LedgerError> {
+        let ledger = self.ledger.clone();
+        match self.meanwhile(&mut Undecided::default(), ledger.load_run(run)).await {
+            Ok(Found::Whole { record, changed }) => self.cluster.wake(*record, changed),
+            Ok(Found::Unreadable(why)) => self.cluster.put_aside(run.clone(), why),
+            Ok(Found::AtRest(_) | Found::Nothing) => self.cluster.forget_at_rest(run),
+            // What is only read may be read later.
+            Err(LedgerError::Store(error)) => {
+                tracing::warn!(%run, %error, "a finished run cannot be read now");
+                return Ok(Some(Refused::AtRest { run: run.clone(), why: error.to_string() }));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+}
