@@ -118,17 +118,19 @@ impl Owner {
         loop {
             tokio::select! {
                 biased; // so that a simulated seed is the same every time; no branch is ready long enough to starve another
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => break,
                 _ = tick.tick() => self.tick().await?,
                 done = self.chores.next() => self.chore_done(done).await?,
                 () = ready(()), if !self.deferred.is_empty() || !self.woken.is_empty() => self.take(None).await?,
                 Some(call) = self.calls.recv() => self.take(Some(Next::Call(call))).await?,
                 request = self.requests.recv() => match request {
                     Some(request) => self.take(Some(Next::Request(request))).await?,
-                    None => return Ok(()),
+                    None => break,
                 },
             }
         }
+        self.chores.end(self.ledger.store()).await;
+        Ok(())
     }
 
     async fn tick(&mut self) -> Result<(), LedgerError> {
@@ -235,14 +237,7 @@ impl Owner {
         self.parked.expire(&self.cluster, &BTreeSet::new());
         self.publish(&changed);
         questions.into_iter().for_each(|question| self.answer(question));
-        if !deletes.is_empty() {
-            let deletes = async {
-                for path in deletes {
-                    ledger.delete(&path).await
-                }
-            };
-            self.meanwhile(&mut Undecided::default(), deletes).await;
-        }
+        self.chores.doom(deletes);
         self.wake_all(sleepers).await?;
         self.chores.begin(&mut self.cluster, ledger.store());
         Ok(())

@@ -189,11 +189,18 @@ impl Run {
         let Some(to) = older.filter(|_| returns < MOST_RETURNS) else {
             let why = if older.is_none() { "no older one is there" } else { "it is not the first: look at the store's disk" };
             let out = format!(
-                "restore it from a copy, then `osler resume {run}`; or begin the stage anew: `osler resume {run} --rewind {stage}@0`"
+                "restore it from a copy, then `osler resume {run}`; or begin the stage again: `osler resume {run} --rewind {stage}@0`"
             );
-            return self.fail_run(now, format!("{stage}: {damage}, and {why}; {out}"));
+            let message = format!("{stage}: {damage}, and {why}; {out}");
+            self.train_again(now, stage); // else the way out would be refused, because the stage is done
+            return self.fail_run(now, message);
         };
         self.go_back(now, stage, Rewind { to, ..rewind }, effects);
+        self.train_again(now, stage);
+    }
+
+    /// A stage that was done is not, because the checkpoint that it ended with is lost.
+    fn train_again(&mut self, now: Now, stage: &StageName) {
         let key = train_key(stage);
         let Some(job) = self.record.jobs.get_mut(&key) else { return };
         if let JobState::Succeeded { result, .. } = &job.status {

@@ -20,8 +20,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Whoever is out of touch may write into an attempt that is over: it is swept again.
 const ANEW: Duration = Duration::from_secs(600);
 
-/// Of a removed run's objects at once: a bucket takes as long for each of many as for one.
+/// At once: a bucket takes as long for each of many as for one.
 const DELETES: usize = 16;
+/// For what no record names any more, when a coordinator ends.
+const LAST_DELETES: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Chores {
@@ -30,6 +32,9 @@ pub(super) struct Chores {
     sweep: JoinSet<Vec<Event>>,
     /// What sweeps have done and nobody was told of yet.
     tidied: VecDeque<Event>,
+    /// What no record names any more, and of it what is being deleted.
+    doomed: Vec<String>,
+    deleting: JoinSet<()>,
     swept: Option<Instant>,
     all_swept: Option<Instant>,
     /// Of removed runs; one at a time.
@@ -62,6 +67,7 @@ impl Chores {
                 Event::Swept { remains, whole: swept.is_ok() }
             });
         }
+        self.delete(store);
         if !self.sweep.is_empty() || self.swept.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
@@ -82,6 +88,44 @@ impl Chores {
                 }
                 tidied
             });
+        }
+    }
+
+    /// Deletes what no record names any more, some time after all decisions of now are durable. A failure costs space, not truth: what is
+    /// left is swept when its attempt is over.
+    pub fn doom(&mut self, paths: Vec<String>) {
+        self.doomed.extend(paths);
+    }
+
+    fn delete(&mut self, store: &Store) {
+        while self.deleting.try_join_next().is_some() {}
+        if self.doomed.is_empty() || !self.deleting.is_empty() {
+            return;
+        }
+        let (store, doomed) = (store.clone(), std::mem::take(&mut self.doomed));
+        self.deleting.spawn(async move {
+            let delete = |path: String| {
+                let store = store.clone();
+                async move {
+                    if let Err(error) = store.delete(&path).await {
+                        tracing::warn!(%error, "what no record names any more stays for now");
+                    }
+                }
+            };
+            stream::iter(doomed).for_each_concurrent(DELETES, delete).await;
+        });
+    }
+
+    /// Whoever ends leaves nothing behind that takes no time to delete.
+    pub async fn end(mut self, store: &Store) {
+        let deletes = async {
+            while !self.deleting.is_empty() || !self.doomed.is_empty() {
+                self.delete(store);
+                self.deleting.join_next().await;
+            }
+        };
+        if tokio::time::timeout(LAST_DELETES, deletes).await.is_err() {
+            tracing::info!("the store deletes slowly: whoever leads next deletes the rest");
         }
     }
 

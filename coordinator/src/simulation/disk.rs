@@ -1,5 +1,6 @@
 //! The store: create-only versions and other objects, behind a wire that is slow, stalls, fails, tears what is read, or loses the answer
-//! to a write that was applied. A write that was sent is applied even if its author dies before it hears of it.
+//! to a write that was applied. A write that was sent is applied even if its author dies before it hears of it. Its disk fills up, deletes
+//! slowly, and [`decay`] damages objects or takes them away.
 
 use super::world::Shared;
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use object_store::{
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -65,6 +66,21 @@ impl Disk {
         if answer_lost { Err(cut()) } else { done }
     }
 
+    fn has_room(&self) -> bool {
+        let mut world = self.world.lock();
+        if world.strikes("store has no room", 500) {
+            let full = world.below(8_000);
+            world.note(|| format!("store: has no room for {} ms", full.as_millis()));
+            world.full_until = Some(Instant::now() + full);
+        }
+        world.full_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn slow_delete(&self) -> Duration {
+        let mut world = self.world.lock();
+        if world.strikes("delete is slow", 20) { world.below(9_000) } else { Duration::ZERO }
+    }
+
     async fn reach(&self) -> Result<()> {
         let Fate { before, after, refused, answer_lost } = self.fate();
         sleep(before + after).await;
@@ -74,6 +90,22 @@ impl Disk {
     /// What a rank writes, or a test looks at: without the wire.
     pub async fn put_now(&self, path: &str, bytes: Bytes) {
         self.objects.put(&Path::from(path), bytes.into()).await.unwrap();
+    }
+
+    /// A bit flips, a write was never complete, or somebody deletes an object. The next that is written there is whole again.
+    pub async fn damage(&self, path: &str) {
+        let path = Path::from(path);
+        let vanishes = self.world.lock().rng.once_in(2);
+        let (what, n) = if vanishes { ("object vanishes", 1) } else { ("object is damaged", 1) };
+        if !self.world.lock().strikes(what, n) || self.objects.head(&path).await.is_err() {
+            return;
+        }
+        self.world.lock().note(|| format!("store: {what}: {path}"));
+        self.world.lock().damaged.insert(path.as_ref().to_owned());
+        match vanishes {
+            true => self.objects.delete(&path).await.unwrap(),
+            false => drop(self.objects.put(&path, "?".into()).await.unwrap()),
+        }
     }
 
     /// Every name.
@@ -100,6 +132,9 @@ impl fmt::Display for Disk {
 impl ObjectStore for Disk {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (objects, world, path) = (self.objects.clone(), self.world.clone(), location.clone());
+        if !self.has_room() {
+            return Err(Error::Generic { store: "simulated", source: std::io::Error::from(std::io::ErrorKind::StorageFull).into() });
+        }
         self.send(async move {
             let bytes = Bytes::from(payload.clone());
             let put = objects.put_opts(&path, payload, options).await?;
@@ -141,6 +176,8 @@ impl ObjectStore for Disk {
                 let disk = disk.clone();
                 async move {
                     let (path, objects) = (path?, disk.objects.clone());
+                    let slow = disk.slow_delete();
+                    sleep(slow).await;
                     let (gone, world) = (path.clone(), disk.world.clone());
                     disk.send(async move {
                         objects.delete(&path).await?;

@@ -4,6 +4,7 @@
 //! say. [`law`] judges every durable write, every answer and every start of a process. Then misfortune ends and every run must finish.
 //! A seed that breaks a law is run again with its trace. `OSLER_SEEDS=FIRST..LAST` chooses others.
 
+mod decay;
 mod disk;
 mod freeze;
 mod keeper;
@@ -63,7 +64,8 @@ fn simulate(seed: u64, traced: bool) -> Result<Struck, String> {
                 let names = disk.names().await;
                 world.lock().law.leaves_nothing(names.iter().map(String::as_str))?;
                 let mut struck = world.lock().struck.clone();
-                records.iter().flat_map(causes).for_each(|cause| *struck.entry(cause).or_default() += 1);
+                let at_rest = records.iter().filter(|record| record.swept).map(|_| "a run comes to rest");
+                records.iter().flat_map(causes).chain(at_rest).for_each(|cause| *struck.entry(cause).or_default() += 1);
                 return Ok(struck);
             }
             let mut world = world.lock();
@@ -79,6 +81,7 @@ fn simulate(seed: u64, traced: bool) -> Result<Struck, String> {
 fn begin(world: &Shared, plan: Plan) -> Disk {
     let (disk, network) = (Disk::new(world.clone()), Network::new(world.clone()));
     let gangs = Rc::new(RefCell::new(Gangs::default()));
+    spawn_local(decay::decay(world.clone(), disk.clone()));
     spawn_local(Reign::new(network.clone(), disk.clone(), &plan).run());
     let names: Vec<WorkerName> = ["a", "b", "c"].into_iter().take(plan.nodes.len()).map(|name| WorkerName::new(name).unwrap()).collect();
     for (number, (name, slots)) in names.iter().cloned().zip(plan.nodes).enumerate() {
@@ -180,9 +183,10 @@ fn sweep(seeds: Range<u64>) -> Struck {
 }
 
 /// All that is counted: misfortunes, and what they and the queue bring about.
-const HAPPENS: [&str; 33] = [
+const HAPPENS: [&str; 40] = [
     "a gang grows",
     "a gang is preempted",
+    "a run comes to rest",
     "a stage goes back",
     "agent dies",
     "agent freezes",
@@ -195,6 +199,7 @@ const HAPPENS: [&str; 33] = [
     "coordinator is asked to end",
     "coordinator is fenced",
     "coordinator's clock jumps",
+    "delete is slow",
     "link is cut",
     "message is late",
     "message is lost",
@@ -203,12 +208,17 @@ const HAPPENS: [&str; 33] = [
     "node is looked at",
     "node is undrained",
     "node is unfit",
+    "node misreads an object",
+    "object is damaged",
+    "object vanishes",
     "process is struck",
     "quota is set",
+    "run begins a stage again",
     "run is removed",
     "run is stopped",
     "run is submitted again",
     "store fails",
+    "store has no room",
     "store stalls",
     "store's answer is lost",
     "store's answer is torn",

@@ -5,10 +5,11 @@ use super::freeze::{Freeze, Until};
 use super::law::Life;
 use super::network::{Failed, Network};
 use super::ranks::{Blow, Gangs, Process, Said};
-use osler_core::checkpoint::Manifest;
+use osler_core::checkpoint::{Manifest, ObjectRef};
+use osler_core::digest::Digest;
 use osler_core::health::{Health, LEAST_MEMORY};
 use osler_core::ids::WorkerName;
-use osler_core::job::FaultClass;
+use osler_core::job::{Damage, FaultClass};
 use osler_core::process::Assignment;
 use osler_core::sync::ProcessId;
 use osler_worker::agent::{Action, Book, life};
@@ -152,8 +153,8 @@ impl Node {
             for id in ids {
                 let turn = processes.borrow_mut().get_mut(&id).map(|process| process.turn(&mut self.gangs.borrow_mut()));
                 let (said, written) = turn.unwrap_or_default();
-                for path in written {
-                    self.disk.put_now(&path, vec![1].into()).await;
+                for (path, bytes) in written {
+                    self.disk.put_now(&path, bytes.into()).await;
                 }
                 for said in said {
                     if let Said::Exited(_) = said {
@@ -256,12 +257,12 @@ impl Node {
     async fn perform(&self, life: &Life, action: Action, processes: &Processes) {
         match action {
             Action::Start(id, work, _) => {
-                self.can_start(&work).await;
+                let unusable = self.read_inputs(&work).await;
                 let mut world = self.network.world.lock();
                 world.note(|| format!("agent {}/{}: starts {} g{} r{}", life.0, life.1, id.id, id.generation, id.rank));
                 let judged = world.law.starts(&id, life);
                 world.judge(judged);
-                processes.borrow_mut().insert(id, Process::new(*work, &mut self.gangs.borrow_mut()));
+                processes.borrow_mut().insert(id, Process::new(*work, unusable, &mut self.gangs.borrow_mut()));
                 if processes.borrow().len() > self.slots as usize {
                     world.broken(format!("more processes than slots on {}", self.name));
                 }
@@ -280,23 +281,30 @@ impl Node {
         }
     }
 
-    /// What a process is to start from must be there, unless another attempt has taken its place meanwhile: that one's checkpoints
-    /// retire those of before.
-    async fn can_start(&self, work: &Assignment) {
+    /// What a process is to read must be as it was written, unless misfortune has damaged it, or another attempt has taken its place
+    /// meanwhile: that one's checkpoints retire those of before. Gives what it cannot use; now and then that is the node's own fault.
+    async fn read_inputs(&self, work: &Assignment) -> Option<Damage> {
+        let mut objects: Vec<ObjectRef> = work.inputs.values().flat_map(|result| result.outputs.values().cloned()).collect();
         for checkpoint in work.checkpoint.iter().chain(&work.initial) {
             let bytes = self.disk.look(&checkpoint.manifest.path).await.unwrap_or_default();
             let manifest = serde_json::from_slice::<Manifest>(&bytes);
-            let parts = manifest.map(|m| m.parts).unwrap_or_default();
-            let mut missing = parts.is_empty();
-            for part in parts {
-                missing |= self.disk.look(&part.path).await.is_none();
-            }
+            objects.extend(manifest.map_or_else(|_| vec![checkpoint.manifest.clone()], |manifest| manifest.parts));
+        }
+        let mut unusable = None;
+        for object in &objects {
+            let found = self.disk.look(&object.path).await;
+            let is_whole = found.as_ref().is_some_and(|bytes| Digest::of(bytes) == object.digest);
             let mut world = self.network.world.lock();
-            if missing && world.law.is_current(&work.id, work.generation) {
-                let what =
-                    format!("{} g{} is to start from {}, whose parts are not there", work.id, work.generation, checkpoint.manifest.path);
-                world.broken(what);
+            if !is_whole && !world.damaged.contains(&object.path) && world.law.is_current(&work.id, work.generation) {
+                world.broken(format!("{} g{} is to read {}, which is not there", work.id, work.generation, object.path));
+            }
+            if !is_whole || world.strikes("node misreads an object", 600) {
+                world.note(|| {
+                    format!("{} g{} cannot use {}: {:?}", work.id, work.generation, object.path, found.as_ref().map(|bytes| bytes.len()))
+                });
+                unusable = Some(Damage { path: object.path.clone(), found: "something else".to_owned() });
             }
         }
+        unusable
     }
 }

@@ -2,8 +2,8 @@
 
 use super::network::Network;
 use super::world::Shared;
-use crate::cluster::{RemoveRequest, StopRequest};
-use osler_core::ids::RunName;
+use crate::cluster::{RemoveRequest, RewindRequest, StopRequest};
+use osler_core::ids::{RunName, StageName};
 use osler_core::record::RunState;
 use osler_core::spec::RunSpec;
 use osler_core::stop::StopKind;
@@ -18,6 +18,12 @@ pub async fn operate(network: Network, spec: RunSpec) {
         sleep(pause).await;
         let Some(door) = network.find() else { continue };
         let answered = async {
+            if let Some(stage) = lost_all_checkpoints(world, &run) {
+                *world.lock().struck.entry("run begins a stage again").or_default() += 1;
+                let back = RewindRequest { run: run.clone(), stage, to: 0, skip: 0..0, ranks: None };
+                let _refused_or_lost = door.handle.rewind(back).await;
+                let _refused_or_lost = door.handle.resume(run.clone(), None).await;
+            }
             if wants_to_submit(world, &run) {
                 let _refused_or_lost = door.handle.submit(spec.clone()).await;
             }
@@ -37,6 +43,14 @@ pub async fn operate(network: Network, spec: RunSpec) {
         };
         let _patience_ended = timeout(Duration::from_secs(3), answered).await;
     }
+}
+
+/// The stage that failed because its only checkpoint is damaged: the failure names the way out.
+fn lost_all_checkpoints(world: &Shared, run: &RunName) -> Option<StageName> {
+    let world = world.lock();
+    let record = world.law.record(run)?;
+    let RunState::Failed(why) = &record.state else { return None };
+    record.spec.stages.iter().map(|stage| &stage.name).find(|stage| why.contains(&format!("--rewind {stage}@0"))).cloned()
 }
 
 fn is_over(world: &Shared, run: &RunName) -> bool {

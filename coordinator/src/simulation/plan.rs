@@ -44,6 +44,7 @@ pub fn team() -> TeamName {
 fn run(name: &str, rng: &mut Rng) -> RunSpec {
     let mut spec = spec(name);
     spec.queue = QueueSpec { priority: rng.below(3) as i32, team: rng.once_in(2).then(team) };
+    spec.checkpoint.keep_last = 1 + rng.below(3) as u32;
     spec.resources.min_ranks = rng.once_in(2).then_some(1);
     if rng.once_in(3) {
         spec.stages[1].length = Length::Steps(70); // long enough to shrink and grow on the way

@@ -2,9 +2,9 @@
 //!
 //! Ranks of a gang step together or not at all; [`Gangs`] is the network between them.
 
-use crate::testing::results::{part, result};
+use crate::testing::results::{OUTPUT, PART, part, result};
 use osler_core::ids::{Generation, StageName};
-use osler_core::job::{Fault, FaultClass, JobId, JobKind};
+use osler_core::job::{Damage, Fault, FaultClass, JobId, JobKind};
 use osler_core::process::{Assignment, Command, Progress, Report, exit, phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -53,6 +53,9 @@ pub enum Said {
     Exited(i32),
 }
 
+/// An object and its bytes.
+pub type Written = (String, &'static [u8]);
+
 #[derive(Debug)]
 pub struct Process {
     work: Assignment,
@@ -62,14 +65,16 @@ pub struct Process {
     /// Train: the step of its last part, or where it resumed.
     saved: u64,
     left: u64,
+    /// An object that it was to read and cannot use.
+    unusable: Option<Damage>,
     /// Its last word is said; the exit follows.
     exiting: Option<i32>,
 }
 
 impl Process {
-    pub fn new(work: Assignment, gangs: &mut Gangs) -> Self {
+    pub fn new(work: Assignment, unusable: Option<Damage>, gangs: &mut Gangs) -> Self {
         let saved = if matches!(work.kind, JobKind::Train { .. }) { gangs.of(&work).step } else { 0 };
-        Self { work, meets: false, stop: false, announced: false, saved, left: EFFORT, exiting: None }
+        Self { work, meets: false, stop: false, announced: false, saved, left: EFFORT, unusable, exiting: None }
     }
 
     pub fn send(&mut self, command: &Command) {
@@ -104,10 +109,16 @@ impl Process {
         None
     }
 
-    /// Some work. Gives what it says, and the parts that it has written before it says so.
-    pub fn turn(&mut self, gangs: &mut Gangs) -> (Vec<Said>, Vec<String>) {
+    /// Some work. Gives what it says, and the objects that it has written before it says so.
+    pub fn turn(&mut self, gangs: &mut Gangs) -> (Vec<Said>, Vec<Written>) {
         if let Some(code) = self.exiting {
             return (vec![Said::Exited(code)], vec![]);
+        }
+        if let Some(damage) = self.unusable.take() {
+            gangs.of(&self.work).dead.insert(self.work.rank);
+            let fault = Fault::new(FaultClass::Infrastructure, format!("{} cannot be used: {}", damage.path, damage.found));
+            let fault = Fault { damage: Some(Box::new(damage)), ..fault };
+            return (vec![self.last(Report::Failed { fault }, exit::FAILED)], vec![]);
         }
         if let JobKind::Train { stage } = self.work.kind.clone() {
             return self.train(&stage, gangs);
@@ -115,10 +126,13 @@ impl Process {
         self.left = self.left.saturating_sub(1);
         let progress = |done| Progress { phase: "working".into(), done, total: EFFORT, unit: "turns".into(), ..Progress::default() };
         let mut said = vec![Said::Report(Report::Progress(progress(EFFORT - self.left)))];
+        let mut written = vec![];
         if self.left == 0 {
-            said.push(self.last(Report::Done { result: result(&self.work) }, exit::OK));
+            let result = result(&self.work);
+            written.extend(result.outputs.values().map(|output| (output.path.clone(), OUTPUT)));
+            said.push(self.last(Report::Done { result }, exit::OK));
         }
-        (said, vec![])
+        (said, written)
     }
 
     fn last(&mut self, word: Report, code: i32) -> Said {
@@ -126,7 +140,7 @@ impl Process {
         Said::Report(word)
     }
 
-    fn train(&mut self, stage: &StageName, gangs: &mut Gangs) -> (Vec<Said>, Vec<String>) {
+    fn train(&mut self, stage: &StageName, gangs: &mut Gangs) -> (Vec<Said>, Vec<Written>) {
         let (mut said, mut written) = (vec![], vec![]);
         let rank = self.work.rank;
         if !self.announced && rank == 0 {
@@ -160,7 +174,7 @@ impl Process {
         let every = self.work.spec.checkpoint.every_steps;
         for step in (self.saved + 1..=reached).filter(|s| s.is_multiple_of(every) || *s == total || Some(*s) == stop_at) {
             let part = part(&self.work, self.saved, step);
-            written.push(part.object.path.clone());
+            written.push((part.object.path.clone(), PART));
             said.push(Said::Report(Report::Part(part)));
             self.saved = step;
         }

@@ -3,7 +3,7 @@
 use super::law::Law;
 use crate::testing::rng::Rng;
 use osler_core::ids::Millis;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +20,10 @@ pub struct World {
     pub law: Law,
     /// How often each kind of misfortune struck.
     pub struck: BTreeMap<&'static str, u64>,
+    /// Objects that misfortune has damaged or taken away.
+    pub damaged: BTreeSet<String>,
+    /// The store has no room until then.
+    pub full_until: Option<Instant>,
     begun: Instant,
     trace: Option<VecDeque<String>>,
     broken: Option<String>,
@@ -33,7 +37,16 @@ impl Shared {
     pub fn new(seed: u64, traced: bool) -> Self {
         let trace = traced.then(VecDeque::new);
         let (rng, law, struck) = (Rng(seed), Law::default(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(World { rng, law, struck, begun: Instant::now(), trace, broken: None })))
+        Self(Arc::new(Mutex::new(World {
+            rng,
+            law,
+            struck,
+            damaged: BTreeSet::new(),
+            full_until: None,
+            begun: Instant::now(),
+            trace,
+            broken: None,
+        })))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, World> {

@@ -11,15 +11,23 @@ use osler_core::record::stage_order;
 use osler_core::spec::StageSpec;
 use std::collections::BTreeMap;
 
+/// What a part holds, and an output.
+pub const PART: &[u8] = b"part";
+pub const OUTPUT: &[u8] = b"out";
+
 pub fn result(work: &Assignment) -> JobResult {
     let outputs = match &work.kind {
         JobKind::Train { .. } => BTreeMap::new(),
         _ => {
             let path = paths::output(&work.id, work.generation, "out");
-            BTreeMap::from([("out".to_owned(), ObjectRef { path, bytes: 3, digest: Digest::of(b"out") })])
+            BTreeMap::from([("out".to_owned(), object(path, OUTPUT))])
         }
     };
     JobResult { outputs, summary: summary(work) }
+}
+
+fn object(path: String, bytes: &[u8]) -> ObjectRef {
+    ObjectRef { path, bytes: bytes.len() as u64, digest: Digest::of(bytes) }
 }
 
 fn summary(work: &Assignment) -> Summary {
@@ -91,7 +99,7 @@ pub fn part(work: &Assignment, from: u64, step: u64) -> Part {
     };
     let path = paths::part(&work.id, work.generation, step, work.rank);
     let seconds = PhaseSeconds { data: 0.1, forward: 0.2, backward: 0.3, ..PhaseSeconds::default() };
-    let object = ObjectRef { path, bytes: 8, digest: Digest::of(b"part") };
+    let object = object(path, PART);
     let (ledger, usage) = ((from..step).map(record).collect(), Usage::default());
     Part { rank: work.rank, world_size: work.world_size, step, object, ledger, seconds, usage }
 }

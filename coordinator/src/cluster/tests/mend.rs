@@ -1,6 +1,7 @@
 //! Objects that are damaged: looked at, had again, and told; or not damaged at all.
 
 use super::*;
+use crate::cluster::RewindRequest;
 use crate::testing::spec;
 use osler_core::digest::Digest;
 use osler_core::job::{Damage, Fault, FaultClass};
@@ -182,6 +183,24 @@ fn the_only_checkpoint_of_a_stage_is_not_given_up_silently() {
     let RunState::Failed(why) = &world.record(&run).state else { unreachable!() };
     assert!(why.contains("no older one is there") && why.contains("osler resume r --rewind general@0"), "{why}");
     assert_eq!(world.record(&run).published_steps(&stage), newest.step, "it is still there for whoever restores its files");
+}
+
+/// Found by the simulation: the way out that the failure named was refused, because the stage was done.
+#[test]
+fn a_done_stage_whose_only_checkpoint_is_damaged_can_be_begun_again() {
+    let mut world = World::new(&[1, 1]);
+    let run = world.submit(spec("r")); // which keeps one checkpoint
+    let stage = world.record(&run).spec.stages[0].name.clone();
+    world.until("the next stage begins", |w| w.agents.iter().any(|a| a.running().any(|p| p.id.job.as_str() == "train/domain")));
+    let last = world.record(&run).newest_checkpoint(&stage).unwrap().clone();
+    complain(&mut world, "train/domain", &last.manifest.path);
+    look(&mut world, Some("it is missing"));
+    world.until("it fails", |w| matches!(w.record(&run).state, RunState::Failed(_)));
+    let back = RewindRequest { run: run.clone(), stage: stage.clone(), to: 0, skip: 0..0, ranks: None };
+    world.apply(Event::Rewind(back)).unwrap();
+    world.apply(Event::Resume { run: run.clone(), ranks: None }).unwrap();
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert_eq!(world.record(&run).published_steps(&stage), last.step);
 }
 
 #[test]
