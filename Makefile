@@ -23,7 +23,7 @@ fast = $(if $(nextest),-E 'not test(/slow_/)',-- --skip slow_)
 of_runtime = $(if $(nextest),-E 'package(osler-runtime)',--lib store::)
 slow = $(if $(nextest),-E 'test(/slow_/)',-- slow_)
 
-.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos load kills lint deny sample clean-quickstart
+.PHONY: help build build-tests quickstart test test-fast test-slow test-python test-s3 test-slurm gpu-check sanitize bench bench-control bench-peers chaos load kills soak lint deny sample clean-quickstart
 
 help:
 	@echo "make quickstart   build, make the demo world, train, examine, quantize, report (about 3 minutes on two idle cores, after the build)"
@@ -33,6 +33,7 @@ help:
 	@echo "make deny         licenses, known holes and sources of what comes from outside, with cargo-deny"
 	@echo "make chaos        half an hour of faults on three hosts of network namespaces, and as long without any (as root); OSLER_CHAOS_MINUTES sets the length"
 	@echo "make load         an hour on a machine with more work than cores: nobody is taken for lost; OSLER_LOAD_MINUTES sets the length"
+	@echo "make soak         a thousand small runs in an hour, and what they leave behind; OSLER_SOAK_RUNS and OSLER_SOAK_MINUTES set the size"
 	@echo "make kills        a thousand kills of ranks that save at every step (half an hour); OSLER_KILLS sets how many"
 	@echo "make bench        one table of this machine's figures"
 	@echo "make build        the binaries, in $(bin); with CUDA=1 for NVIDIA GPUs too"
@@ -71,6 +72,10 @@ chaos: build-tests
 # An hour with more work than cores: nobody is taken for lost.
 load: build-tests
 	$(with_torch) cargo test --release --locked --workspace --test e2e -- --ignored --nocapture an_hour_of_full_load
+
+# A thousand small runs in an hour; OSLER_SOAK_RUNS and OSLER_SOAK_MINUTES set the size.
+soak: build-tests
+	$(with_torch) cargo test --release --locked --workspace --test e2e -- --ignored --nocapture an_hour_of_small_runs
 
 # A thousand kills of ranks that save at every step.
 kills: build-tests

@@ -141,6 +141,14 @@ impl Cluster {
         self.coordinator.replace(standby)
     }
 
+    pub fn coordinator_pid(&self) -> u32 {
+        self.coordinator.as_ref().unwrap().id()
+    }
+
+    pub fn agent_pid(&self, name: &str) -> u32 {
+        self.agents[name].0.id()
+    }
+
     pub fn freeze_coordinator(&self) {
         signal(Pid::from_raw(self.coordinator.as_ref().unwrap().id() as i32), Signal::SIGSTOP);
     }

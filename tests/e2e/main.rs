@@ -26,6 +26,7 @@ mod remove;
 mod rng;
 mod saves;
 mod secrets;
+mod soak;
 mod squat;
 mod standby;
 mod tidy;

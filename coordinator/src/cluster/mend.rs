@@ -7,7 +7,7 @@
 //!
 //! What is under suspicion is not in the record: a coordinator that restarts hears of it again from the next attempt.
 
-use super::run::{Run, pending};
+use super::run::Run;
 use super::{Cluster, Effects};
 use osler_core::checkpoint::ObjectRef;
 use osler_core::ids::{Generation, RunName, StageName};
@@ -168,9 +168,10 @@ impl Run {
         self.reopen(now, producer);
     }
 
-    /// A job that is done is done again; who needs it and has not begun waits for it.
+    /// A job that is done is done again, after what it needs if that is being made again too; who needs it and has not begun waits for it.
     fn reopen(&mut self, now: Now, key: &JobKey) {
-        self.set(now, key, pending(now, 0));
+        let waits = self.waiting(now, key, 0);
+        self.set(now, key, waits);
         let waits = |job: &osler_core::record::JobRecord| matches!(job.status, JobState::Pending { .. }) && job.planned.needs.contains(key);
         for reader in self.keys(waits) {
             self.set(now, &reader, JobState::Blocked);

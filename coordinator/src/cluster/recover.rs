@@ -195,7 +195,7 @@ impl Run {
     }
 
     /// How a job waits that is to be tried again after so many milliseconds: what it needs may be on its way to being made again.
-    fn waiting(&self, now: Now, key: &JobKey, wait: u64) -> JobState {
+    pub(super) fn waiting(&self, now: Now, key: &JobKey, wait: u64) -> JobState {
         match self.needs_are_met(key) {
             true => pending(now, wait),
             false => JobState::Blocked,

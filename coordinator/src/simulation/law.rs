@@ -138,6 +138,14 @@ impl Law {
         job.and_then(|job| job.status.attempt()).is_some_and(|attempt| attempt.generation == generation)
     }
 
+    /// Whether it is a part of a checkpoint that was given up because something of it is damaged.
+    pub fn is_given_up(&self, run: &RunName, path: &str) -> bool {
+        let Some(record) = self.records.get(run) else { return false };
+        let damaged = record.rewinds.iter().flat_map(|(stage, all)| all.iter().filter(|r| r.damaged.is_some()).map(move |r| (stage, r)));
+        let mut given_up = damaged.flat_map(|(stage, rewind)| rewind.abandoned.iter().flat_map(|c| record.parts(stage, c)));
+        given_up.any(|part| part == path)
+    }
+
     pub fn written(&mut self, now: Duration, path: &str, whole_bytes: &[u8]) -> Result<(), String> {
         let number = osler_core::paths::number_of(path);
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {

@@ -72,7 +72,10 @@ impl Node {
         let hands = spawn_local(self.clone().work(processes.clone(), events.clone()));
         let (agent, frozen) = Freeze::new(self.clone().agent(life.clone(), processes.clone(), inbox, signals.clone()));
         let agent = spawn_local(agent);
-        self.fate(&life, &agent, (&frozen, &signals), &processes, &events, off).await;
+        self.fate(&life, (&agent, &hands), (&frozen, &signals), &processes, &events, off).await;
+        if hands.is_finished() {
+            world.lock().broken(format!("the processes of {} ended with a panic", life.0));
+        }
         agent.abort();
         hands.abort();
         let mut gangs = self.gangs.borrow_mut();
@@ -84,13 +87,13 @@ impl Node {
     async fn fate(
         &self,
         life: &Life,
-        agent: &JoinHandle<()>,
+        (agent, hands): (&JoinHandle<()>, &JoinHandle<()>),
         (frozen, signals): (&Until, &Signals),
         processes: &Processes,
         events: &Events,
         off: &mut i64,
     ) {
-        while !agent.is_finished() {
+        while !agent.is_finished() && !hands.is_finished() {
             let pause = self.network.world.lock().below(120);
             sleep(pause).await;
             let mut world = self.network.world.lock();
@@ -281,8 +284,8 @@ impl Node {
         }
     }
 
-    /// What a process is to read must be as it was written, unless misfortune has damaged it, or another attempt has taken its place
-    /// meanwhile: that one's checkpoints retire those of before. Gives what it cannot use; now and then that is the node's own fault.
+    /// What a process is to read must be as it was written, unless misfortune has damaged it, or a part of the same checkpoint, which was
+    /// then given up; or another attempt has taken its place meanwhile: that one's checkpoints retire those of before. Gives what it cannot use; now and then that is the node's own fault.
     async fn read_inputs(&self, work: &Assignment) -> Option<Damage> {
         let mut objects: Vec<ObjectRef> = work.inputs.values().flat_map(|result| result.outputs.values().cloned()).collect();
         for checkpoint in work.checkpoint.iter().chain(&work.initial) {
@@ -295,7 +298,8 @@ impl Node {
             let found = self.disk.look(&object.path).await;
             let is_whole = found.as_ref().is_some_and(|bytes| Digest::of(bytes) == object.digest);
             let mut world = self.network.world.lock();
-            if !is_whole && !world.damaged.contains(&object.path) && world.law.is_current(&work.id, work.generation) {
+            let may_be_gone = world.damaged.contains(&object.path) || world.law.is_given_up(&work.id.run, &object.path);
+            if !is_whole && !may_be_gone && world.law.is_current(&work.id, work.generation) {
                 world.broken(format!("{} g{} is to read {}, which is not there", work.id, work.generation, object.path));
             }
             if !is_whole || world.strikes("node misreads an object", 600) {

@@ -1,7 +1,7 @@
 //! Objects that are damaged: looked at, had again, and told; or not damaged at all.
 
 use super::*;
-use crate::cluster::RewindRequest;
+use crate::cluster::{Doubt, RewindRequest};
 use crate::testing::spec;
 use osler_core::digest::Digest;
 use osler_core::job::{Damage, Fault, FaultClass};
@@ -232,4 +232,26 @@ fn a_full_disk_is_nobodys_fault_and_a_wait_of_the_store_is_told() {
     world.apply(Event::StoreWaited(waited)).unwrap();
     assert_eq!(events(&world, &run), ["the store had no room for 4.0 s, and everything waited for it: full"]);
     world.until("finished", |w| w.record(&run).state == RunState::Finished);
+}
+
+/// Found by the simulation: the export was made again of a checkpoint that was given up at the same time.
+#[test]
+fn what_is_made_again_waits_for_its_own_inputs_that_are_made_again() {
+    let mut world = World::new(&[1, 1]);
+    let mut spec = spec("r");
+    spec.checkpoint.keep_last = 2;
+    let run = world.submit(spec);
+    let stage = world.record(&run).spec.stages[0].name.clone();
+    let (export, exam) = ("export/general", "exam/general/full/boards");
+    world.until("the exam begins", |w| w.agents.iter().any(|a| a.running().any(|p| p.id.job.as_str() == exam)));
+    let last = world.record(&run).newest_checkpoint(&stage).unwrap().clone();
+    let out = output(&world, &run, export);
+    world.apply(Event::Doubt(Doubt { run: run.clone(), path: last.manifest.path.clone(), by: "ann".into() })).unwrap();
+    look(&mut world, Some("it is missing"));
+    assert!(!world.is(&run, TRAIN, "succeeded"));
+    complain(&mut world, exam, &out);
+    look(&mut world, Some("it is missing"));
+    assert!(world.is(&run, export, "blocked"), "{}", world.why(&run, export));
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
+    assert_ne!(output(&world, &run, export), out);
 }
