@@ -37,16 +37,6 @@ pub enum LedgerError {
     Unreadable { path: String, why: String, way_out: &'static str },
 }
 
-/// What to do about an object that cannot be read.
-mod way_out {
-    pub const VERSION: &str = "restore it from a copy, or remove it to go on from the version before";
-    /// The versions before name it too.
-    pub const PAGE: &str = "restore it from a copy: no version of the record is whole without it";
-    /// In the version before, a token that was revoked would count again.
-    pub const TOKENS: &str = "restore it from a copy, or have `osler fsck --repair --forget-tokens` put an empty one in its place";
-    pub const CALL: &str = "restore it from a copy, or delete it";
-}
-
 /// Who reigned since when; contents of an epoch's object.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reign {
@@ -70,6 +60,10 @@ impl Ledger {
             let mut newest = 0;
             for path in store.list(paths::EPOCHS).await? {
                 newest = newest.max(numbered(&path, |n| paths::epoch(Epoch(n))));
+            }
+            // Where epochs' objects are missing: whoever led under one has noted the calls that it took.
+            for folder in store.folders(paths::AUDIT).await? {
+                newest = newest.max(folder.parse().unwrap_or(0));
             }
             // Somebody else may start at the same time: then take the one after.
             if let Some(ledger) = Self::succeed(store.clone(), Epoch(newest), now).await? {

@@ -24,7 +24,7 @@ pub struct Pace {
     /// The furthest step that was heard of, and since when.
     done: u64,
     since: Moment,
-    /// Momenteconds a step, newest last.
+    /// Milliseconds a step, newest last.
     heard: VecDeque<u64>,
     /// Ranks whose own work takes too long, and since when; none once it was told.
     slow: BTreeMap<u32, Option<Moment>>,
@@ -146,7 +146,7 @@ impl Word<'_> {
         format!("{}/{}", self.worker, self.rank)
     }
 
-    /// Momenteconds since its last word.
+    /// Milliseconds since its last word.
     fn silence(&self, now: Moment) -> u64 {
         self.said.map_or(u64::MAX, |(_, at)| now.since(*at))
     }

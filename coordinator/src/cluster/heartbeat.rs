@@ -24,12 +24,13 @@ impl Cluster {
             && !self.any_ends_on(observed)
     }
 
-    /// A call has come, though nobody has read it yet: its author is not silent.
+    /// A call has come, though nobody takes it in yet: its author is not silent, nor are its processes.
     pub fn heard_of(&mut self, clock: Now, observed: &Observed) {
         if self.author(observed).is_some() {
             // Before it is noted: a pause of ours that is forgiven later would move this moment into the future.
             let now = self.advance(clock);
             self.workers.known.entry(observed.worker.clone()).and_modify(|worker| worker.seen = now.moment);
+            self.hear_progress(now, observed);
         }
     }
 

@@ -428,6 +428,10 @@ impl Cluster {
         self.unreadable.insert(run, why);
     }
 
+    pub fn is_put_aside(&self, run: &RunName) -> bool {
+        self.unreadable.contains_key(run)
+    }
+
     pub fn put_aside_runs(&self) -> impl Iterator<Item = (&RunName, &String)> {
         self.unreadable.iter()
     }

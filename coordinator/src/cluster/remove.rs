@@ -145,6 +145,12 @@ impl Cluster {
         self.removals.unswept.extend(unswept);
     }
 
+    /// A run whose record cannot be read is given up, and that is durable.
+    pub fn bury_unreadable(&mut self, remains: Remains) {
+        self.unreadable.remove(&remains.run);
+        self.removals.bury(remains);
+    }
+
     /// Runs that are being deleted.
     pub fn being_removed(&self) -> impl Iterator<Item = &RunName> {
         self.removals.unswept.iter()

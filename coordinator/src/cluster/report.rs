@@ -8,7 +8,7 @@ use osler_core::ids::{Incarnation, WorkerName};
 use osler_core::job::{Damage, Fault, FaultClass, JobKey, JobResult};
 use osler_core::process::{Progress, Report};
 use osler_core::record::{JobState, RankEnd};
-use osler_core::sync::NumberedReport;
+use osler_core::sync::{NumberedReport, Observed};
 use osler_core::time::Now;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -66,6 +66,20 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// How far processes are, from a call that waits: what they say is no news for anybody else, and not to hear it for as long as the store
+    /// takes would look like their silence.
+    pub(super) fn hear_progress(&mut self, now: Now, observed: &Observed) {
+        for NumberedReport { process, report, .. } in &observed.reports {
+            let Report::Progress(progress) = report else { continue };
+            let Some(run) = self.runs.get_mut(&process.id.run) else { continue };
+            if standing(run, process, &observed.worker, observed.incarnation) == Standing::Active {
+                run.hear(now, &process.id.job, process.rank, progress.clone());
+            }
+        }
+    }
+}
+
 fn standing(run: &Run, process: &osler_core::sync::ProcessId, worker: &WorkerName, incarnation: Incarnation) -> Standing {
     let Some(job) = run.job(&process.id.job).filter(|_| run.record.state.is_live()) else { return Standing::Over };
     let Some(attempt) = job.status.attempt().filter(|a| a.generation == process.generation) else { return Standing::Over };
@@ -78,6 +92,13 @@ fn standing(run: &Run, process: &osler_core::sync::ProcessId, worker: &WorkerNam
 }
 
 impl Run {
+    fn hear(&mut self, now: Now, key: &JobKey, rank: u32, progress: Progress) {
+        if self.active(key).is_some_and(|attempt| !attempt.ended.contains_key(&rank)) {
+            self.progress.insert((key.clone(), rank), (bounded_progress(progress), now.moment));
+            self.moved = true;
+        }
+    }
+
     /// Takes a report of the active attempt; gives the fault that ends it, if any.
     fn take(&mut self, now: Now, key: &JobKey, rank: u32, report: Report, workers: &Workers, effects: &mut Effects) -> Option<Fault> {
         if self.active(key)?.ended.contains_key(&rank) {
@@ -85,8 +106,7 @@ impl Run {
         }
         match report {
             Report::Progress(progress) => {
-                self.progress.insert((key.clone(), rank), (bounded_progress(progress), now.moment));
-                self.moved = true;
+                self.hear(now, key, rank, progress);
                 None
             }
             Report::Rendezvous { address } => self.take_rendezvous(key, rank, address, workers),

@@ -1,11 +1,12 @@
 //! The book of tokens and the log of calls: numbered objects like a run's record, so that whoever takes over knows them.
 
-use super::{Ledger, LedgerError, numbered, way_out};
+use super::{Ledger, LedgerError, numbered};
 use bytes::Bytes;
 use osler_core::access::{LogEntry, TokenBook};
 use osler_core::ids::Epoch;
 use osler_core::paths;
 use osler_core::seal::Sealed;
+use osler_core::way_out;
 
 impl Ledger {
     /// The newest version of the book, an empty one if there is none.

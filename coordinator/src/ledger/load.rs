@@ -1,7 +1,7 @@
 //! Reading the ledger back: the highest version of each run. What cannot be read costs as little as it can: one version if nothing that
 //! depends on it was told to anybody, else one run.
 
-use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered, way_out};
+use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
 use crate::document;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use osler_core::cluster::ClusterRecord;
@@ -12,6 +12,7 @@ use osler_core::paths;
 use osler_core::record::{Event, EventKind, RunRecord};
 use osler_core::removal::Remains;
 use osler_core::rest::AtRest;
+use osler_core::way_out;
 use osler_runtime::store::StoreError;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,9 +36,9 @@ pub struct Loaded {
 
 /// The objects of one run, as they were listed.
 #[derive(Default)]
-struct Listed {
-    versions: Vec<u64>,
-    others: Vec<String>,
+pub(super) struct Listed {
+    pub versions: Vec<u64>,
+    pub others: Vec<String>,
 }
 
 /// One run, as the store has it.
@@ -103,9 +104,13 @@ impl Ledger {
 
     /// One run, whole, whether it is at rest or not.
     pub async fn load_run(&self, run: &RunName) -> Result<Found, LedgerError> {
+        self.read(run, self.listed(run).await?, false).await
+    }
+
+    pub(super) async fn listed(&self, run: &RunName) -> Result<Listed, LedgerError> {
         let mut listed = Listed::default();
         self.store.list(&paths::run(run)).await?.into_iter().for_each(|path| listed.push(run, path));
-        self.read(run, listed, false).await
+        Ok(listed)
     }
 
     /// A run by its objects. Of one at rest, where that is enough, no more than one object is read.
@@ -181,7 +186,12 @@ impl Ledger {
                     tracing::error!("{torn}; going on from the version before: look at `osler quota list` and `osler node list`");
                     Ok(ClusterRecord { version: newest, ..record })
                 }
-                Err(_) => Err(torn),
+                // As if it had been deleted. Better than a cluster that nobody can lead.
+                Err(LedgerError::Unreadable { .. }) => {
+                    tracing::error!("{torn}; the version before is of no use either, so quotas, drained nodes and strikes are forgotten");
+                    Ok(ClusterRecord { version: newest, ..ClusterRecord::default() })
+                }
+                Err(error) => Err(error),
             },
             other => other,
         }
@@ -189,7 +199,7 @@ impl Ledger {
 
     async fn cluster_record(&self, version: u64) -> Result<ClusterRecord, LedgerError> {
         let path = paths::cluster(version);
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::VERSION };
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::CLUSTER };
         let Some(bytes) = self.store.get(&path).await? else {
             self.check_reign().await?; // as below
             return Err(unreadable("it vanished".to_owned()));
@@ -211,7 +221,7 @@ impl Ledger {
     /// Without what is on its pages.
     async fn head(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
         let path = paths::state(run, version);
-        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::VERSION };
+        let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::RUN };
         let Some(bytes) = self.store.get(&path).await? else {
             // A newer coordinator wrote so many versions since the listing that this one was cleaned away.
             self.check_reign().await?;
@@ -235,11 +245,11 @@ impl Ledger {
     async fn fill(&self, mut record: RunRecord) -> Result<RunRecord, LedgerError> {
         let mut pages = vec![];
         for page in record.history.of_checkpoints() {
-            pages.push(self.page(page).await?);
+            pages.push(self.page(page, way_out::PAGE).await?);
         }
         let from = record.next_event.saturating_sub(EVENTS);
         for page in record.history.of_events().filter(|page| page.last >= from) {
-            match self.page(page).await {
+            match self.page(page, way_out::EVENTS).await {
                 Err(damaged @ LedgerError::Unreadable { .. }) => {
                     tracing::error!(run = %record.name(), "{damaged}; until then its events are not shown");
                 }
@@ -250,8 +260,8 @@ impl Ledger {
         Ok(record)
     }
 
-    async fn page(&self, page: &Page) -> Result<Contents, LedgerError> {
-        let unreadable = |why: String| LedgerError::Unreadable { path: page.object.path.clone(), why, way_out: way_out::PAGE };
+    async fn page(&self, page: &Page, way_out: &'static str) -> Result<Contents, LedgerError> {
+        let unreadable = |why: String| LedgerError::Unreadable { path: page.object.path.clone(), why, way_out };
         let bytes = self.persevere(|| self.store.read(&page.object)).await.map_err(|e| match e {
             StoreError::Missing { .. } | StoreError::Corrupt { .. } => unreadable(e.to_string()),
             other => other.into(),

@@ -3,7 +3,7 @@
 
 use super::{Ledger, LedgerError};
 use bytes::Bytes;
-use osler_core::ids::RunName;
+use osler_core::ids::{Generation, RunName};
 use osler_core::paths;
 use osler_core::removal::Remains;
 use std::collections::BTreeMap;
@@ -29,5 +29,25 @@ impl Ledger {
             }
         }
         Ok(newest)
+    }
+}
+
+impl Ledger {
+    /// Gives up a run whose record cannot be read: takes the name of its next version, so that nobody else goes on with it, and notes it as
+    /// removed. By its objects' names alone: how far it came is what they say.
+    pub async fn give_up(&self, run: &RunName) -> Result<Remains, LedgerError> {
+        self.check_reign().await?;
+        let listed = self.listed(run).await?;
+        let version = listed.versions.iter().max().map_or(1, |newest| newest + 1);
+        let next_generation =
+            Generation(listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(1, |used| used.0 + 1));
+        let path = paths::state(run, version);
+        if let Err(taken) = self.create(&path, Bytes::from_static(b"{}")).await? {
+            return Err(self.fenced(format!("it wrote {taken}")));
+        }
+        self.check_reign().await?;
+        let remains = Remains { run: run.clone(), version, next_generation };
+        self.note_removed(&remains).await?;
+        Ok(remains)
     }
 }

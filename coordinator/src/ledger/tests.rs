@@ -46,6 +46,14 @@ async fn every_start_is_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn an_epoch_whose_object_is_missing_is_not_begun_twice() {
+    let (_folder, store) = folder();
+    store.put("coordinator/audit/00000006/0000000001.json", Bytes::from_static(b"{}")).await.unwrap();
+    store.put("coordinator/audit/.DS_Store", Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(Ledger::open(store, NOW).await.unwrap().epoch(), Epoch(7));
+}
+
+#[tokio::test]
 async fn the_newest_twenty_versions_are_kept_and_the_newest_is_loaded() {
     let (_folder, store) = folder();
     let ledger = Ledger::open(store.clone(), NOW).await.unwrap();
@@ -227,6 +235,9 @@ async fn the_clusters_own_record_is_created_once_a_version_and_read_back() {
     assert!(matches!(fenced, Err(LedgerError::Fenced { .. })), "another coordinator wrote this version");
     let before = ledger.load_cluster().await.unwrap();
     assert_eq!(before, *cluster.record(), "the version before counts, under a number that is free");
+    store.put(&paths::cluster(25), Bytes::from_static(b"{")).await.unwrap();
+    let none = ledger.load_cluster().await.unwrap();
+    assert!(none.quotas.is_empty() && none.version == 26, "with neither, it is as if there had never been any");
 }
 
 /// A run whose record has a page of checkpoints and two of events, as it lies in the store.

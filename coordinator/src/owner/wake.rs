@@ -1,9 +1,10 @@
-//! Reading finished runs at rest when somebody asks for them.
+//! Requests for which the store is read or written before they are taken in: about finished runs at rest, and removals of runs whose
+//! records cannot be read.
 
 use super::Owner;
 use super::handle::Request;
 use super::heartbeats::Undecided;
-use crate::cluster::Refused;
+use crate::cluster::{Event, Refused};
 use crate::ledger::{Found, LedgerError};
 use osler_core::ids::RunName;
 
@@ -11,9 +12,10 @@ use osler_core::ids::RunName;
 pub(super) const AT_ONCE: usize = 16;
 
 impl Owner {
-    /// The run at rest that a request is about.
+    /// The run at rest that a request is about, or that is to be given up.
     pub(super) fn sleeper(&self, request: &Request) -> Option<RunName> {
         match request {
+            Request::Control { event: Event::Remove(removal), .. } if self.cluster.is_put_aside(&removal.run) => Some(removal.run.clone()),
             Request::Control { event, .. } => self.cluster.sleeper(event),
             Request::Watch { run, .. } => Some(run.clone()).filter(|run| self.cluster.rests(run)),
             _ => None,
@@ -41,6 +43,12 @@ impl Owner {
     /// Why it stays at rest, if it does.
     async fn wake(&mut self, run: &RunName) -> Result<Option<Refused>, LedgerError> {
         let ledger = self.ledger.clone();
+        if self.cluster.is_put_aside(run) {
+            let remains = self.meanwhile(&mut Undecided::default(), ledger.give_up(run)).await?;
+            tracing::info!(%run, "the run, whose record cannot be read, is removed");
+            self.cluster.bury_unreadable(remains);
+            return Ok(None);
+        }
         match self.meanwhile(&mut Undecided::default(), ledger.load_run(run)).await {
             Ok(Found::Whole { record, changed }) => self.cluster.wake(*record, changed),
             Ok(Found::Unreadable(why)) => self.cluster.put_aside(run.clone(), why),

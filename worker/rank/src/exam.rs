@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 const REPORT: &str = "report.json";
 const SAMPLES: &str = "samples.jsonl";
+/// Of a corpus' merge job.
+const HELD_OUT: &str = "held-out.jsonl";
 
 pub fn run(job: &mut Job, stage: &StageName, variant: Variant, name: &ExamName) -> Result<JobResult, Failure> {
     job.say("loading");
@@ -30,7 +32,11 @@ pub fn run(job: &mut Job, stage: &StageName, variant: Variant, name: &ExamName) 
         Variant::Quantized(method) => load_quantized(&compressed(job, stage, method)?)?,
     };
     let tokenizer = ExamTokenizer::from_folder(&exported).map_err(user)?;
-    let exam = osler_exam::load(&task(job, &spec)?).map_err(exam_failure)?;
+    let mut exam = osler_exam::load(&task(job, &spec)?).map_err(exam_failure)?;
+    if let Some(corpus) = &spec.corpus {
+        // By its corpus, not by where this attempt has it: whoever makes the report again writes the same.
+        exam.digests.iter_mut().for_each(|file| file.file = format!("corpus {corpus}, {HELD_OUT}"));
+    }
     let report = sit(&exam, &tokenizer, &model, &mut |done, total| {
         job.progress(Progress {
             phase: "scoring".into(),
@@ -76,8 +82,8 @@ fn task(job: &Job, spec: &ExamSpec) -> Result<osler_exam::ExamSpec, Failure> {
         (ExamFormat::HeldOut, Some(corpus)) => {
             let merged = job.input(&JobKind::Merge { corpus: corpus.clone() })?;
             // The exam crate goes by the file's ending, and the fetched object's name is the store's.
-            let link = job.scratch.join("held-out.jsonl");
-            job.link(merged, "held-out.jsonl", &link)?;
+            let link = job.scratch.join(HELD_OUT);
+            job.link(merged, HELD_OUT, &link)?;
             vec![link]
         }
         _ => spec.files.iter().map(PathBuf::from).collect(),

@@ -3,6 +3,7 @@
 //! Standard output carries reports, standard error the log. The log is kept as an object of the run; its last lines travel with the
 //! process's end, so that a failure can be read where it is noticed.
 
+use super::threads;
 use crate::limits::inherited;
 use osler_core::job::{Fault, FaultClass};
 use osler_core::paths;
@@ -21,7 +22,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
@@ -31,6 +32,9 @@ const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
 /// A process that says why it fails is about to end; its log is added to its last word if it does.
 const LAST_WORD: Duration = Duration::from_secs(2);
+/// Whoever stops a process to look at it has so long.
+const STOPPED: Duration = Duration::from_secs(30);
+const STOPPED_LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub enum ChildEvent {
@@ -87,9 +91,11 @@ impl Child {
         };
         let id = process.clone();
         tokio::spawn(write_lines(stdin, outgoing));
+        let watcher = tokio::spawn(say_if_stopped(running.pid, id.clone(), events.clone()));
         tokio::spawn(async move {
             let work = read_all(stdout, stderr, log.file.clone(), &id, &events);
             let Exit { code, log_tail, asked } = wait(child, killed, work).await;
+            watcher.abort();
             let _cleanup = tokio::fs::remove_dir_all(&folder).await;
             let killed = code == KILLED && !asked && kernel_kills().zip(kills_before).is_some_and(|(now, before)| now > before);
             if let Some(fault) = if killed { Some(killed_for_memory()) } else { had_no_memory(code, &log_tail) } {
@@ -158,6 +164,26 @@ impl Log {
             && let Err(error) = store.put_file(&self.file, &path).await
         {
             tracing::warn!(%error, "the log of a process stays in {}", self.file.display());
+        }
+    }
+}
+
+/// Says in its place that a process was stopped and stays so, also one that has not come to its first word: nobody else would know before
+/// the time is over in which that word must come.
+async fn say_if_stopped(pid: Option<u32>, id: ProcessId, events: mpsc::Sender<(ProcessId, ChildEvent)>) {
+    let Some(pid) = pid else { return };
+    let mut since = None;
+    loop {
+        sleep(STOPPED_LOOK).await;
+        match threads::is_stopped(pid) {
+            true => since = since.or_else(|| Some(Instant::now())),
+            false => since = None,
+        }
+        if since.is_some_and(|since: Instant| since.elapsed() >= STOPPED) {
+            let message = format!("its process was stopped by a signal {} s ago and does not go on", STOPPED.as_secs());
+            let report = Report::Failed { fault: Fault::new(FaultClass::Infrastructure, message) };
+            let _agent_gone = events.send((id, ChildEvent::Report(report))).await;
+            return;
         }
     }
 }
@@ -363,5 +389,27 @@ mod tests {
         assert_eq!(count_of("oom_killer 7\noom_kill 12\n", "oom_kill"), Some(12));
         assert_eq!(count_of("oom_kill x\n", "oom_kill"), None);
         assert_eq!(count_of("", "oom_kill"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_stopped_before_its_first_word_is_told_of() {
+        use nix::sys::signal::{Signal, kill};
+        let mut sleeper = std::process::Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap();
+        let pid = nix::unistd::Pid::from_raw(sleeper.id() as i32);
+        let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("tokenizer") };
+        let (events, mut inbox) = mpsc::channel(16);
+        let begun = Instant::now();
+        let watcher = tokio::spawn(say_if_stopped(Some(sleeper.id()), ProcessId { id, generation: Generation(1), rank: 0 }, events));
+        sleep(Duration::from_secs(100)).await;
+        assert!(inbox.try_recv().is_err(), "it runs");
+        kill(pid, Signal::SIGSTOP).unwrap();
+        nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WUNTRACED)).unwrap();
+        let (_, event) = inbox.recv().await.unwrap();
+        let ChildEvent::Report(Report::Failed { fault }) = event else { panic!("{event:?}") };
+        assert!(fault.class == FaultClass::Infrastructure && fault.message.contains("was stopped by a signal"), "{fault}");
+        assert_eq!(begun.elapsed().as_secs(), 131, "after half a minute");
+        watcher.await.unwrap();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
     }
 }

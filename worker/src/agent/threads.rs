@@ -27,6 +27,12 @@ pub fn told(pid: u32) -> Vec<String> {
     main.into_iter().chain(others).collect()
 }
 
+/// Whether a signal has stopped a process, and none has let it go on. One that a debugger holds is not stopped.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.split_whitespace().next() == Some("T"))
+}
+
 /// "rank: sleeping". The name is in parentheses and may hold some itself.
 fn doing(stat: &str) -> Option<String> {
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
@@ -54,6 +60,7 @@ mod tests {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
         nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WUNTRACED)).unwrap();
         let lines = told(child.id());
+        assert!(is_stopped(child.id()) && !is_stopped(std::process::id()) && !is_stopped(u32::MAX));
         assert!(lines.len() == 1 && lines[0].starts_with("main thread: sleep: stopped by a signal"), "{lines:?}");
         child.kill().unwrap();
         child.wait().unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::spec;
 use osler_core::health::{FolderCheck, Health};
+use osler_core::process::{Progress, Report, phase};
 use osler_core::reason::Cause;
 
 const TRAIN: &str = "train/general";
@@ -188,6 +189,30 @@ fn who_was_heard_of_during_a_pause_is_lost_ten_seconds_later() {
     assert_eq!(state(&world, "a"), WorkerState::Suspect);
     (0..3).for_each(|_| world.tick(100));
     assert_eq!(state(&world, "a"), WorkerState::Lost);
+}
+
+/// A disk that is full for two minutes was held against the node: its ranks said that they were saving, in calls that waited.
+#[test]
+fn what_processes_say_in_calls_that_wait_is_heard() {
+    let mut world = World::new(&[2]);
+    let run = world.submit(spec("r"));
+    world.until("step 9", |w| w.cluster.run(&run).unwrap().line().step == 9);
+    let key = JobKey::from("train/general");
+    let generation = world.cluster.run(&run).unwrap().active(&key).unwrap().generation;
+    let ranks: Vec<_> = world.agents[0].running().filter(|p| p.id.job == key).cloned().collect();
+    for _ in 0..240 {
+        world.pass(500);
+        for rank in &ranks {
+            let word = Progress { phase: phase::SAVING.into(), done: 9, unit: "steps".into(), ..Progress::default() };
+            world.agents[0].report(rank, Report::Progress(word));
+        }
+        let unread = world.agents[0].observe();
+        world.cluster.heard_of(world.now, &unread);
+    }
+    world.tick(100);
+    assert_eq!(world.cluster.run(&run).unwrap().active(&key).map(|attempt| attempt.generation), Some(generation));
+    assert_eq!(strikes(&world), 0);
+    world.until("finished", |w| w.record(&run).state == RunState::Finished);
 }
 
 #[test]

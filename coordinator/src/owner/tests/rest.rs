@@ -168,6 +168,29 @@ async fn what_was_written_after_it_was_taken_over_counts_when_a_run_is_read_agai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_record_cannot_be_read_is_removed_and_its_name_is_free() {
+    let store = at_rest(&["a"]).await;
+    store.put("runs/a/jobs/tokenizer/g7/tokenizer.json", "x".into()).await.unwrap();
+    for version in 1..=3 {
+        store.put(&paths::state(&name("a"), version), "{".into()).await.unwrap();
+    }
+    let (handle, owner) = lead(&store, limits()).await;
+    assert_eq!(states(&handle).await, [of(("a", "unreadable"))]);
+    let removed = handle.remove(RemoveRequest { run: name("a"), by: "ann".into() }).await.unwrap();
+    assert_eq!((removed, states(&handle).await), (RunState::Removed, vec![]));
+    assert!(handle.submit(spec("a")).await.unwrap().0, "its name is free");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    owner.abort();
+    let left = store.list(&paths::run(&name("a"))).await.unwrap();
+    let record = newest(&store, "a").await;
+    assert!(record.version > 4 && record.next_generation >= Generation(8), "{} {}", record.version, record.next_generation);
+    assert!(!left.iter().any(|path| path.contains("/g7/")), "{left:?}");
+    let (handle, owner) = lead(&store, limits()).await;
+    assert_eq!(states(&handle).await, [of(("a", "submitted"))]);
+    owner.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn runs_at_rest_are_kept_no_longer_than_the_policy_says() {
     let store = at_rest(&["a", "b"]).await;
     finish(&store, "c").await;
