@@ -14,6 +14,7 @@ use bytes::Bytes;
 use chain::Chains;
 use osler_core::ids::{Epoch, Millis, RunName};
 use osler_core::paths;
+use osler_runtime::lease;
 use osler_runtime::sign::SigningKey;
 use osler_runtime::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -57,16 +58,9 @@ impl Ledger {
     /// Begins the next reign over the store.
     pub async fn open(store: Store, now: Millis) -> Result<Self, LedgerError> {
         loop {
-            let mut newest = 0;
-            for path in store.list(paths::EPOCHS).await? {
-                newest = newest.max(numbered(&path, |n| paths::epoch(Epoch(n))));
-            }
-            // Where epochs' objects are missing: whoever led under one has noted the calls that it took.
-            for folder in store.folders(paths::AUDIT).await? {
-                newest = newest.max(folder.parse().unwrap_or(0));
-            }
+            let newest = lease::newest_epoch(&store).await?;
             // Somebody else may start at the same time: then take the one after.
-            if let Some(ledger) = Self::succeed(store.clone(), Epoch(newest), now).await? {
+            if let Some(ledger) = Self::succeed(store.clone(), newest, now).await? {
                 return Ok(ledger);
             }
         }
@@ -94,9 +88,11 @@ impl Ledger {
     /// Whether this coordinator still is the newest. Epochs have no gaps, so the next one's object tells.
     pub async fn check_reign(&self) -> Result<(), LedgerError> {
         let next = Epoch(self.epoch.0 + 1);
-        match self.store.get(&paths::epoch(next)).await? {
-            None => Ok(()),
-            Some(_) => Err(self.fenced(format!("epoch {next} has begun"))),
+        match self.store.get(&paths::epoch(next)).await {
+            // A folder or a pipe of that name is nobody's beginning.
+            Ok(None) | Err(StoreError::NotAFile { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(Some(_)) => Err(self.fenced(format!("epoch {next} has begun"))),
         }
     }
 

@@ -22,9 +22,11 @@ use futures::future::{ready, try_join_all};
 use handle::{AgentCall, Request};
 use heartbeats::Undecided;
 use osler_core::ids::{Epoch, RunName, WorkerName};
+use osler_core::paths;
 use osler_core::removal::Remains;
 use osler_proto::v1;
 use osler_runtime::clock::Clock;
+use osler_runtime::store::StoreError;
 use parked::{Call, Parked};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -338,19 +340,30 @@ impl Write {
 /// it wrote is loaded again.
 async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits) -> Result<Cluster, LedgerError> {
     const TRIES: usize = 5;
-    let mut tries = 0;
+    let (mut tries, mut aside) = (0, BTreeMap::new());
     loop {
         let mut cluster = Cluster::new(clock.both(), ledger.epoch(), url, limits);
         cluster.adopt_cluster(ledger.load_cluster().await?);
         let Loaded { runs, at_rest, unreadable, removed, unswept } = ledger.load().await?;
         cluster.adopt_removed(removed, unswept);
-        runs.into_iter().for_each(|record| cluster.adopt(record));
+        runs.into_iter().filter(|record| !aside.contains_key(record.name())).for_each(|record| cluster.adopt(record));
         cluster.adopt_at_rest(at_rest);
-        unreadable.into_iter().for_each(|(run, why)| cluster.put_aside(run, why));
+        unreadable.into_iter().chain(aside.clone()).for_each(|(run, why)| cluster.put_aside(run, why));
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;
         match Write::of(&mut cluster, vec![], &all).perform(ledger).await {
             Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
+            // Something that is no file has the name of a run's next version: that costs this run, not all.
+            Err(LedgerError::Store(StoreError::NotAFile { path, what })) => {
+                match paths::run_of(&path).filter(|run| !aside.contains_key(run)) {
+                    Some(run) => {
+                        let why = StoreError::NotAFile { path, what }.to_string();
+                        tracing::error!(%run, "the run is left out: {why}");
+                        (tries, _) = (0, aside.insert(run, why));
+                    }
+                    None => return Err(StoreError::NotAFile { path, what }.into()),
+                }
+            }
             Err(e) => return Err(e),
             Ok(()) => {
                 cluster.bury();

@@ -29,7 +29,11 @@ impl Reign {
         let mut reign = Self { store, lease };
         reign.write().await?;
         if let Some(before) = epoch.0.checked_sub(1).filter(|before| *before > 0) {
-            reign.store.delete(&paths::lease(Epoch(before))).await?;
+            // What somebody put in its place is not ours to delete, and does no harm.
+            match reign.store.delete(&paths::lease(Epoch(before))).await {
+                Err(StoreError::NotAFile { .. }) => {}
+                deleted => deleted?,
+            }
         }
         Ok(reign)
     }

@@ -1,5 +1,6 @@
 //! Finding and calling a coordinator. Its refusals become messages with an exit code; the wire's types end here.
 
+use crate::closed;
 use crate::failure::{Failure, Outcome, failed, no_room, usage};
 use crate::hint::USUAL_STORE;
 use clap::Args;
@@ -83,6 +84,7 @@ impl Access {
     pub fn open_store(&self) -> Outcome<Store> {
         if !self.store.contains("://") || self.store.starts_with("file://") {
             let folder = self.folder()?;
+            closed::refuse(&folder)?;
             if !folder.is_dir() {
                 let hint = "give --store DIR (or OSLER_STORE), or start a run with `osler up RUN.toml`";
                 return Err(usage(format!("no store at {}", folder.display())).hint(hint));
@@ -245,6 +247,11 @@ pub struct RunLine {
     pub step: u64,
     pub planned_steps: u64,
     pub submitted_at: Millis,
+}
+
+impl RunLine {
+    /// The state of a run whose record cannot be read.
+    pub const UNREADABLE: &str = "unreadable";
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

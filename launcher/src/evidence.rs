@@ -10,6 +10,12 @@ use osler_runtime::store::Store;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The epoch and the number of an entry of the log of calls, by its name; none: it is no entry's.
+pub fn entry(path: &str) -> Option<(Epoch, u64)> {
+    let epoch = path.split('/').nth_back(1)?.parse().ok().map(Epoch)?;
+    Some((epoch, paths::numbered(path, |number| paths::audit(epoch, number))?))
+}
+
 /// What is looked at, and by which key it should be signed.
 pub struct Examiner<'a> {
     pub store: &'a Store,
@@ -64,12 +70,10 @@ impl<'a> Examiner<'a> {
     async fn log(&self) -> Outcome<Evidence> {
         let mut entries = BTreeMap::new();
         for path in self.store.list(paths::AUDIT).await? {
-            let epoch = path.split('/').nth_back(1).and_then(|epoch| epoch.parse().ok()).map(Epoch);
-            let Some(epoch) = epoch else { continue };
-            if let Some(number) = paths::numbered(&path, |number| paths::audit(epoch, number))
+            if let Some(entry) = entry(&path)
                 && let Some(bytes) = self.store.get(&path).await?
             {
-                entries.insert((epoch, number), (path, bytes.to_vec()));
+                entries.insert(entry, (path, bytes.to_vec()));
             }
         }
         Ok(of_log(&entries, self.verify().as_deref()))

@@ -1,6 +1,7 @@
 //! Who leads a store for which no coordinator answers: asked before a store is said to be without one, and before one is started on it.
 
 use crate::client::{Access, Coordinator, Endpoint};
+use crate::closed;
 use crate::failure::{Failure, Outcome, failed, usage};
 use crate::show;
 use osler_runtime::auth::{Token, default_token_file};
@@ -35,6 +36,9 @@ impl Access {
     async fn or_the_leader(&self, found: Option<Coordinator>) -> Outcome<Option<Coordinator>> {
         if found.is_some() {
             return Ok(found);
+        }
+        if let Ok(folder) = self.folder() {
+            closed::refuse(&folder)?;
         }
         let Ok(store) = self.open_store() else { return Ok(None) };
         match self.leader(&store, LOOKING).await? {

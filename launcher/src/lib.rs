@@ -6,6 +6,7 @@
 
 pub mod binaries;
 pub mod client;
+mod closed;
 pub mod commands;
 pub mod daemons;
 pub mod evidence;

@@ -3,12 +3,13 @@
 use crate::client::RunLine;
 use crate::failure::{Outcome, failed};
 use osler_core::checkpoint::ObjectRef;
-use osler_core::history::{Contents, Page};
+use osler_core::history::Contents;
 use osler_core::ids::{Millis, RunName};
 use osler_core::paths;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::removal::Remains;
 use osler_core::rest::Line;
+use osler_core::way_out;
 use osler_runtime::store::Store;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,7 @@ async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunR
     }
     let path = paths::state(run, version);
     let Some(bytes) = store.get(&path).await? else { return Ok(None) };
-    let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}"));
+    let broken = |e: serde_json::Error| failed(format!("{path} cannot be read: {e}")).hint(way_out::of_run(way_out::RUN, run.as_str()));
     let Format { format } = serde_json::from_slice(&bytes).map_err(broken)?;
     if format != RunRecord::FORMAT {
         return Err(failed(format!(
@@ -68,7 +69,8 @@ async fn read(store: &Store, run: &RunName, version: u64) -> Outcome<Option<RunR
     let mut record: RunRecord = serde_json::from_slice(&bytes).map_err(broken)?;
     let mut pages = vec![];
     for page in record.history.of_checkpoints() {
-        pages.push(contents(store, &page.object).await?);
+        let found = contents(store, &page.object).await;
+        pages.push(found.map_err(|damaged| damaged.hint(way_out::of_run(way_out::PAGE, run.as_str())))?);
     }
     // As a coordinator does: events on a damaged page are missing, and the run is not.
     for page in record.history.of_events() {
@@ -83,17 +85,34 @@ async fn contents(store: &Store, page: &ObjectRef) -> Outcome<Contents> {
     Contents::read(&bytes).map_err(|e| failed(format!("{} cannot be read: {e}", page.path)))
 }
 
-/// Puts the events before those that a coordinator has in memory into a record that came from it.
-pub async fn add_older_events(store: &Store, record: &mut RunRecord) -> Outcome {
+/// Puts the events before those that a coordinator has in memory into a record that came from it. Those on a damaged page are missing, see
+/// [`lost_events`].
+pub async fn add_older_events(store: &Store, record: &mut RunRecord) {
     let first = record.events.first().map_or(record.next_event, |event| event.id);
-    let mut older = vec![];
-    let before = |page: &&Page| page.last < first;
-    for page in record.history.of_events().filter(before) {
-        older.extend(contents(store, &page.object).await?.into_events());
+    let (mut older, mut from) = (vec![], 1);
+    for page in record.history.of_events() {
+        if from < first
+            && let Ok(found) = contents(store, &page.object).await
+        {
+            older.extend(found.into_events().into_iter().filter(|event| event.id < first));
+        }
+        from = page.last + 1;
     }
     older.append(&mut record.events);
     record.events = older;
-    Ok(())
+}
+
+/// The objects of the pages whose events a record lacks: damaged ones, once all pages have been read.
+pub fn lost_events(record: &RunRecord) -> Vec<&str> {
+    let before = |id: u64| record.events.partition_point(|event| event.id < id);
+    let (mut lost, mut from) = (vec![], 1);
+    for page in record.history.of_events() {
+        if before(page.last + 1) - before(from) < page.entries {
+            lost.push(page.object.path.as_str());
+        }
+        from = page.last + 1;
+    }
+    lost
 }
 
 pub async fn newest(store: &Store, run: &RunName) -> Outcome<Option<u64>> {
@@ -123,7 +142,7 @@ pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
             Ok(Some(record)) => record,
             Ok(None) => continue,
             Err(failure) => {
-                lines.push(unreadable(&name, failure.message()));
+                lines.push(unreadable(&name, failure.to_string()));
                 continue;
             }
         };
@@ -142,15 +161,70 @@ pub async fn lines(store: &Store) -> Outcome<Vec<RunLine>> {
 }
 
 /// One record that cannot be read hides one run.
-fn unreadable(run: &RunName, why: &str) -> RunLine {
+fn unreadable(run: &RunName, reason: String) -> RunLine {
     let (stage, step, planned_steps) = (String::new(), 0, 0);
-    RunLine {
-        run: run.to_string(),
-        state: "unreadable".to_owned(),
-        reason: why.to_owned(),
-        stage,
-        step,
-        planned_steps,
-        submitted_at: Millis(0),
+    RunLine { run: run.to_string(), state: RunLine::UNREADABLE.to_owned(), reason, stage, step, planned_steps, submitted_at: Millis(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use osler_core::history::PageSize;
+
+    /// The finished run of the fixture with two pages of events and one of checkpoints, as it lies in the store.
+    async fn paged(folder: &tempfile::TempDir) -> (Store, RunRecord) {
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let (mut record, _) = fixture::finished();
+        let event = record.events[0].clone();
+        record.events = (1..=5).map(|id| osler_core::record::Event { id, ..event.clone() }).collect();
+        record.next_event = 6;
+        for (path, bytes) in record.turn_pages(PageSize { checkpoints: 1, events: 2 }) {
+            store.put(&path, bytes.into()).await.unwrap();
+        }
+        store.put(&paths::state(record.name(), record.version), record.head().into()).await.unwrap();
+        (store, record)
+    }
+
+    fn ids(record: &RunRecord) -> Vec<u64> {
+        record.events.iter().map(|event| event.id).collect()
+    }
+
+    #[tokio::test]
+    async fn a_damaged_page_of_events_costs_its_events_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, whole) = paged(&folder).await;
+        let run = whole.name().clone();
+        // As a coordinator sends it that has the newest events in memory, from the middle of a page on.
+        let mut sent = RunRecord { events: whole.events[3..].to_vec(), ..whole.clone() };
+        add_older_events(&store, &mut sent).await;
+        assert_eq!((ids(&sent), lost_events(&sent)), (vec![1, 2, 3, 4, 5], vec![]));
+
+        let first = whole.history.events[0].object.path.clone();
+        store.delete(&first).await.unwrap();
+        let mut stored = record(&store, &run).await.unwrap().unwrap();
+        assert_eq!((ids(&stored), lost_events(&stored)), (vec![3, 4, 5], vec![first.as_str()]));
+        add_older_events(&store, &mut stored).await;
+        assert_eq!((ids(&stored), lost_events(&stored)), (vec![3, 4, 5], vec![first.as_str()]));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_comes_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, whole) = paged(&folder).await;
+        let run = whole.name().clone();
+        let page = whole.history.of_checkpoints().next().unwrap().object.path.clone();
+        store.put(&page, "{".into()).await.unwrap();
+        let failure = record(&store, &run).await.unwrap_err();
+        assert!(failure.message().contains(&page) && failure.hint_text().unwrap().contains("`osler rm tiny`"), "{failure}");
+
+        store.put(&paths::state(&run, whole.version), "".into()).await.unwrap();
+        let failure = record(&store, &run).await.unwrap_err();
+        for part in ["0000000040.json cannot be read", "restore it from a copy", "`osler rm tiny` removes the run"] {
+            assert!(failure.to_string().contains(part), "{part} is missing from {failure}");
+        }
+        let lines = lines(&store).await.unwrap();
+        assert_eq!(lines[0].state, RunLine::UNREADABLE);
+        assert!(lines[0].reason.contains("`osler rm tiny`"), "{}", lines[0].reason);
     }
 }

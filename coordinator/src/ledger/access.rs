@@ -20,7 +20,7 @@ impl Ledger {
         }
         let path = paths::tokens(newest);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::TOKENS };
-        let bytes = self.store.get(&path).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
+        let bytes = self.object(&path, way_out::TOKENS).await?.ok_or_else(|| unreadable("it vanished".to_owned()))?;
         self.chains.read(paths::TOKENS, newest, &bytes);
         let book: TokenBook = serde_json::from_slice(&Sealed::open(&bytes).document).map_err(|e| unreadable(e.to_string()))?;
         if (book.format, book.version) != (TokenBook::FORMAT, newest) {
@@ -69,7 +69,7 @@ impl Ledger {
         }
         let mut entries = vec![];
         for path in newest.into_iter().rev() {
-            let Some(bytes) = self.store.get(&path).await? else { continue };
+            let Some(bytes) = self.object(&path, way_out::CALL).await? else { continue };
             let unreadable = |e: serde_json::Error| LedgerError::Unreadable { path, why: e.to_string(), way_out: way_out::CALL };
             entries.push(serde_json::from_slice(&Sealed::open(&bytes).document).map_err(unreadable)?);
         }

@@ -3,6 +3,7 @@
 
 use super::{KEPT_VERSIONS, Ledger, LedgerError, numbered};
 use crate::document;
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use osler_core::cluster::ClusterRecord;
 use osler_core::history::{Contents, EVENTS, Page};
@@ -71,7 +72,7 @@ impl Ledger {
     pub async fn load(&self) -> Result<Loaded, LedgerError> {
         let mut listed: BTreeMap<RunName, Listed> = BTreeMap::new();
         for path in self.store.list(paths::RUNS).await? {
-            match run_of(&path) {
+            match paths::run_of(&path) {
                 Some(run) => listed.entry(run.clone()).or_default().push(&run, path),
                 None => tracing::warn!("{path:?} is ignored: it is no object of Osler's"),
             }
@@ -126,7 +127,9 @@ impl Ledger {
         let (mut record, before) = match self.record_or_before(run, newest, head, &versions, &others).await {
             Ok(found) => found,
             // Whatever is left of it may be needed.
-            Err(unreadable @ LedgerError::Unreadable { .. }) => return Ok(Found::Unreadable(unreadable.to_string())),
+            Err(unreadable @ LedgerError::Unreadable { .. }) => {
+                return Ok(Found::Unreadable(way_out::of_run(&unreadable.to_string(), run.as_str())));
+            }
             Err(e) => return Err(e),
         };
         let changed = know_generations(&mut record, &others) || before;
@@ -200,7 +203,7 @@ impl Ledger {
     async fn cluster_record(&self, version: u64) -> Result<ClusterRecord, LedgerError> {
         let path = paths::cluster(version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::CLUSTER };
-        let Some(bytes) = self.store.get(&path).await? else {
+        let Some(bytes) = self.object(&path, way_out::CLUSTER).await? else {
             self.check_reign().await?; // as below
             return Err(unreadable("it vanished".to_owned()));
         };
@@ -222,7 +225,7 @@ impl Ledger {
     async fn head(&self, run: &RunName, version: u64) -> Result<RunRecord, LedgerError> {
         let path = paths::state(run, version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::RUN };
-        let Some(bytes) = self.store.get(&path).await? else {
+        let Some(bytes) = self.object(&path, way_out::RUN).await? else {
             // A newer coordinator wrote so many versions since the listing that this one was cleaned away.
             self.check_reign().await?;
             return Err(unreadable("it vanished".to_owned()));
@@ -258,6 +261,16 @@ impl Ledger {
         }
         record.fill(pages);
         Ok(record)
+    }
+
+    /// An object, or none. What is no file is as good as one that cannot be read.
+    pub(super) async fn object(&self, path: &str, way_out: &'static str) -> Result<Option<Bytes>, LedgerError> {
+        self.store.get(path).await.map_err(|e| match e {
+            StoreError::NotAFile { what, .. } => {
+                LedgerError::Unreadable { path: path.to_owned(), why: format!("it is {what}, not a file"), way_out }
+            }
+            other => other.into(),
+        })
     }
 
     async fn page(&self, page: &Page, way_out: &'static str) -> Result<Contents, LedgerError> {
@@ -302,10 +315,4 @@ fn check_format(bytes: &[u8], known: u32) -> Result<(), String> {
     }
     let Format { format } = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if format == known { Ok(()) } else { Err(format!("format {format}, this version of Osler reads {known}")) }
-}
-
-/// Whose object it is.
-fn run_of(path: &str) -> Option<RunName> {
-    let (run, _) = path.strip_prefix(paths::RUNS)?.strip_prefix('/')?.split_once('/')?;
-    RunName::new(run).ok()
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use osler_core::ids::{Generation, RunName};
 use osler_core::paths;
 use osler_core::removal::Remains;
+use osler_runtime::store::StoreError;
 use std::collections::BTreeMap;
 
 impl Ledger {
@@ -41,13 +42,22 @@ impl Ledger {
         let version = listed.versions.iter().max().map_or(1, |newest| newest + 1);
         let next_generation =
             Generation(listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(1, |used| used.0 + 1));
-        let path = paths::state(run, version);
-        if let Err(taken) = self.create(&path, Bytes::from_static(b"{}")).await? {
-            return Err(self.fenced(format!("it wrote {taken}")));
-        }
+        let version = self.take_version(run, version).await?;
         self.check_reign().await?;
         let remains = Remains { run: run.clone(), version, next_generation };
         self.note_removed(&remains).await?;
         Ok(remains)
+    }
+
+    /// Takes the name of a version, or of a later one where something that is no file has it.
+    async fn take_version(&self, run: &RunName, mut version: u64) -> Result<u64, LedgerError> {
+        loop {
+            match self.create(&paths::state(run, version), Bytes::from_static(b"{}")).await {
+                Ok(Ok(())) => return Ok(version),
+                Ok(Err(taken)) => return Err(self.fenced(format!("it wrote {taken}"))),
+                Err(LedgerError::Store(StoreError::NotAFile { .. })) => version += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

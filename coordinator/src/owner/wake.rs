@@ -44,10 +44,15 @@ impl Owner {
     async fn wake(&mut self, run: &RunName) -> Result<Option<Refused>, LedgerError> {
         let ledger = self.ledger.clone();
         if self.cluster.is_put_aside(run) {
-            let remains = self.meanwhile(&mut Undecided::default(), ledger.give_up(run)).await?;
-            tracing::info!(%run, "the run, whose record cannot be read, is removed");
-            self.cluster.bury_unreadable(remains);
-            return Ok(None);
+            return match self.meanwhile(&mut Undecided::default(), ledger.give_up(run)).await {
+                Ok(remains) => {
+                    tracing::info!(%run, "the run, whose record cannot be read, is removed");
+                    self.cluster.bury_unreadable(remains);
+                    Ok(None)
+                }
+                Err(LedgerError::Store(error)) => Ok(Some(Refused::AtRest { run: run.clone(), why: error.to_string() })),
+                Err(error) => Err(error),
+            };
         }
         match self.meanwhile(&mut Undecided::default(), ledger.load_run(run)).await {
             Ok(Found::Whole { record, changed }) => self.cluster.wake(*record, changed),

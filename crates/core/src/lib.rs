@@ -47,3 +47,4 @@ pub mod splitmix;
 pub mod stop;
 pub mod sync;
 pub mod time;
+pub mod way_out;

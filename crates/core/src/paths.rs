@@ -83,6 +83,12 @@ pub fn state(run: &RunName, version: u64) -> String {
     format!("{}/{version:010}.json", states(run))
 }
 
+/// The run that an object below [`RUNS`] is of.
+pub fn run_of(path: &str) -> Option<RunName> {
+    let (run, _) = path.strip_prefix(RUNS)?.strip_prefix('/')?.split_once('/')?;
+    RunName::new(run).ok()
+}
+
 /// The number in an object's file name, for listings of [`EPOCHS`], [`TOKENS`], [`CLUSTER`], [`audits`] and [`states`].
 pub fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()

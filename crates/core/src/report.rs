@@ -15,7 +15,7 @@ use crate::guard;
 use crate::ids::{CorpusName, Millis, RunName, StageName};
 use crate::job::{ExamSummary, JobKind, Summary, Unknown};
 use crate::plan::train_key;
-use crate::record::RunRecord;
+use crate::record::{Published, RunRecord};
 use crate::rewind::Rewind;
 use crate::spec::StageSpec;
 use serde::Serialize;
@@ -205,7 +205,7 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         tokens: steps * stage.tokens_per_step(),
         skipped_steps,
         skipped_share,
-        warnings: warnings(skipped_steps, skipped_share, cost.as_ref()),
+        warnings: missing_ledgers(record, checkpoints, manifests).chain(warnings(skipped_steps, skipped_share, cost.as_ref())).collect(),
         rewinds: rewinds(record, stage),
         final_loss: losses.last().map(|p| p.loss),
         losses,
@@ -225,6 +225,19 @@ fn stage_report(record: &RunRecord, stage: &StageSpec, manifests: &[Manifest]) -
         exams: exams(record, &stage.name),
         audit,
     }
+}
+
+/// The checkpoints of which no manifest was read: what the stage consumed between them and those before is in no number of the report.
+fn missing_ledgers(record: &RunRecord, checkpoints: &[Published], manifests: &[Manifest]) -> impl Iterator<Item = String> {
+    let has = move |c: &Published| manifests.iter().any(|m| (m.step, m.generation) == (c.step, c.generation));
+    let before = move |at: usize| at.checked_sub(1).and_then(|at| checkpoints.get(at)).map_or(0, |c| c.step);
+    checkpoints.iter().enumerate().filter(move |(_, c)| !has(c)).map(move |(at, c)| {
+        let (from, to, object, run) = (before(at), c.step, &c.manifest.path, record.name());
+        format!(
+            "the ledger between steps {from} and {to} is missing, and with it the losses, times and samples of these steps: {object} \
+             is not there or not what was written; `osler audit {run}` shows it"
+        )
+    })
 }
 
 fn warnings(skipped_steps: u64, skipped_share: f64, cost: Option<&CostReport>) -> Vec<String> {

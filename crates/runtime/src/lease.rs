@@ -68,19 +68,51 @@ pub fn user() -> String {
 
 /// What one epoch's coordinator wrote last. Another version's lease, or one that cannot be read, counts as none: its epoch still does.
 pub async fn of(store: &Store, epoch: Epoch) -> Result<Option<Lease>, StoreError> {
-    let lease = store.get(&paths::lease(epoch)).await?.and_then(|bytes| serde_json::from_slice::<Lease>(&bytes).ok());
+    let found = match store.get(&paths::lease(epoch)).await {
+        Err(StoreError::NotAFile { .. }) => None,
+        found => found?,
+    };
+    let lease = found.and_then(|bytes| serde_json::from_slice::<Lease>(&bytes).ok());
     Ok(lease.filter(|lease| lease.epoch == epoch))
 }
 
 /// The newest epoch, and its lease once its coordinator has written one. None: nobody ever reigned over the store.
 pub async fn newest(store: &Store) -> Result<Option<(Epoch, Option<Lease>)>, StoreError> {
-    let epochs = store.list(paths::EPOCHS).await?;
-    let Some(epoch) = epochs.iter().filter_map(|path| paths::number_of(path)).max().map(Epoch) else { return Ok(None) };
-    Ok(Some((epoch, of(store, epoch).await?)))
+    match newest_epoch(store).await? {
+        Epoch(0) => Ok(None),
+        epoch => Ok(Some((epoch, of(store, epoch).await?))),
+    }
+}
+
+/// The last epoch that began; 0: none did. Also one whose object somebody deleted: whoever led under it has noted the calls that it took.
+pub async fn newest_epoch(store: &Store) -> Result<Epoch, StoreError> {
+    let (objects, folders) = (store.list(paths::EPOCHS).await?, store.folders(paths::AUDIT).await?);
+    let begun = objects.iter().filter_map(|path| paths::numbered(path, |number| paths::epoch(Epoch(number))));
+    let noted = folders.iter().filter_map(|folder| folder.parse().ok());
+    Ok(Epoch(begun.chain(noted).max().unwrap_or(0)))
 }
 
 /// Where the coordinator of a store can be called, as far as the store knows.
 pub async fn address(store: &Store) -> Result<Option<String>, StoreError> {
     let lease = newest(store).await?.and_then(|(_, lease)| lease);
     Ok(lease.filter(|lease| !lease.released).map(|lease| lease.address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+
+    #[tokio::test]
+    async fn what_is_no_file_is_no_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        for epoch in [Epoch(1), Epoch(2)] {
+            store.put(&paths::epoch(epoch), "{}".into()).await.unwrap();
+        }
+        let lease = folder.path().join(paths::lease(Epoch(2)));
+        std::fs::create_dir_all(lease.parent().unwrap()).unwrap();
+        nix::unistd::mkfifo(&lease, Mode::S_IRWXU).unwrap();
+        assert_eq!(newest(&store).await.unwrap(), Some((Epoch(2), None)));
+    }
 }

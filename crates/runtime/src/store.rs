@@ -6,6 +6,7 @@
 
 mod blocking;
 mod folder;
+mod listing;
 mod local;
 mod patience;
 mod probe;
@@ -51,6 +52,9 @@ pub enum StoreError {
     BadName(String),
     #[error("{path:?} is {bytes} bytes, more than a document may have")]
     TooLarge { path: String, bytes: u64 },
+    /// In a folder only, and never a matter of time: what else has an object's name. Readers of an [`ObjectRef`] hear [`Self::Corrupt`].
+    #[error("{path:?} is {what}, not a file: move it away")]
+    NotAFile { path: String, what: &'static str },
     #[error("{path:?} is missing from the store")]
     Missing { path: String },
     #[error("{path:?} is not what was written: {found}, recorded as {recorded}")]
@@ -172,10 +176,26 @@ impl Store {
         }
     }
 
-    /// The object's bytes, None if there is none of that name.
+    /// Looks at what has an object's name in a folder. A bucket holds objects only.
+    async fn check(&self, key: &Key, check: fn(&Path) -> io::Result<()>) -> object_store::Result<()> {
+        let Place::Folder(root) = &self.place else { return Ok(()) };
+        let path = root.join(key.as_ref());
+        on_files(move || check(&path)).await
+    }
+
+    /// What was done, or why it could not be if a look tells that.
+    async fn explain<T>(&self, done: object_store::Result<T>, key: &Key, look: fn(&Path) -> io::Result<()>) -> object_store::Result<T> {
+        match done {
+            Err(e) => Err(self.check(key, look).await.err().unwrap_or(e)),
+            done => done,
+        }
+    }
+
+    /// The object's bytes, None if there is none of that name; [`StoreError::NotAFile`] is as good as a damaged one.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         let (objects, key) = (&self.objects, &key(path)?);
         let read = self.patience.keep("read", path, move || async move {
+            self.check(key, local::expect_file).await?;
             let found = objects.get(key).await?;
             let size = found.meta.size;
             if size > MAX_DOCUMENT_BYTES {
@@ -194,13 +214,21 @@ impl Store {
     /// Bytes `range` of an object; fewer if it ends before. Not verified: for looking, never for data.
     pub async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
         let (objects, key, range) = (&self.objects, &key(path)?, &range);
-        self.patience.keep("read", path, move || objects.get_range(key, range.clone())).await
+        let read = self.patience.keep("read", path, move || async move {
+            self.check(key, local::expect_file).await?;
+            objects.get_range(key, range.clone()).await
+        });
+        read.await
     }
 
     /// The size of an object, None if there is none of that name.
     pub async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
         let (objects, key) = (&self.objects, &key(path)?);
-        match self.patience.keep("look at", path, move || async move { Ok(objects.head(key).await?.size) }).await {
+        let look = self.patience.keep("look at", path, move || async move {
+            self.check(key, local::expect_file).await?;
+            Ok(objects.head(key).await?.size)
+        });
+        match look.await {
             Ok(size) => Ok(Some(size)),
             Err(StoreError::Missing { .. }) => Ok(None),
             Err(e) => Err(e),
@@ -210,26 +238,37 @@ impl Store {
     /// The bytes of a recorded object, verified.
     pub async fn read(&self, object: &ObjectRef) -> Result<Bytes, StoreError> {
         twice_if_corrupt(|| async {
-            let bytes = self.get(&object.path).await?.ok_or_else(|| StoreError::Missing { path: object.path.clone() })?;
+            let bytes = match self.get(&object.path).await {
+                Err(StoreError::NotAFile { what, .. }) => return Err(not_a_file(object, what)),
+                found => found?.ok_or_else(|| StoreError::Missing { path: object.path.clone() })?,
+            };
             verify(object, bytes.len() as u64, Digest::of(&bytes))?;
             Ok(bytes)
         })
         .await
     }
 
-    /// Creates an object; [`StoreError::AlreadyExists`] if the name is taken, whoever took it, an earlier try of ours included.
+    /// Creates an object; [`StoreError::AlreadyExists`] if the name is taken, whoever took it, an earlier try of ours included. What is no
+    /// object takes none: [`StoreError::NotAFile`].
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let (objects, key, bytes) = (&self.objects, &key(path)?, &bytes);
         let options = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let create = move || objects.put_opts(key, bytes.clone().into(), options());
-        self.patience.keep("create", path, create).await.map(drop)
+        let create = self.patience.keep("create", path, move || async move {
+            let created = objects.put_opts(key, bytes.clone().into(), options()).await;
+            self.explain(created, key, local::expect_file).await
+        });
+        create.await.map(drop)
     }
 
     /// Writes an object whole, also over an older one of that name.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<ObjectRef, StoreError> {
         let object = ObjectRef { path: path.to_owned(), bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
         let (objects, key, bytes) = (&self.objects, &key(path)?, &bytes);
-        self.patience.keep("write", path, move || objects.put(key, bytes.clone().into())).await?;
+        let write = self.patience.keep("write", path, move || async move {
+            let written = objects.put(key, bytes.clone().into()).await;
+            self.explain(written, key, local::expect_no_folder).await
+        });
+        write.await?;
         Ok(object)
     }
 
@@ -269,7 +308,8 @@ impl Store {
         };
         let file = root.join(key.as_ref());
         if !file.is_file() {
-            return Err(StoreError::Missing { path: object.path.clone() });
+            let missing = || StoreError::Missing { path: object.path.clone() };
+            return Err(local::no_file(&file).map_or_else(missing, |what| not_a_file(object, what)));
         }
         let digested = || {
             let file = file.clone();
@@ -280,8 +320,21 @@ impl Store {
         Ok(file)
     }
 
+    /// Goes through a folder of the store's.
+    async fn walk<T: Send + 'static>(&self, root: &Path, prefix: &str, walk: fn(&Path, &str) -> io::Result<T>) -> Result<T, StoreError> {
+        let key = key(prefix)?;
+        let walk = || {
+            let (root, key) = (root.to_owned(), key.clone());
+            on_files(move || walk(&root, key.as_ref()))
+        };
+        self.patience.keep("list", prefix, walk).await
+    }
+
     /// Names below a prefix, sorted.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if let Place::Folder(root) = &self.place {
+            return self.walk(root, prefix, listing::names).await;
+        }
         let (objects, key) = (&self.objects, &key(prefix)?);
         let list = move || objects.list(Some(key)).map_ok(|m| m.location.to_string()).try_collect::<Vec<_>>();
         let mut names = self.patience.keep("list", prefix, list).await?;
@@ -291,6 +344,9 @@ impl Store {
 
     /// Names below a prefix with their sizes, sorted.
     pub async fn sizes(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        if let Place::Folder(root) = &self.place {
+            return self.walk(root, prefix, listing::sizes).await;
+        }
         let (objects, key) = (&self.objects, &key(prefix)?);
         let list = move || objects.list(Some(key)).map_ok(|m| (m.location.to_string(), m.size)).try_collect::<Vec<_>>();
         let mut found = self.patience.keep("list", prefix, list).await?;
@@ -300,6 +356,9 @@ impl Store {
 
     /// The names of what lies directly below a prefix and has objects below it, sorted: the runs of a store, without their objects.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if let Place::Folder(root) = &self.place {
+            return self.walk(root, prefix, listing::folders).await;
+        }
         let (objects, key) = (&self.objects, &key(prefix)?);
         let list = move || async move { Ok(objects.list_with_delimiter(Some(key)).await?.common_prefixes) };
         let found = self.patience.keep("list", prefix, list).await?;
@@ -318,13 +377,10 @@ impl Store {
 
     /// Names below a prefix as [`Self::list`] gives them, and in a folder also what killed writers left under temporary names.
     pub async fn list_all(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let key = key(prefix)?;
-        let Place::Folder(root) = &self.place else { return self.list(prefix).await };
-        let walk = || {
-            let (root, key) = (root.clone(), key.clone());
-            on_files(move || local::walk(&root, key.as_ref()))
-        };
-        self.patience.keep("list", prefix, walk).await
+        match &self.place {
+            Place::Folder(root) => self.walk(root, prefix, listing::everything).await,
+            Place::Scratch(_) => self.list(prefix).await,
+        }
     }
 
     /// Deletes what [`Self::list_all`] found. One that is gone already is fine.
@@ -345,7 +401,7 @@ impl Store {
         let folder = root.join(key.as_ref());
         let remove = || {
             let folder = folder.clone();
-            on_files(move || local::remove_empty(&folder).map(|()| local::remove_if_empty(&folder)))
+            on_files(move || listing::remove_empty(&folder).map(|()| listing::remove_if_empty(&folder)))
         };
         self.patience.keep("clear", prefix, remove).await
     }
@@ -353,7 +409,11 @@ impl Store {
     /// Deletes an object; one that is gone already is fine.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let (objects, key) = (&self.objects, &key(path)?);
-        match self.patience.keep("delete", path, move || objects.delete(key)).await {
+        let delete = self.patience.keep("delete", path, move || async move {
+            let deleted = objects.delete(key).await;
+            self.explain(deleted, key, local::expect_no_folder).await
+        });
+        match delete.await {
             Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
             Err(e) => Err(e),
         }
@@ -370,8 +430,19 @@ fn verify(object: &ObjectRef, bytes: u64, digest: Digest) -> Result<(), StoreErr
     if (bytes, digest) == (object.bytes, object.digest) {
         return Ok(());
     }
-    let shown = |bytes, digest| format!("{bytes} bytes, sha256 {digest}");
-    Err(StoreError::Corrupt { path: object.path.clone(), found: shown(bytes, digest), recorded: shown(object.bytes, object.digest) })
+    Err(corrupt(object, shown(bytes, digest)))
+}
+
+fn not_a_file(object: &ObjectRef, what: &str) -> StoreError {
+    corrupt(object, format!("it is {what}, not a file"))
+}
+
+fn corrupt(object: &ObjectRef, found: String) -> StoreError {
+    StoreError::Corrupt { path: object.path.clone(), found, recorded: shown(object.bytes, object.digest) }
+}
+
+fn shown(bytes: u64, digest: Digest) -> String {
+    format!("{bytes} bytes, sha256 {digest}")
 }
 
 /// An answer of as many bytes as it must have.

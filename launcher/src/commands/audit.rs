@@ -77,10 +77,11 @@ async fn all(examiner: &Examiner<'_>, cx: &Context) -> Outcome {
 
 async fn one(run: &RunName, examiner: &Examiner<'_>, cx: &Context) -> Outcome {
     let store = examiner.store;
-    let evidence = examiner.run(run).await?;
+    let mut evidence = examiner.run(run).await?;
     let mut source = Source::find(&cx.access).await?;
     let record = source.run(run).await?.record;
-    let manifests = manifests::read_all(store, &record).await?;
+    let (manifests, missing) = manifests::read_all(store, &record).await?;
+    evidence.findings.extend(missing);
     let read = manifests.values().map(Vec::len).sum();
     if read == 0 && evidence.is_whole() {
         return Err(failed(format!("run {run} has published no checkpoint yet: there is nothing to audit")));

@@ -189,7 +189,8 @@ async fn verify_one(store: &Store, record: &RunRecord, stage: &StageName, checkp
     let mut verified = Verified { stage: stage.clone(), step: checkpoint.step, parts: 0, bytes: 0, ok: false, problems: vec![] };
     match manifests::read_one(store, record, stage, checkpoint).await {
         Err(e) => verified.problems.push(e.to_string()),
-        Ok(manifest) => {
+        Ok(Err(why)) => verified.problems.push(format!("{:?} {why}", checkpoint.manifest.path)),
+        Ok(Ok(manifest)) => {
             if manifest.parts.len() != manifest.world_size as usize || manifest.parts.is_empty() {
                 verified.problems.push(format!("{} parts of {} ranks", manifest.parts.len(), manifest.world_size));
             }

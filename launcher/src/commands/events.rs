@@ -8,6 +8,7 @@ use crate::terminal::{Page, Terminal};
 use crate::watch::{News, event_line, follow};
 use osler_core::ids::RunName;
 use osler_core::record::RunRecord;
+use osler_core::way_out;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,11 +22,15 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let terminal = cx.terminal();
     let mut source = Source::find(&cx.access).await?;
     let mut seen = source.run(&args.run).await?;
+    let mut shown = 0;
     if let Ok(store) = cx.access.open_store() {
-        // It may be another store than the coordinator's: `say` tells what is missing.
-        drop(stored::add_older_events(&store, &mut seen.record).await);
+        stored::add_older_events(&store, &mut seen.record).await;
+        if let Some(why) = missing(&stored::lost_events(&seen.record)) {
+            terminal.note(why);
+            shown = seen.record.events.first().map_or(0, |event| event.id.saturating_sub(1));
+        }
     }
-    let mut shown = say(&seen.record, 0, &terminal)?;
+    shown = say(&seen.record, shown, &terminal)?;
     if !args.follow || !seen.record.state.is_live() {
         return Ok(());
     }
@@ -48,6 +53,13 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// Says of which objects the events are missing, if there are any.
+fn missing(lost: &[&str]) -> Option<String> {
+    let (first, others) = lost.split_first()?;
+    let others = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    Some(format!("older events are missing: {first}{others} cannot be read; {}", way_out::EVENTS))
+}
+
 /// Shows the events after `shown`, and gives back the newest one's id. Without the store only the newest events are known.
 fn say(record: &RunRecord, shown: u64, terminal: &Terminal) -> Outcome<u64> {
     let first = record.events.first().map_or(1, |event| event.id);
@@ -58,4 +70,16 @@ fn say(record: &RunRecord, shown: u64, terminal: &Terminal) -> Outcome<u64> {
         if terminal.is_json() { terminal.json_line("event", event)? } else { terminal.page(&Page::from(event_line(event)))? }
     }
     Ok(record.events.last().map_or(shown, |event| event.id.max(shown)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_events_are_said_with_their_object() {
+        assert_eq!(missing(&[]), None);
+        assert_eq!(missing(&["a.json"]).unwrap(), "older events are missing: a.json cannot be read; restore it from a copy");
+        assert!(missing(&["a.json", "b.json", "c.json"]).unwrap().contains("a.json and 2 more cannot be read"));
+    }
 }

@@ -68,6 +68,8 @@ pub(super) enum Kind {
     Checkpoint,
     /// Of a checkpoint whose parts are gone already.
     RetiredManifest,
+    /// A page of a run's events.
+    Events,
     Leftover,
     /// Of a run that was removed.
     Removed,

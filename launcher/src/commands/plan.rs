@@ -1,6 +1,7 @@
 //! `osler plan`: what a run will take. Starts nothing, writes nothing.
 
 use super::Context;
+use crate::closed;
 use crate::failure::{Failure, Outcome, failed, usage};
 use crate::machine;
 use crate::planning::{Basis, Machine, Plan, planned};
@@ -24,6 +25,7 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let resolved = args.file.resolve()?;
     // Of a remote store only what this machine keeps beside it lies here.
     let folder = local_folder(store)?;
+    closed::refuse(&folder)?;
     let earlier = if store.contains("://") || folder.is_dir() {
         let record = stored::record(&Store::open(store)?, &resolved.spec.name).await?;
         record.filter(|record| record.spec == resolved.spec)

@@ -29,7 +29,7 @@ pub async fn run(_: &Args, cx: &Context) -> Outcome {
         Source::Waiting { .. } | Source::Stored(_) => vec![],
     };
     let runs = Runs { coordinator, alarm: source.alarm().map(str::to_owned), runs, workers };
-    cx.terminal().answer("runs", &runs, || page(&runs))
+    cx.terminal().answer("runs", &runs, || cx.access.page(page(&runs)))
 }
 
 pub(super) fn page(runs: &Runs) -> Page {
@@ -68,16 +68,45 @@ fn listed(runs: &Runs) -> Table {
         Table::new([name("run", 0), name("state", 0), name("stage", 1), number("step", 1), name("submitted", 2), prose("reason", 3)]);
     let ended = [RunState::Stopped, RunState::Finished].map(|state| state.as_str());
     for run in &runs.runs {
-        let over = ended.contains(&run.state.as_str()) || run.state == "failed";
+        let unreadable = run.state == RunLine::UNREADABLE;
+        let over = ended.contains(&run.state.as_str()) || run.state == "failed" || unreadable;
         let state = if runs.coordinator || over { run.state.clone() } else { format!("{} (no coordinator)", run.state) };
         table.row([
             run.run.as_str().into(),
             Cell::state(state),
-            run.stage.as_str().into(),
-            format!("{}/{}", run.step, run.planned_steps).into(),
-            show::time(run.submitted_at).into(),
+            known(unreadable, || run.stage.clone()),
+            known(unreadable, || format!("{}/{}", run.step, run.planned_steps)),
+            known(unreadable, || show::time(run.submitted_at)),
             run.reason.as_str().into(),
         ]);
     }
     table
+}
+
+/// Of a run whose record cannot be read nothing is known.
+fn known(unreadable: bool, shown: impl FnOnce() -> String) -> Cell {
+    if unreadable { "-".into() } else { shown().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::View;
+    use osler_core::ids::Millis;
+
+    #[test]
+    fn of_an_unreadable_run_only_the_reason_is_shown() {
+        let line = RunLine {
+            run: "tiny".into(),
+            state: RunLine::UNREADABLE.into(),
+            reason: "its record is torn".into(),
+            stage: String::new(),
+            step: 0,
+            planned_steps: 0,
+            submitted_at: Millis(0),
+        };
+        let shown = page(&Runs { coordinator: false, alarm: None, runs: vec![line], workers: vec![] }).render(View::PLAIN);
+        let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["tiny", "unreadable", "-", "-", "-", "its", "record", "is", "torn"], "{shown}");
+    }
 }

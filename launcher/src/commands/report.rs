@@ -1,6 +1,7 @@
 //! `osler report`: computed from the record and the verified manifests, for a terminal, a program or a browser.
 
 use super::Context;
+use crate::client::Access;
 use crate::failure::{Outcome, failed};
 use crate::manifests;
 use crate::render::{html, text};
@@ -48,13 +49,15 @@ pub async fn run(args: &Args, cx: &Context) -> Outcome {
 /// The report of a run that is over, as `osler up` ends with it.
 pub async fn print(terminal: &Terminal, store: &Store, record: &RunRecord) -> Outcome {
     let report = compute(store, record, true).await?;
-    if terminal.is_json() { terminal.json_line("report", &report) } else { terminal.page(&text::page(&report)) }
+    let page = || Access::local(&store.shown()).page(text::page(&report));
+    if terminal.is_json() { terminal.json_line("report", &report) } else { terminal.page(&page()) }
 }
 
 async fn compute(store: &Store, record: &RunRecord, live: bool) -> Outcome<Report> {
-    let manifests = manifests::read_all(store, record).await?;
+    // The report itself says what is missing, from the manifests that it is not given.
+    let (manifests, _) = manifests::read_all(store, record).await?;
     let mut record = record.clone();
-    stored::add_older_events(store, &mut record).await?;
+    stored::add_older_events(store, &mut record).await;
     let mut report = build(&record, &manifests);
     if !live && record.state.is_live() {
         report.reason = Some(format!("{} (no coordinator: as of {})", record.state, show::time(as_of(&record))));

@@ -2,7 +2,7 @@
 //! started for as long as it takes.
 
 use super::Context;
-use crate::client::{Access, Coordinator};
+use crate::client::{Access, Coordinator, RunLine};
 use crate::daemons::Alone;
 use crate::failure::{Kind, Outcome, failed, no_room, usage};
 use crate::show;
@@ -56,15 +56,39 @@ pub(super) struct Removed {
     pub pinned: Vec<String>,
 }
 
+impl Removed {
+    /// Of a run whose record cannot be read.
+    fn unreadable(run: &RunName) -> Self {
+        Self { run: run.clone(), state: RunLine::UNREADABLE.to_owned(), objects: None, bytes: None, pinned: vec![] }
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.state == RunLine::UNREADABLE
+    }
+}
+
+fn is_unreadable(lines: &[RunLine], run: &RunName) -> bool {
+    lines.iter().any(|line| line.run == run.as_str() && line.state == RunLine::UNREADABLE)
+}
+
 pub async fn run(args: &Args, cx: &Context) -> Outcome {
     let runs: BTreeSet<&RunName> = args.runs.iter().collect();
     let mut source = Source::find(&cx.access).await?;
     let store = cx.access.open_store().ok();
     let mut removal = Removal { removed: false, runs: vec![] };
     for run in runs {
-        let record = source.run(run).await?.record;
-        refuse_live(&record, args, &source, &cx.access)?;
-        removal.runs.push(of_run(&record, store.as_ref(), &state_text(&record, source.is_live())).await?);
+        removal.runs.push(match source.run(run).await {
+            Ok(seen) => {
+                refuse_live(&seen.record, args, &source, &cx.access)?;
+                of_run(&seen.record, store.as_ref(), &state_text(&seen.record, source.is_live())).await?
+            }
+            Err(failure) => {
+                if !is_unreadable(&source.runs().await?, run) {
+                    return Err(failure);
+                }
+                Removed::unreadable(run)
+            }
+        });
     }
     if let Some(alarm) = source.alarm() {
         return Err(no_room(alarm));
@@ -144,8 +168,12 @@ fn agreed(removal: &Removal, cx: &Context) -> Outcome<bool> {
 
 async fn remove_all(removal: &Removal, coordinator: &mut Coordinator, stop: bool) -> Outcome {
     let there = coordinator.runs().await?;
-    for Removed { run, .. } in removal.runs.iter().filter(|removed| there.iter().any(|line| line.run == removed.run.as_str())) {
-        if stop {
+    for removed in removal.runs.iter().filter(|removed| there.iter().any(|line| line.run == removed.run.as_str())) {
+        let run = &removed.run;
+        if removed.is_unreadable() {
+            // A finished run is read when somebody asks for it: before that the coordinator does not know that it cannot be.
+            drop(coordinator.run(run.as_str()).await);
+        } else if stop {
             stopped(coordinator, run).await?;
         }
         coordinator.remove(run.as_str()).await?;
@@ -187,7 +215,11 @@ pub(super) fn page(removal: &Removal) -> Page {
     let mut table = Table::new([name("run", 0), name("state", 1), number("objects", 1), number("size", 0), prose("pinned checkpoints", 0)]);
     for run in &removal.runs {
         let number = |n: Option<u64>, shown: fn(u64) -> String| n.map_or_else(|| "?".to_owned(), shown);
-        let pinned = if run.pinned.is_empty() { "none".to_owned() } else { run.pinned.join(", ") };
+        let pinned = match run.pinned.as_slice() {
+            _ if run.is_unreadable() => "its record cannot be read".to_owned(),
+            [] => "none".to_owned(),
+            pinned => pinned.join(", "),
+        };
         table.row([
             run.run.as_str().into(),
             Cell::state(run.state.clone()),
@@ -198,4 +230,25 @@ pub(super) fn page(removal: &Removal) -> Page {
     }
     page.section(table);
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored;
+    use crate::terminal::View;
+
+    #[tokio::test]
+    async fn a_run_that_cannot_be_read_is_removed_without_its_details() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let (torn, other) = (RunName::new("torn").unwrap(), RunName::new("other").unwrap());
+        store.put(&paths::state(&torn, 1), "{".into()).await.unwrap();
+        let lines = stored::lines(&store).await.unwrap();
+        assert!(is_unreadable(&lines, &torn) && !is_unreadable(&lines, &other));
+
+        let removal = Removal { removed: false, runs: vec![Removed::unreadable(&torn)] };
+        let shown = page(&removal).render(View::PLAIN);
+        assert!(shown.contains("its record cannot be read") && shown.contains("unreadable"), "{shown}");
+    }
 }

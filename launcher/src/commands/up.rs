@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::client::Access;
+use crate::closed;
 use crate::commands::report;
 use crate::commands::resume::Changes;
 use crate::commands::status::ending;
@@ -78,6 +79,7 @@ impl Goal {
 pub async fn run(args: Args, cx: &Context) -> Outcome {
     let spec = args.file.resolve_all()?.spec;
     let slots = args.slots.unwrap_or_else(|| spec.resources.ranks.max(machine::cores()));
+    closed::refuse(&cx.access.folder()?)?;
     let store = Store::open(&cx.access.store)?;
     let before = stored::record(&store, &spec.name).await?;
     let run = submission(spec, before.as_ref(), &cx.terminal())?;

@@ -31,11 +31,14 @@ impl Alone {
         let worker = known(&home).worker.and_then(super::Process::adopt);
         let coordinator = start_coordinator(&store, &home, false)?;
         let mut daemons = Daemons { home, folder, store, slots: 0, coordinator, worker, _lock: lock };
-        daemons.remember()?;
-        match daemons.answering(&local).await {
+        let begun = match daemons.remember() {
+            Ok(()) => daemons.answering(&local).await,
+            Err(failure) => Err(failure),
+        };
+        match begun {
             Ok(answers) => Ok((Self(daemons), answers)),
             Err(failure) => {
-                daemons.coordinator.kill();
+                daemons.kill_started();
                 Err(failure)
             }
         }

@@ -100,17 +100,34 @@ impl Daemons {
         };
         let mut daemons =
             Self { home, folder, store: store.to_owned(), slots, coordinator, worker: known.worker.and_then(Process::adopt), _lock: lock };
-        daemons.remember()?;
-        if let Err(failure) = daemons.ready(&access).await {
-            daemons.kill();
-            return Err(failure);
-        }
+        daemons.begin(&access).await?;
         Ok(Some(daemons))
+    }
+
+    /// Makes them known and ready. If that fails, what was started for it is ended: nobody would know of it.
+    async fn begin(&mut self, access: &Access) -> Outcome {
+        let begun = match self.remember() {
+            Ok(()) => self.ready(access).await,
+            // Nothing new that somebody has to know of.
+            Err(failure) if failure.kind() == Kind::NoRoom && !self.coordinator.is_child() => self.ready(access).await,
+            Err(failure) => Err(failure),
+        };
+        if begun.is_err() {
+            self.kill_started();
+        }
+        begun
     }
 
     /// Waits until the coordinator answers, and has a worker.
     async fn ready(&mut self, access: &Access) -> Outcome {
-        let mut coordinator = self.answering(access).await?;
+        let mut coordinator = match self.answering(access).await {
+            Ok(coordinator) => coordinator,
+            Err(failure) => {
+                // Adopted or not, one that does not answer is of no use to whoever comes next.
+                self.kill();
+                return Err(failure);
+            }
+        };
         if self.worker.is_none() {
             let others = coordinator.workers().await?;
             // Of an earlier `local` the coordinator may not know yet that it is gone.
@@ -181,6 +198,8 @@ impl Daemons {
                 self.answering(&self.access()).await?;
             }
             Which::Worker => {
+                // As above: one that was started and not remembered may live.
+                self.worker.iter_mut().for_each(Process::kill);
                 self.worker = Some(self.start_worker()?);
                 self.remember_if_there_is_room()?;
             }
@@ -244,6 +263,12 @@ impl Daemons {
         }
         self.coordinator.kill();
     }
+
+    /// Ends those that this process started. Adopted ones go on with what they do.
+    fn kill_started(&mut self) {
+        let started = |process: &&mut Process| process.is_child();
+        self.worker.iter_mut().chain([&mut self.coordinator]).filter(started).for_each(Process::kill);
+    }
 }
 
 /// What `osler up` started on this machine for a store and what still runs, for whoever ends it.
@@ -263,6 +288,21 @@ impl Started {
     /// Whether its coordinator is the one that answers on this machine.
     pub fn leads(&self) -> bool {
         Endpoint::read(&self.home).is_some_and(|endpoint| self.coordinator.as_ref().is_some_and(|ours| ours.pid() == endpoint.pid))
+    }
+
+    /// Waits until nothing of what `osler up` started for a store lives, and none watches over it. False: something still does.
+    pub async fn are_gone(store: &str) -> Outcome<bool> {
+        let deadline = Instant::now() + GRACE * 2;
+        loop {
+            let Self { home, coordinator, worker } = Self::of(store)?;
+            if coordinator.is_none() && worker.is_none() && lock(&home, &home.join("coordinator"))?.is_some() {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            sleep(POLL).await;
+        }
     }
 
     /// Ends them in order, and tells which. An `osler up` that watches over them does that itself when its run is stopped: then it is
@@ -330,5 +370,48 @@ fn lock(home: &Path, folder: &Path) -> Outcome<Option<Flock<File>>> {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, e)) => Err(failed(format!("lock {}: {e}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// As they are when a disk is full: what was started cannot be noted.
+    #[tokio::test]
+    async fn what_was_started_and_cannot_be_remembered_is_ended_and_what_was_adopted_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("coordinator");
+        let lock = lock(home.path(), &folder).unwrap().unwrap();
+        let coordinator = Spawn::new("sleep".into()).flag("60").start(&home.path().join("log")).unwrap();
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let worker = Process::adopt(process::Identity::of(other.id()).unwrap());
+        fs::remove_dir_all(&folder).unwrap();
+        let store = home.path().display().to_string();
+        let access = Access::local(&store);
+        let mut daemons = Daemons { home: home.path().to_owned(), folder, store, slots: 1, coordinator, worker, _lock: lock };
+        assert!(daemons.begin(&access).await.is_err());
+        let how = tokio::time::timeout(Duration::from_secs(20), daemons.coordinator.wait()).await.unwrap();
+        assert_eq!(how.how, "it was killed by signal 9");
+        assert_eq!(daemons.worker.as_mut().unwrap().ended(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn daemons_are_gone_when_none_lives_and_nobody_watches_over_them() {
+        let home = tempfile::tempdir().unwrap();
+        let store = home.path().display().to_string();
+        assert!(Started::are_gone(&store).await.unwrap(), "there never were any");
+        let mut worker = Command::new("sleep").arg("60").spawn().unwrap();
+        let known = Known { coordinator: None, worker: process::Identity::of(worker.id()) };
+        fs::write(home.path().join("coordinator/up.json"), serde_json::to_vec(&known).unwrap()).unwrap();
+        let waiting = tokio::spawn(async move { Started::are_gone(&store).await });
+        sleep(POLL * 4).await;
+        assert!(!waiting.is_finished());
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        assert!(waiting.await.unwrap().unwrap());
     }
 }

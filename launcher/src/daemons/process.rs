@@ -53,6 +53,11 @@ impl Process {
         Identity::of(self.pid())
     }
 
+    /// Whether this process started it.
+    pub fn is_child(&self) -> bool {
+        matches!(self, Self::Child { .. })
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<Ended> {
         match self {

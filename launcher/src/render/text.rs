@@ -423,6 +423,17 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_manifest_is_named_with_the_steps_that_it_proves() {
+        let (record, mut manifests) = fixture::finished();
+        assert!(!rendered().contains("the ledger between"));
+        manifests.get_mut(&record.spec.stages[1].name).unwrap().remove(0);
+        let shown = page(&build(&record, &manifests)).render(View::PLAIN);
+        for part in ["WARNING: domain: the ledger between steps 0 and 5 is missing", ": m5 is not there", "osler audit tiny", "NOT CLEAN"] {
+            assert!(shown.contains(part), "{part} is missing from\n{shown}");
+        }
+    }
+
+    #[test]
     fn the_goodput_ledger_accounts_for_every_second() {
         let (record, manifests) = fixture::finished();
         let report = osler_core::report::build(&record, &manifests);

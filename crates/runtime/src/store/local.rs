@@ -1,12 +1,19 @@
-//! File work of the local store: digests, and moving a finished file to its name.
+//! File work of the local store: digests, moving a finished file to its name, and what is no file although it has an object's name.
 
 use crate::files;
+use nix::errno::Errno;
 use object_store::local::LocalFileSystem;
 use osler_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+/// Something else has an object's name.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, not a file")]
+struct NotAFile(&'static str);
 
 /// The objects of a folder, each durable when a write returns.
 ///
@@ -15,9 +22,47 @@ pub fn objects(root: &Path) -> object_store::Result<LocalFileSystem> {
     Ok(LocalFileSystem::new_with_prefix(root)?.with_fsync(true).with_automatic_cleanup(true))
 }
 
-/// Size and SHA-256 of a file, in bounded memory.
+/// What has a name, in words, unless it is a file or a link to one, or there is nothing.
+pub fn no_file(path: &Path) -> Option<&'static str> {
+    match fs::metadata(path) {
+        Ok(about) => (!about.is_file()).then(|| files::what(about.file_type())),
+        Err(e) if leads_nowhere(&e) => {
+            let link = fs::symlink_metadata(path).map_or_else(|e| is_loop(&e), |about| about.is_symlink());
+            link.then_some("a symbolic link that leads nowhere")
+        }
+        Err(_) => None,
+    }
+}
+
+/// For what is to be read: a named pipe would wait for its other end, a device may do anything. For what could not be created: then it
+/// was no object that has the name.
+pub fn expect_file(path: &Path) -> io::Result<()> {
+    no_file(path).map_or(Ok(()), |what| Err(io::Error::other(NotAFile(what))))
+}
+
+/// For what could not be replaced or deleted: a folder withstands both, all else gives way.
+pub fn expect_no_folder(path: &Path) -> io::Result<()> {
+    let folder = fs::symlink_metadata(path).is_ok_and(|about| about.is_dir());
+    if folder { Err(io::Error::other(NotAFile("a folder"))) } else { Ok(()) }
+}
+
+/// What the two above have found.
+pub fn not_a_file(error: &io::Error) -> Option<&'static str> {
+    error.get_ref()?.downcast_ref::<NotAFile>().map(|found| found.0)
+}
+
+/// Whether a path, or a link on it, has nothing at its end.
+pub fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || is_loop(error)
+}
+
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error().map(Errno::from_raw) == Some(Errno::ELOOP)
+}
+
+/// Size and SHA-256 of a file, in bounded memory. Never waits for a writer.
 pub fn digest(file: &Path) -> io::Result<(u64, Digest)> {
-    let mut reader = File::open(file)?;
+    let mut reader = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file)?;
     let mut sha = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
@@ -50,10 +95,11 @@ pub fn place(file: &Path, to: &Path, known: Option<(u64, Digest)>) -> io::Result
         files::make_folder(folder)?;
         moved = fs::rename(file, to);
     }
-    match moved {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => copy_beside(file, to)?,
-        other => other?,
-    }
+    let placed = match moved {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => copy_beside(file, to),
+        other => other,
+    };
+    placed.map_err(|e| expect_no_folder(to).err().unwrap_or(e))?;
     Ok((bytes, digest))
 }
 
@@ -76,52 +122,9 @@ fn copy_beside(file: &Path, to: &Path) -> io::Result<()> {
     fs::remove_file(file)
 }
 
-/// The files below `prefix`, temporaries included, as names below `root`, sorted.
-pub fn walk(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
-    let mut names = vec![];
-    let mut open = vec![root.join(prefix)];
-    while let Some(folder) = open.pop() {
-        for entry in entries(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            } else if let Some(name) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) {
-                names.push(name.to_owned());
-            }
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
 pub fn remove(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-/// Removes the folders below this one that hold nothing, the innermost first. One that somebody fills meanwhile stays.
-pub fn remove_empty(folder: &Path) -> io::Result<()> {
-    for entry in entries(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_empty(&entry.path())?;
-            remove_if_empty(&entry.path());
-        }
-    }
-    Ok(())
-}
-
-pub fn remove_if_empty(folder: &Path) {
-    let _holds_something = fs::remove_dir(folder);
-}
-
-/// None if there is no such folder.
-fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
-        Err(e) => Err(e),
     }
 }

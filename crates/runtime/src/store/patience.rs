@@ -3,8 +3,8 @@
 //! A folder gets the same patience as a bucket. Its disk may be full, its server may be away: both pass without anybody's run being
 //! worth less for it. What never passes (no permission, a file where a folder should be) is an error at once.
 
-use super::StoreError;
 use super::waits::Waits;
+use super::{StoreError, local};
 use nix::errno::Errno;
 use std::error::Error;
 use std::io;
@@ -186,9 +186,30 @@ fn typed(verb: &'static str, path: &str, source: object_store::Error) -> StoreEr
         object_store::Error::NotFound { .. } => StoreError::Missing { path },
         // File work of our own.
         object_store::Error::Generic { store, source } => match source.downcast::<io::Error>() {
-            Ok(source) => StoreError::Io { verb, path, source: *source },
+            Ok(source) => match local::not_a_file(&source) {
+                Some(what) => StoreError::NotAFile { path, what },
+                None => StoreError::Io { verb, path, source: *source },
+            },
             Err(source) => StoreError::Backend { verb, path, source: object_store::Error::Generic { store, source } },
         },
         source => StoreError::Backend { verb, path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::listing::at;
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_failure_with_its_place_passes_or_stays_as_the_one_without() {
+        let failure = |code: Errno| at(Path::new("/store/runs/r"), io::Error::from_raw_os_error(code as i32));
+        let passes = |code| Medium::Folder.passes(&object_store::Error::Generic { store: "file", source: failure(code).into() });
+        assert_eq!(passes(Errno::ESTALE), Some(Hindrance::Trouble));
+        assert_eq!(passes(Errno::ENOSPC), Some(Hindrance::NoRoom));
+        assert_eq!(passes(Errno::EACCES), None);
+        let said = failure(Errno::EACCES).to_string();
+        assert!(said.starts_with("/store/runs/r: Permission denied"), "{said}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod flaky;
 mod full;
+mod odd;
 mod remote;
 
 use super::*;

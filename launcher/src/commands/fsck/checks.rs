@@ -2,6 +2,7 @@
 
 use super::objects;
 use super::{Check, Finding, Kind, Mend};
+use crate::evidence::entry;
 use crate::failure::Outcome;
 use crate::stored;
 use osler_core::access::{LogEntry, TokenBook};
@@ -12,7 +13,7 @@ use osler_core::paths;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::removal::Remains;
 use osler_core::seal::Sealed;
-use osler_runtime::store::Store;
+use osler_runtime::store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
@@ -37,7 +38,12 @@ async fn newest(store: &Store, folder: &str, name: fn(u64) -> String) -> Outcome
 
 /// What is wrong with a document.
 async fn unreadable<T: DeserializeOwned>(store: &Store, path: &str, fits: impl Fn(&T) -> bool) -> Outcome<Option<String>> {
-    let Some(bytes) = store.get(path).await? else { return Ok(Some("is missing".to_owned())) };
+    let bytes = match store.get(path).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Some("is missing".to_owned())),
+        Err(StoreError::NotAFile { what, .. }) => return Ok(Some(format!("is {what}, not a file"))),
+        Err(error) => return Err(error.into()),
+    };
     Ok(match serde_json::from_slice::<T>(&Sealed::open(&bytes).document) {
         Err(error) => Some(format!("cannot be read: {error}")),
         Ok(document) if !fits(&document) => Some("holds another version, or is in another form".to_owned()),
@@ -57,15 +63,12 @@ async fn cluster_record(store: &Store, check: &mut Check) -> Outcome {
     let finding = Finding::new(Kind::ClusterRecord, None, &path, found);
     let before = version - 1;
     let is_there = before > 0 && unreadable(store, &paths::cluster(before), fits(before)).await?.is_none();
-    check.findings.push(match is_there {
-        true => finding
-            .costs("the newest change of quotas, drained nodes or strikes")
-            .way_out(Mend::Start, "a coordinator that starts goes on from the version before, and `osler fsck --repair` starts one"),
-        false => finding.costs("every run: no coordinator can start").way_out(
-            Mend::ByHand,
-            format!("restore it from a copy, or delete all below {} to begin without quotas and drained nodes", paths::CLUSTER),
-        ),
-    });
+    let (costs, goes_on) = match is_there {
+        true => ("the newest change of quotas, drained nodes or strikes", "from the version before"),
+        false => ("all quotas, drained nodes and strikes", "without any"),
+    };
+    let way_out = format!("restore it from a copy; a coordinator that starts goes on {goes_on}, and `osler fsck --repair` starts one");
+    check.findings.push(finding.costs(costs).way_out(Mend::Start, way_out));
     Ok(())
 }
 
@@ -88,8 +91,10 @@ async fn tokens(store: &Store, check: &mut Check) -> Outcome {
 
 async fn call_log(store: &Store, check: &mut Check) -> Outcome {
     for path in store.list(paths::AUDIT).await? {
+        // Other names are looked at in `foreign_names`.
+        let Some(named) = entry(&path) else { continue };
         check.objects += 1;
-        let fits = |entry: &LogEntry| paths::audit(entry.epoch, entry.number) == path;
+        let fits = |entry: &LogEntry| (entry.epoch, entry.number) == named;
         if let Some(found) = unreadable(store, &path, fits).await? {
             let finding = Finding::new(Kind::CallLog, None, &path, found);
             check
@@ -104,9 +109,8 @@ async fn call_log(store: &Store, check: &mut Check) -> Outcome {
 async fn foreign_names(store: &Store, led: bool, check: &mut Check) -> Outcome {
     let ours = |path: &str| {
         let number = paths::number_of(path).unwrap_or(0);
-        let audit = || path.split('/').nth(2).and_then(|epoch| epoch.parse().ok()).map(|epoch| paths::audit(Epoch(epoch), number));
         [paths::epoch(Epoch(number)), paths::lease(Epoch(number)), paths::tokens(number), paths::cluster(number)].iter().any(|p| p == path)
-            || audit().is_some_and(|audit| audit == path)
+            || entry(path).is_some()
             || Remains::of_note(path).is_some()
     };
     for folder in [paths::EPOCHS, "coordinator/lease", paths::TOKENS, paths::AUDIT, paths::CLUSTER, paths::REMOVED] {
@@ -120,9 +124,18 @@ async fn foreign_names(store: &Store, led: bool, check: &mut Check) -> Outcome {
     Ok(())
 }
 
+fn is_temporary(path: &str) -> bool {
+    path.contains('#') || path.contains(".partial-")
+}
+
+/// Whatever a run may ever write.
+fn everything(run: &RunName) -> Remains {
+    Remains { run: run.clone(), version: u64::MAX, next_generation: Generation(u64::MAX) }
+}
+
 /// A temporary belongs to a writer, who may be at work while the store is led.
 fn foreign(run: Option<&RunName>, path: &str, led: bool) -> Finding {
-    if path.contains('#') || path.contains(".partial-") {
+    if is_temporary(path) {
         let mend = if led { Mend::ByHand } else { Mend::Delete };
         return Finding::new(Kind::Temporary, run, path, "of a write that was cut off").harmless(mend);
     }
@@ -140,12 +153,7 @@ pub(super) async fn run(store: &Store, run: &RunName, quick: bool, check: &mut C
     let record = match stored::newest_record(store, run).await {
         Ok(Some(record)) => record,
         Ok(None) => {
-            if let Some(path) = there.first() {
-                let finding = Finding::new(Kind::Record, Some(run), &paths::states(run), format!("has no version, though there is {path}"));
-                check.findings.push(
-                    finding.costs(format!("run {run}")).way_out(Mend::ByHand, "restore the record from a copy, or delete the run's folder"),
-                );
-            }
+            without_record(run, &there, check);
             return Ok(());
         }
         Err(torn) => return unreadable_record(store, run, torn.message(), &there, check).await,
@@ -157,6 +165,18 @@ pub(super) async fn run(store: &Store, run: &RunName, quick: bool, check: &mut C
     objects::of_run(store, &record, quick, check).await?;
     nobodys(run, &Claims::of(&record), there, check);
     Ok(())
+}
+
+/// Of a run there may be no more than what file systems and their users left in its folder.
+fn without_record(run: &RunName, there: &[String], check: &mut Check) {
+    let own = everything(run);
+    let Some(path) = there.iter().find(|path| own.holds(path) && !is_temporary(path)) else {
+        check.findings.extend(there.iter().map(|path| foreign(Some(run), path, true)));
+        return;
+    };
+    let finding = Finding::new(Kind::Record, Some(run), &paths::states(run), format!("has no version, though there is {path}"));
+    let way_out = "restore the record from a copy, or delete the run's folder";
+    check.findings.push(finding.costs(format!("run {run}")).way_out(Mend::ByHand, way_out));
 }
 
 /// By the rule by which a coordinator goes on from the version before: nothing in the store follows from the newest one.
@@ -184,8 +204,7 @@ async fn unreadable_record(store: &Store, run: &RunName, why: &str, there: &[Str
 
 /// What no record needs, and what is no object of ours.
 fn nobodys(run: &RunName, claims: &Claims, there: Vec<String>, check: &mut Check) {
-    // Whatever the run may ever write.
-    let own = Remains { run: run.clone(), version: u64::MAX, next_generation: Generation(u64::MAX) };
+    let own = everything(run);
     let known: BTreeSet<&str> = check.findings.iter().map(|finding| finding.object.as_str()).collect();
     let mut found = vec![];
     for path in there.iter().filter(|path| !known.contains(path.as_str()) && !claims.names(path)) {

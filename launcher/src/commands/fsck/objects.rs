@@ -3,12 +3,14 @@
 use super::{Check, Finding, Kind, Mend};
 use crate::failure::Outcome;
 use crate::manifests;
+use crate::show;
 use crate::stored;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::ids::StageName;
 use osler_core::job::JobKey;
 use osler_core::paths;
 use osler_core::record::{Published, RunRecord, RunState};
+use osler_core::way_out;
 use osler_runtime::store::{Store, StoreError};
 use std::collections::BTreeMap;
 
@@ -26,6 +28,13 @@ pub(super) async fn of_run(store: &Store, record: &RunRecord, quick: bool, check
     for (stage, checkpoint) in record.checkpoints.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c))) {
         of_checkpoint(&look, record, stage, checkpoint, check, &mut found).await?;
     }
+    for page in record.history.of_events() {
+        if let Some(what) = look.at(&page.object, check).await? {
+            let costs = format!("{} of what happened, and nothing of the run itself", show::plural(page.entries as u64, "event"));
+            let finding = Finding::new(Kind::Events, Some(record.name()), &page.object.path, what).costs(costs);
+            found.push(finding.way_out(Mend::ByHand, way_out::EVENTS));
+        }
+    }
     if !found.is_empty() {
         // Of a run that goes on, what was named a moment ago may have been deleted by right.
         let now = stored::newest_record(store, record.name()).await.ok().flatten();
@@ -41,8 +50,11 @@ pub(super) fn needs(record: &RunRecord, path: &str) -> bool {
     let of_checkpoint = |(stage, c): (&StageName, &Published)| {
         c.manifest.path == path || (!c.retired && record.parts(stage, c).iter().any(|part| part == path))
     };
+    let mut events = record.history.of_events();
     let mut checkpoints = record.checkpoints.iter().flat_map(|(stage, all)| all.iter().map(move |c| (stage, c)));
-    outputs.map(|object| &object.path).any(|named| named == path) || checkpoints.any(of_checkpoint)
+    outputs.map(|object| &object.path).any(|named| named == path)
+        || checkpoints.any(of_checkpoint)
+        || events.any(|page| page.object.path == path)
 }
 
 async fn of_checkpoint(
@@ -55,12 +67,11 @@ async fn of_checkpoint(
 ) -> Outcome {
     check.objects += 1;
     check.bytes += checkpoint.manifest.bytes;
-    let manifest = match manifests::read_one(look.store, record, stage, checkpoint).await {
+    let read = manifests::read_one(look.store, record, stage, checkpoint).await;
+    let manifest = match read.unwrap_or_else(|failure| Err(format!("cannot be read: {}", failure.message()))) {
         Ok(manifest) => manifest,
-        Err(why) => {
-            let path = &checkpoint.manifest.path;
-            let what = why.message().strip_prefix(&format!("{path:?} ")).unwrap_or(why.message()).to_owned();
-            found.push(damaged_checkpoint(record, stage, checkpoint, path, &what));
+        Err(what) => {
+            found.push(damaged_checkpoint(record, stage, checkpoint, &checkpoint.manifest.path, &what));
             return Ok(());
         }
     };
@@ -115,7 +126,8 @@ fn damaged_checkpoint(record: &RunRecord, stage: &StageName, checkpoint: &Publis
     let finding = |kind| Finding::new(kind, Some(run), path, what);
     let copy = "restore it from a copy";
     if checkpoint.retired {
-        let costs = format!("the proof of what stage {stage} consumed up to step {step}: `osler audit` and `osler report` fail");
+        let proof = format!("the proof of what stage {stage} consumed up to step {step}");
+        let costs = format!("{proof}: `osler audit {run}` is not clean, and `osler report {run}` goes without these steps");
         return finding(Kind::RetiredManifest).costs(costs).way_out(Mend::ByHand, format!("{copy}; it cannot be made again"));
     }
     let finding = finding(Kind::Checkpoint);

@@ -25,9 +25,8 @@ pub(super) async fn all(store: &Store, source: &mut Source, args: &Args, cx: &Co
     if args.forget_tokens && needs(check, Mend::Forget) {
         forget_tokens(store, source, check).await?;
     }
-    // No coordinator starts on a damaged book, nor on a damaged record of the cluster's own.
-    let blocked =
-        check.findings.iter().any(|f| !f.repaired && matches!(f.kind, Kind::Tokens | Kind::ClusterRecord) && f.mend != Mend::Start);
+    // No coordinator starts on a damaged book.
+    let blocked = check.findings.iter().any(|f| !f.repaired && f.kind == Kind::Tokens);
     match source {
         Source::Live(coordinator) => doubt_all(store, coordinator, check).await?,
         _ if blocked || !(needs(check, Mend::Start) || needs(check, Mend::Doubt)) => {}

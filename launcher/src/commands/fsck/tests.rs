@@ -154,12 +154,65 @@ async fn what_is_nobodys_costs_space_only() {
 }
 
 #[tokio::test]
-async fn a_damaged_book_of_tokens_and_a_damaged_record_of_the_cluster_keep_coordinators_away() {
+async fn a_damaged_book_of_tokens_keeps_coordinators_away_and_a_damaged_record_of_the_cluster_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = store(&folder).await;
     store.put(&paths::tokens(3), "{".into()).await.unwrap();
     store.put(&paths::cluster(1), "{".into()).await.unwrap();
-    assert_eq!(kinds(&store, true).await, [(Kind::ClusterRecord, Mend::ByHand), (Kind::Tokens, Mend::Forget)]);
+    assert_eq!(kinds(&store, true).await, [(Kind::ClusterRecord, Mend::Start), (Kind::Tokens, Mend::Forget)]);
     let check = check(&store, true).await;
     assert!(check.findings[1].way_out.contains("--forget-tokens"), "{:?}", check.findings[1]);
+}
+
+#[tokio::test]
+async fn a_page_of_events_costs_its_events_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut record) = store(&folder).await;
+    record.version += 1;
+    for (path, bytes) in record.turn_pages(osler_core::history::PageSize { checkpoints: 64, events: 2 }) {
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+    store.create(&paths::state(record.name(), record.version), record.head().into()).await.unwrap();
+    assert_eq!(kinds(&store, false).await, []);
+    let page = record.history.events[0].object.path.clone();
+    store.put(&page, "{".into()).await.unwrap();
+    assert_eq!(kinds(&store, false).await, [(Kind::Events, Mend::ByHand)]);
+    store.delete(&page).await.unwrap();
+    let check = check(&store, true).await;
+    let finding = &check.findings[0];
+    assert_eq!((finding.kind, finding.object.as_str(), finding.way_out.as_str()), (Kind::Events, page.as_str(), "restore it from a copy"));
+    assert!(finding.costs.starts_with("2 events"), "{}", finding.costs);
+}
+
+#[tokio::test]
+async fn what_others_left_in_folders_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = store(&folder).await;
+    for path in [
+        "coordinator/audit/.DS_Store",
+        "coordinator/audit/00000001/.nfs0001",
+        "coordinator/audit/00000001/notes.txt",
+        "coordinator/audit/00000001/1.json",
+        "runs/gone/.DS_Store",
+    ] {
+        let file = folder.path().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "x").unwrap();
+    }
+    let strays = check(&store, false).await;
+    assert!(strays.findings.iter().all(|finding| finding.kind == Kind::Foreign), "{:?}", strays.findings);
+    assert_eq!(strays.findings.len(), 5);
+    store.put(&paths::audit(Epoch(1), 1), "x".into()).await.unwrap();
+    assert!(kinds(&store, false).await.contains(&(Kind::CallLog, Mend::ByHand)), "an entry that is damaged is found");
+    store.put("runs/gone/jobs/tokenizer/g2/tokenizer.json", "x".into()).await.unwrap();
+    assert!(kinds(&store, false).await.contains(&(Kind::Record, Mend::ByHand)), "objects of a run without a record are found");
+}
+
+#[tokio::test]
+async fn a_missing_ledger_names_the_commands_of_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, record) = store(&folder).await;
+    store.delete(&record.checkpoints[&StageName::new("domain").unwrap()][0].manifest.path).await.unwrap();
+    let costs = check(&store, true).await.findings[0].costs.clone();
+    assert!(costs.contains("`osler audit tiny`") && costs.contains("`osler report tiny`"), "{costs}");
 }
