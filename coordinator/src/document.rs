@@ -2,6 +2,7 @@
 
 use osler_core::cluster::ClusterRecord;
 use osler_core::job::JobKey;
+use osler_core::json;
 use osler_core::record::{JobState, RunRecord};
 
 /// For people and programs that watch: without the ledgers of checkpoints that are still incomplete, which can be long.
@@ -21,14 +22,14 @@ pub fn public(record: &RunRecord) -> Vec<u8> {
     write(&record)
 }
 
-/// For the ledger: everything. Cannot fail: keys are strings, and every number came out of a document or a checked sum.
+/// For the ledger: everything.
 pub fn write(record: &RunRecord) -> Vec<u8> {
-    serde_json::to_vec(record).unwrap_or_default()
+    json::bytes(record)
 }
 
 /// As [`write`].
 pub fn write_cluster(record: &ClusterRecord) -> Vec<u8> {
-    serde_json::to_vec(record).unwrap_or_default()
+    json::bytes(record)
 }
 
 pub fn read(bytes: &[u8]) -> Result<RunRecord, serde_json::Error> {

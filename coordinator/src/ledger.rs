@@ -13,6 +13,7 @@ pub use load::{Found, Loaded};
 use bytes::Bytes;
 use chain::Chains;
 use osler_core::ids::{Epoch, Millis, RunName};
+use osler_core::json;
 use osler_core::paths;
 use osler_runtime::lease;
 use osler_runtime::sign::SigningKey;
@@ -69,7 +70,7 @@ impl Ledger {
     /// Begins the reign right after `before`. None: somebody else has begun it.
     pub async fn succeed(store: Store, before: Epoch, now: Millis) -> Result<Option<Self>, LedgerError> {
         let epoch = Epoch(before.0 + 1);
-        let reign = serde_json::to_vec(&Reign { epoch, since: now }).unwrap_or_default();
+        let reign = json::bytes(&Reign { epoch, since: now });
         match store.create(&paths::epoch(epoch), reign.into()).await {
             Ok(()) => Ok(Some(Self { store, epoch, chains: Chains::default(), key: None })),
             Err(StoreError::AlreadyExists(_)) => Ok(None),

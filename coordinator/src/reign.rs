@@ -6,6 +6,7 @@
 use crate::ledger::{Ledger, LedgerError};
 use bytes::Bytes;
 use osler_core::ids::Epoch;
+use osler_core::json;
 use osler_core::paths;
 use osler_runtime::clock::Clock;
 pub use osler_runtime::lease::watch::Terms;
@@ -40,7 +41,7 @@ impl Reign {
 
     async fn write(&mut self) -> Result<(), StoreError> {
         self.lease.beat += 1;
-        let bytes = serde_json::to_vec(&self.lease).unwrap_or_default();
+        let bytes = json::bytes(&self.lease);
         self.store.put(&paths::lease(self.lease.epoch), bytes.into()).await.map(drop)
     }
 

@@ -3,6 +3,7 @@
 use crate::cluster::{Budget, Cluster, QueueLine, QuotaLine, Run};
 use osler_core::ids::{Millis, RunName};
 use osler_core::job::JobKey;
+use osler_core::json;
 use osler_core::reason::Reason;
 use osler_core::record::RunState;
 use osler_core::rest::{AtRest, Line};
@@ -21,7 +22,7 @@ impl RunView {
         let progress = run.progress.iter().map(|((job, rank), (progress, at))| v1::JobProgress {
             job: job.to_string(),
             rank: *rank,
-            progress_json: serde_json::to_vec(progress).unwrap_or_default(),
+            progress_json: json::bytes(progress),
             at_ms: now.stamp(*at).0,
         });
         let waiting = cluster.waiting(now, run).into_iter().map(|(job, reason)| waiting(&job, &reason));
@@ -44,7 +45,7 @@ impl RunView {
 }
 
 fn waiting(job: &JobKey, reason: &Reason) -> v1::Waiting {
-    let detail = serde_json::to_value(reason).unwrap_or_default();
+    let detail = json::value(reason);
     let code = detail.get("code").and_then(|code| code.as_str()).unwrap_or_default().to_owned();
     v1::Waiting { job: job.to_string(), reason: reason.to_string(), code, detail_json: detail.to_string().into_bytes() }
 }
@@ -98,7 +99,7 @@ pub fn unreadable_line(run: &RunName, why: &str) -> v1::RunLine {
 
 /// Cannot fail: keys are strings.
 fn document(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+    json::bytes(value)
 }
 
 pub fn worker_lines(cluster: &Cluster, now: Now) -> Vec<v1::WorkerLine> {

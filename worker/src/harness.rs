@@ -5,6 +5,7 @@ use crate::limits;
 use anyhow::Context as _;
 use osler_core::checkpoint::ObjectRef;
 use osler_core::job::{Damage, Fault, FaultClass, JobKey, JobKind, JobResult};
+use osler_core::json;
 use osler_core::paths;
 use osler_core::process::{Assignment, Command, MAX_LINE_BYTES, Progress, Report, exit, phase};
 use osler_runtime::shutdown;
@@ -232,7 +233,7 @@ pub fn parse_arguments<T: clap::Parser>() -> T {
 
 /// Writes one report. A pipe that is closed means the agent is gone, and so is this process.
 pub fn report(report: &Report) {
-    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    let mut line = json::bytes(report);
     line.push(b'\n');
     let mut out = io::stdout().lock();
     if out.write_all(&line).and_then(|()| out.flush()).is_err() {

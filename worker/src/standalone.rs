@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use osler_compress::Method;
+use osler_core::json;
 use osler_core::output::{document, error_document, harmless, printable};
 use osler_core::process::exit;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub fn run(args: &Args) -> i32 {
             let message = error.to_string();
             match args.output {
                 Format::Json => {
-                    eprintln!("{}", harmless(&serde_json::to_string(&error_document(kind, &message, None, code)).unwrap_or_default()))
+                    eprintln!("{}", harmless(&json::text(&error_document(kind, &message, None, code))))
                 }
                 Format::Table => eprintln!("error: {}", printable(&message)),
             }

@@ -4,6 +4,7 @@ use super::{Ledger, LedgerError, numbered};
 use bytes::Bytes;
 use osler_core::access::{LogEntry, TokenBook};
 use osler_core::ids::Epoch;
+use osler_core::json;
 use osler_core::paths;
 use osler_core::seal::Sealed;
 use osler_core::way_out;
@@ -32,7 +33,7 @@ impl Ledger {
     /// Creates the book's next version.
     pub async fn write_tokens(&self, book: &TokenBook) -> Result<(), LedgerError> {
         self.check_reign().await?;
-        let bytes = serde_json::to_vec(book).unwrap_or_default(); // cannot fail: keys are strings
+        let bytes = json::bytes(book);
         self.write_version(paths::TOKENS, book.version, bytes.into(), paths::tokens).await
     }
 
@@ -78,7 +79,7 @@ impl Ledger {
 
     /// Entries name what they follow themselves; their seal is for the signature.
     fn bytes_of(&self, path: &str, entry: &LogEntry) -> Bytes {
-        let document = serde_json::to_vec(entry).unwrap_or_default(); // cannot fail: keys are strings
+        let document = json::bytes(entry);
         self.seal(path, &document, None).into()
     }
 }

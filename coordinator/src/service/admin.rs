@@ -5,6 +5,7 @@ use crate::ledger::LedgerError;
 use osler_core::access::{NewToken, Role, Unchanged};
 use osler_core::digest::Digest;
 use osler_core::ids::TokenName;
+use osler_core::json;
 use osler_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -45,7 +46,7 @@ pub async fn revoke_token(access: &Access, request: Request<v1::RevokeTokenReque
 
 pub async fn list_calls(access: &Access, last: u32) -> Result<Response<v1::ListCallsReply>, Status> {
     let entries = access.log.last(last.min(MAX_CALLS) as usize).await.map_err(|e| unavailable(&e))?;
-    let entry_json = entries.iter().map(|entry| serde_json::to_vec(entry).unwrap_or_default()).collect();
+    let entry_json = entries.iter().map(json::bytes).collect();
     Ok(Response::new(v1::ListCallsReply { entry_json }))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::ids::{Epoch, Millis, TokenName, WorkerName};
+use crate::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -217,7 +218,7 @@ impl LogEntry {
     /// SHA-256 of all but the outcome, which is not known yet when the next entry is written.
     pub fn link(&self) -> Digest {
         let fixed = Self { outcome: String::new(), ..self.clone() };
-        Digest::of(&serde_json::to_vec(&fixed).unwrap_or_default()) // cannot fail: keys are strings
+        Digest::of(&json::bytes(&fixed))
     }
 
     pub fn as_followed(&self) -> Follows {

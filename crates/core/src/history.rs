@@ -7,6 +7,7 @@
 use crate::checkpoint::ObjectRef;
 use crate::digest::Digest;
 use crate::ids::StageName;
+use crate::json;
 use crate::paths;
 use crate::record::{Event, Published, RunRecord};
 use serde::{Deserialize, Serialize};
@@ -148,8 +149,7 @@ impl RunRecord {
         }
         let later = self.events.split_off(self.events.partition_point(|event| event.id <= self.history.last_event()));
         let events = std::mem::replace(&mut self.events, later);
-        // Cannot fail: keys are strings, and every number came out of a document or a checked sum.
-        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        let bytes = json::bytes(self);
         self.put_back(aside, events);
         bytes
     }
@@ -179,7 +179,7 @@ impl RunRecord {
 
 fn turn(folder: &str, version: u64, last: u64, contents: Contents, puts: &mut Vec<Put>) -> Page {
     let entries = contents.checkpoints.len() + contents.events.len();
-    let bytes = serde_json::to_vec(&contents).unwrap_or_default(); // cannot fail, as above
+    let bytes = json::bytes(&contents);
     let digest = Digest::of(&bytes);
     // By its contents too: a stage that went back may fill the same page otherwise.
     let path = paths::page(folder, last, version, &digest);

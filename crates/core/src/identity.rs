@@ -4,6 +4,7 @@
 //! is decided by what the files hold.
 
 use crate::digest::Digest;
+use crate::json;
 use crate::record::RunRecord;
 use crate::spec::{Init, RunSpec, TokenizerSpec};
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ impl RunSpec {
 
 /// The fields in which two runs differ, each with what it was and what it is now; at most `limit` of them, then how many more.
 pub fn difference(before: &Submission, now: &Submission, limit: usize) -> Vec<String> {
-    let value = |submission: &Submission| serde_json::to_value(submission.spec.placeless(&submission.sources)).unwrap_or_default();
+    let value = |submission: &Submission| json::value(&submission.spec.placeless(&submission.sources));
     let mut found = vec![];
     differ("", &value(before), &value(now), &mut found);
     let more = found.len().saturating_sub(limit);

@@ -25,6 +25,7 @@ pub mod history;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod json;
 pub mod leftover;
 pub mod mlm;
 pub mod mutate;

@@ -14,6 +14,7 @@ use crate::output::FileInfo;
 use crate::tokenizer::{Encoded, Tokenizer};
 use osler_core::digest::Digest;
 use osler_core::job::Unknown;
+use osler_core::json;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ impl DatasetManifest {
     pub(crate) fn expected_fingerprint(&self) -> Digest {
         let blank = Self { fingerprint: Digest::from_bytes([0; 32]), ..self.clone() };
         // Serialization cannot fail: all fields are numbers, strings and lists.
-        Digest::of(&serde_json::to_vec(&blank).unwrap_or_default())
+        Digest::of(&json::bytes(&blank))
     }
 
     pub fn windows(&self) -> Windows {

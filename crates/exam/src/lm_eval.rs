@@ -3,6 +3,7 @@
 //! Tasks are keyed by the exam's name (MMLU: a group of `{name}_{subject}` tasks): call an exam `medmcqa` and it lines up with theirs.
 //! Dates and durations are arguments. `doc_hash` is over our record, whose keys are sorted, so it differs from theirs.
 
+use osler_core::json;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -243,7 +244,7 @@ fn sample(report: &ExamReport, question: &Question, row: &QuestionResult) -> Val
         _ => question.gold.to_string(),
     };
     let right = |prediction: usize| f64::from(u8::from(prediction == row.gold));
-    let doc = serde_json::to_string_pretty(&question.doc).unwrap_or_default();
+    let doc = json::pretty(&question.doc);
     let mut line = json!({
         "doc_id": row.doc_id, "doc": question.doc, "target": target, "arguments": arguments,
         "resps": answers.iter().map(|a| json!([a])).collect::<Vec<_>>(), "filtered_resps": answers, "filter": "none",

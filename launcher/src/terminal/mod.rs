@@ -19,6 +19,7 @@ pub use table::{Cell, Column, Table, name, number, prose};
 pub use wrap::{elide, width};
 
 use crate::failure::{Failure, Outcome};
+use osler_core::json;
 use osler_core::output::{document, error_document, harmless};
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -107,7 +108,7 @@ impl Terminal {
 }
 
 fn json_text(document: &impl Serialize) -> String {
-    harmless(&serde_json::to_string(document).unwrap_or_default()) + "\n"
+    harmless(&json::text(document)) + "\n"
 }
 
 /// A reader that went away (`| head`) has seen enough: that is no failure.

@@ -5,6 +5,7 @@ use crate::model::failure;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 use osler_compress::gguf::GgufTokenizer;
+use osler_core::json;
 use osler_core::output::{document, error_document, harmless, printable};
 use osler_core::process::exit;
 use osler_engine::Device;
@@ -86,7 +87,7 @@ pub fn run(args: &Args) -> i32 {
             let message = format!("{error:#}");
             match args.output {
                 Format::Json => {
-                    eprintln!("{}", harmless(&serde_json::to_string(&error_document(kind, &message, None, code)).unwrap_or_default()))
+                    eprintln!("{}", harmless(&json::text(&error_document(kind, &message, None, code))))
                 }
                 Format::Table => eprintln!("error: {}", printable(&message)),
             }

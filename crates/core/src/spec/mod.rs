@@ -30,6 +30,7 @@ pub use tokenizer::{ExtendRule, ExtendSpec, TokenizerSpec, WordpieceSpec};
 use crate::digest::Digest;
 pub use crate::guard::GuardSpec;
 use crate::ids::{CorpusName, ExamName, LabelKey, LabelValue, RunName, StageName};
+use crate::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,7 +71,7 @@ impl RunSpec {
     /// The identity of the run file's meaning: equal for two files that differ in layout or comments only.
     pub fn digest(&self) -> Digest {
         // Serialization of these types cannot fail: all keys are strings and all numbers finite (checked by `parse`).
-        Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
+        Digest::of(json::text(self).as_bytes())
     }
 
     pub fn stage(&self, name: &StageName) -> Option<&StageSpec> {
