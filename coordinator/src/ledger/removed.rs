@@ -33,6 +33,9 @@ impl Ledger {
     }
 }
 
+/// More generations than a run has given away without an object of them in the store.
+const UNSEEN: u64 = 1_000;
+
 impl Ledger {
     /// Gives up a run whose record cannot be read: takes the name of its next version, so that nobody else goes on with it, and notes it as
     /// removed. By its objects' names alone: how far it came is what they say.
@@ -40,8 +43,9 @@ impl Ledger {
         self.check_reign().await?;
         let listed = self.listed(run).await?;
         let version = listed.versions.iter().max().map_or(1, |newest| newest + 1);
-        let next_generation =
-            Generation(listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(1, |used| used.0 + 1));
+        // A process may run that has written nothing yet.
+        let used = listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(0, |used| used.0);
+        let next_generation = Generation(used.saturating_add(UNSEEN));
         let version = self.take_version(run, version).await?;
         self.check_reign().await?;
         let remains = Remains { run: run.clone(), version, next_generation };
