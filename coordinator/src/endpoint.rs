@@ -29,7 +29,7 @@ impl Endpoint {
     }
 
     /// Puts the file back if it is another's, or gone. A coordinator that was frozen while it started writes its own over a newer one's,
-    /// then finds that it does not reign, and takes it away: without this nobody would find the one that does.
+    /// then finds that it does not lead, and takes it away: without this nobody would find the one that does.
     pub fn restore(&self, path: &Path) -> io::Result<()> {
         if self.is_at(path) { Ok(()) } else { self.write(path) }
     }

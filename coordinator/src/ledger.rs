@@ -39,9 +39,9 @@ pub enum LedgerError {
     Unreadable { path: String, why: String, way_out: &'static str },
 }
 
-/// Who reigned since when; contents of an epoch's object.
+/// Who led since when; contents of an epoch's object.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reign {
+struct Leadership {
     epoch: Epoch,
     since: Millis,
 }
@@ -56,7 +56,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins the next reign over the store.
+    /// Begins the next leadership of the store.
     pub async fn open(store: Store, now: Millis) -> Result<Self, LedgerError> {
         loop {
             let newest = lease::newest_epoch(&store).await?;
@@ -67,11 +67,11 @@ impl Ledger {
         }
     }
 
-    /// Begins the reign right after `before`. None: somebody else has begun it.
+    /// Begins the leadership right after `before`. None: somebody else has begun it.
     pub async fn succeed(store: Store, before: Epoch, now: Millis) -> Result<Option<Self>, LedgerError> {
         let epoch = Epoch(before.0 + 1);
-        let reign = json::bytes(&Reign { epoch, since: now });
-        match store.create(&paths::epoch(epoch), reign.into()).await {
+        let leadership = json::bytes(&Leadership { epoch, since: now });
+        match store.create(&paths::epoch(epoch), leadership.into()).await {
             Ok(()) => Ok(Some(Self { store, epoch, chains: Chains::default(), key: None })),
             Err(StoreError::AlreadyExists(_)) => Ok(None),
             Err(e) => Err(e.into()),
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// Whether this coordinator still is the newest. Epochs have no gaps, so the next one's object tells.
-    pub async fn check_reign(&self) -> Result<(), LedgerError> {
+    pub async fn check_leadership(&self) -> Result<(), LedgerError> {
         let next = Epoch(self.epoch.0 + 1);
         match self.store.get(&paths::epoch(next)).await {
             // A folder or a pipe of that name is nobody's beginning.
@@ -123,11 +123,11 @@ impl Ledger {
 
     /// Writes an object that a later version of a record will name.
     ///
-    /// A coordinator that died between the object and the record leaves the object behind; the reigning one replaces it. An older one
-    /// finds here that it does not reign any more, so it cannot replace what the record of another names.
+    /// A coordinator that died between the object and the record leaves the object behind; the leading one replaces it. An older one
+    /// finds here that it does not lead any more, so it cannot replace what the record of another names.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), LedgerError> {
         if self.create(path, bytes.clone()).await?.is_err() {
-            self.check_reign().await?;
+            self.check_leadership().await?;
             self.persevere(|| self.store.put(path, bytes.clone())).await?;
         }
         Ok(())

@@ -8,10 +8,10 @@ use futures::FutureExt;
 use osler_coordinator::access::Access;
 use osler_coordinator::cluster::Limits;
 use osler_coordinator::endpoint::Endpoint;
+use osler_coordinator::leadership::{Leadership, LedAlready, NotBegun, Terms, begin, stand_by};
 use osler_coordinator::ledger::{Ledger, LedgerError};
 use osler_coordinator::lookout::{self, Duty};
 use osler_coordinator::owner::Owner;
-use osler_coordinator::reign::{LedAlready, NotBegun, Reign, Terms, begin, stand_by};
 use osler_coordinator::service::{Door, serve};
 use osler_core::access::NewToken;
 use osler_core::paths;
@@ -167,7 +167,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             }
         };
         duty.send_replace(Duty::TakingOver);
-        match reign(&options, &token_file, &duty, tls.clone(), first_tokens(&folder)?, ledger.signing(key.clone()), end.as_mut()).await {
+        match lead(&options, &token_file, &duty, tls.clone(), first_tokens(&folder)?, ledger.signing(key.clone()), end.as_mut()).await {
             Err(e) if options.standby && matches!(e.downcast_ref(), Some(LedgerError::Fenced { .. })) => tracing::warn!("{e:#}"),
             ended => return ended,
         }
@@ -175,7 +175,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// From the begin of an epoch to its end: takes over the store, serves, and keeps the lease meanwhile.
-async fn reign(
+async fn lead(
     options: &Options,
     token_file: &Path,
     duty: &watch::Sender<Duty>,
@@ -187,7 +187,7 @@ async fn reign(
     let listener = TcpListener::bind(options.listen).await.with_context(|| format!("listen on {}", options.listen))?;
     let address = listener.local_addr()?;
     let advertised = options.advertise.clone().unwrap_or_else(|| address.to_string());
-    let mut lease = Reign::begin(ledger.store().clone(), ledger.epoch(), advertised, Some(Leader::own(SystemClock.now())))
+    let mut lease = Leadership::begin(ledger.store().clone(), ledger.epoch(), advertised, Some(Leader::own(SystemClock.now())))
         .await
         .context("write the lease")?;
     let serving = async {
@@ -199,10 +199,10 @@ async fn reign(
             None => Endpoint::default_path(&local_folder(&options.store)?),
         };
         let endpoint = Endpoint { address, pid: std::process::id(), token_file: token_file.to_owned() };
-        owner.ledger().check_reign().await?; // a newer one may have written its file while this one was frozen
+        owner.ledger().check_leadership().await?; // a newer one may have written its file while this one was frozen
         endpoint.write(&endpoint_file).with_context(|| format!("write {}", endpoint_file.display()))?;
         announce(&format!("listening on {address}"))?;
-        // The servers end with the reign: open streams must not keep it.
+        // The servers end with the leadership: open streams must not keep it.
         let mut servers = JoinSet::new();
         duty.send_replace(Duty::Leading { epoch: owner.ledger().epoch(), handle: handle.clone(), access: access.clone() });
         let (idle, limit) = (handle.clone(), options.end_when_idle.map(Duration::from_secs));
@@ -293,15 +293,15 @@ fn read_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(expected)
 }
 
-/// Sees to it that agents find this coordinator, for as long as it reigns.
+/// Sees to it that agents find this coordinator, for as long as it leads.
 ///
 /// Only then: an older one that wrote its file over a newer one's would be called in its place and acknowledge, until it looks, reports
 /// that it does not know.
 async fn keep(endpoint: Endpoint, file: PathBuf, ledger: Ledger) {
     loop {
         tokio::time::sleep(ENDPOINT_CHECK).await;
-        if ledger.check_reign().await.is_err() {
-            continue; // the owner finds that too, and ends the reign
+        if ledger.check_leadership().await.is_err() {
+            continue; // the owner finds that too, and ends the leadership
         }
         if let Err(error) = endpoint.restore(&file) {
             tracing::warn!(%error, "restore {}", file.display());

@@ -22,7 +22,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn of_store(waits: Option<&Waited>) -> String {
     let mut page = Page::default();
     let seconds = waits.map_or(0.0, |waits| waits.time.as_secs_f64());
-    page.gauge("osler_store_waiting_seconds", "For so long the store has had no room or has not answered; 0: it works.", seconds);
+    page.gauge("osler_store_waiting_seconds", "Seconds for which the store has been full or unavailable; 0 when it works.", seconds);
     page.0
 }
 
@@ -60,28 +60,40 @@ impl Page {
 }
 
 fn of_cluster(page: &mut Page, cluster: &Cluster, now: Now) {
-    page.gauge("osler_coordinator_epoch", "The reign of the coordinator that answers.", cluster.epoch().0 as f64);
+    page.gauge(
+        "osler_coordinator_epoch",
+        "Epoch of the coordinator that answers; grows with each change of leadership.",
+        cluster.epoch().0 as f64,
+    );
     let lines = cluster.worker_lines(now);
     let mut states: BTreeMap<String, u32> = BTreeMap::new();
     lines.iter().for_each(|line| *states.entry(line.state.to_string()).or_default() += 1);
-    page.family("gauge", "osler_workers", "Workers by state.");
+    page.family("gauge", "osler_workers", "Number of workers by state.");
     states.iter().for_each(|(state, n)| page.sample("osler_workers", &[("state", state)], f64::from(*n)));
-    page.gauge("osler_slots", "Processes that the known workers can run at once.", lines.iter().map(|line| f64::from(line.slots)).sum());
-    page.gauge("osler_slots_used", "Of these, taken.", lines.iter().map(|line| f64::from(line.used)).sum());
-    page.family("counter", "osler_reports_fenced_total", "Reports of attempts that were over, since this coordinator began.");
+    page.gauge(
+        "osler_slots",
+        "Slots of all known workers: processes that can run at once.",
+        lines.iter().map(|line| f64::from(line.slots)).sum(),
+    );
+    page.gauge("osler_slots_used", "Slots in use.", lines.iter().map(|line| f64::from(line.used)).sum());
+    page.family(
+        "counter",
+        "osler_reports_fenced_total",
+        "Reports of attempts that had ended already, since this coordinator started to lead.",
+    );
     page.sample("osler_reports_fenced_total", &[], cluster.fenced() as f64);
 }
 
 /// Of runs at rest there is the state alone: what was counted of them is in their reports.
 fn of_runs<'a>(page: &mut Page, runs: &[&Run], at_rest: impl Iterator<Item = &'a RunName>) {
-    page.family("gauge", "osler_run_state", "1 for the state that a run is in.");
+    page.family("gauge", "osler_run_state", "1 for the state that the run is in.");
     for run in runs {
         page.sample("osler_run_state", &[("run", run.record.name().as_str()), ("state", run.record.state.as_str())], 1.0);
     }
     for run in at_rest {
         page.sample("osler_run_state", &[("run", run.as_str()), ("state", RunState::Finished.as_str())], 1.0);
     }
-    page.family("gauge", "osler_jobs", "Jobs of a run by state.");
+    page.family("gauge", "osler_jobs", "Number of jobs of a run by state.");
     for run in runs {
         let mut states: BTreeMap<&str, u32> = BTreeMap::new();
         run.record.jobs.values().for_each(|job| *states.entry(job.status.as_str()).or_default() += 1);
@@ -95,31 +107,33 @@ type Reading = fn(&Run, &StageSpec) -> Option<f64>;
 
 fn of_stages(page: &mut Page, runs: &[&Run]) {
     let readings: [(&str, &str, Reading); 10] = [
-        ("osler_stage_steps", "Steps that are made, published or not.", |run, stage| {
+        ("osler_stage_steps", "Steps trained so far, published or not.", |run, stage| {
             let said = word(run, stage, 0).map_or(0, |word| word.done);
             Some(said.max(run.record.published_steps(&stage.name)).min(stage.steps()) as f64)
         }),
-        ("osler_stage_steps_published", "Steps that no death takes away.", |run, stage| {
+        ("osler_stage_steps_published", "Steps covered by published checkpoints.", |run, stage| {
             Some(run.record.published_steps(&stage.name) as f64)
         }),
-        ("osler_stage_steps_planned", "Steps of the run file.", |_, stage| Some(stage.steps() as f64)),
-        ("osler_stage_tokens_published", "Tokens of the published steps.", |run, stage| {
+        ("osler_stage_steps_planned", "Steps planned in the run file.", |_, stage| Some(stage.steps() as f64)),
+        ("osler_stage_tokens_published", "Tokens trained in the published steps.", |run, stage| {
             Some((run.record.published_steps(&stage.name) * stage.tokens_per_step()) as f64)
         }),
-        ("osler_stage_steps_skipped", "Published steps whose updates the guard did not apply.", |run, stage| {
+        ("osler_stage_steps_skipped", "Published steps whose updates the spike guard skipped.", |run, stage| {
             Some(run.record.skipped_steps(&stage.name) as f64)
         }),
-        ("osler_stage_rewinds", "How often a stage went back to an earlier step.", |run, stage| {
+        ("osler_stage_rewinds", "Rollbacks of the stage to an earlier step.", |run, stage| {
             Some(run.record.rewinds.get(&stage.name).map_or(0.0, |all| all.len() as f64))
         }),
-        ("osler_stage_checkpoints", "Published checkpoints, retired ones included.", |run, stage| {
+        ("osler_stage_checkpoints", "Checkpoints published, including retired ones.", |run, stage| {
             Some(run.record.checkpoints.get(&stage.name).map_or(0.0, |all| all.len() as f64))
         }),
-        ("osler_stage_ranks", "Ranks that a stage trains on.", |run, stage| {
+        ("osler_stage_ranks", "Ranks that the stage trains on.", |run, stage| {
             run.job(&train_key(&stage.name)).map(|job| f64::from(job.planned.ranks))
         }),
-        ("osler_stage_loss", "Training loss, as rank 0 said last.", |run, stage| word(run, stage, 0)?.loss),
-        ("osler_stage_tokens_per_second", "Speed, as rank 0 said last.", |run, stage| word(run, stage, 0)?.tokens_per_second),
+        ("osler_stage_loss", "Latest training loss reported by rank 0.", |run, stage| word(run, stage, 0)?.loss),
+        ("osler_stage_tokens_per_second", "Latest throughput reported by rank 0, in tokens per second.", |run, stage| {
+            word(run, stage, 0)?.tokens_per_second
+        }),
     ];
     for (name, help, reading) in readings {
         page.family("gauge", name, help);
@@ -129,7 +143,7 @@ fn of_stages(page: &mut Page, runs: &[&Run]) {
             }
         }
     }
-    page.family("gauge", "osler_rank_busy_seconds", "Own work of a rank in a step, waits for others left out.");
+    page.family("gauge", "osler_rank_busy_seconds", "Seconds per step that a rank spends on its own work, without waits for other ranks.");
     for (run, stage) in runs.iter().flat_map(|run| run.record.spec.stages.iter().map(move |stage| (run, stage))) {
         let ranks = run.job(&train_key(&stage.name)).map_or(0, |job| job.planned.ranks);
         for (rank, ms) in (0..ranks).filter_map(|rank| Some((rank.to_string(), word(run, stage, rank)?.busy_ms?))) {
@@ -144,7 +158,7 @@ fn word<'a>(run: &'a Run, stage: &StageSpec, rank: u32) -> Option<&'a Progress> 
 }
 
 fn of_attempts(page: &mut Page, runs: &[&Run]) {
-    page.family("counter", "osler_attempts_total", "Attempts that are over, by kind of job and by how they ended.");
+    page.family("counter", "osler_attempts_total", "Attempts that have ended, by kind of job and outcome.");
     for run in runs {
         let mut ended: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (key, job) in &run.record.jobs {

@@ -37,7 +37,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use watch::Watched;
 
 const TICK: Duration = Duration::from_millis(100);
-const REIGN_CHECK: Duration = Duration::from_secs(2);
+const LEADERSHIP_CHECK: Duration = Duration::from_secs(2);
 /// Events that are decided together at most, and for how long they are taken in, so that an agent's call does not wait for a crowd
 /// of others.
 const BATCH: usize = 2048;
@@ -62,9 +62,9 @@ pub struct Owner {
     watched: Watched,
     /// How long an agent's call is held back at most: silence must not be our doing.
     longest_wait: Duration,
-    reign_checked: Instant,
+    leadership_checked: Instant,
     /// An agent has heard of a newer coordinator.
-    reign_doubted: bool,
+    leadership_doubted: bool,
     chores: Chores,
 }
 
@@ -84,7 +84,7 @@ impl Owner {
         let longest_wait = Duration::from_millis(limits.suspect / 3);
         let (deferred, woken, parked, watched) = (BTreeMap::new(), VecDeque::new(), Parked::default(), Watched::default());
         let handle = Handle::new(to_calls, to_requests, clock.clone(), ledger.store().clone());
-        let (reign_checked, reign_doubted, chores) = (Instant::now(), false, Chores::default());
+        let (leadership_checked, leadership_doubted, chores) = (Instant::now(), false, Chores::default());
         let owner = Self {
             cluster,
             ledger,
@@ -96,8 +96,8 @@ impl Owner {
             parked,
             watched,
             longest_wait,
-            reign_checked,
-            reign_doubted,
+            leadership_checked,
+            leadership_doubted,
             chores,
         };
         Ok((handle, owner))
@@ -136,10 +136,10 @@ impl Owner {
     }
 
     async fn tick(&mut self) -> Result<(), LedgerError> {
-        if self.reign_doubted || self.reign_checked.elapsed() >= REIGN_CHECK {
+        if self.leadership_doubted || self.leadership_checked.elapsed() >= LEADERSHIP_CHECK {
             let ledger = self.ledger.clone();
-            self.meanwhile(&mut Undecided::default(), ledger.check_reign()).await?;
-            (self.reign_checked, self.reign_doubted) = (Instant::now(), false);
+            self.meanwhile(&mut Undecided::default(), ledger.check_leadership()).await?;
+            (self.leadership_checked, self.leadership_doubted) = (Instant::now(), false);
         }
         let mut turn = Turn::default();
         if let Some(waited) = self.ledger.store().take_wait() {
@@ -199,7 +199,7 @@ impl Owner {
             Ok(_) => turn.calls.push(Call { worker, until: Instant::now() + wait.min(self.longest_wait), seen, reply }),
             Err(refused) => {
                 // The agent may be wrong, the store is not.
-                self.reign_doubted |= matches!(refused, Refused::Succeeded { .. });
+                self.leadership_doubted |= matches!(refused, Refused::Succeeded { .. });
                 turn.replies.push(Box::new(move || drop(reply.send(Err(refused)))));
             }
         }
@@ -313,12 +313,12 @@ impl Write {
         Self { puts, cluster: own, runs, removed: cluster.to_note() }
     }
 
-    /// Objects first, then the records that name them, then notes of what was removed; different objects side by side. A look whether we still reign comes before: a
+    /// Objects first, then the records that name them, then notes of what was removed; different objects side by side. A look whether we still lead comes before: a
     /// run that is new has no earlier version whose successor could be taken. And after: a version that could be created fences only
     /// while its name is taken, and the names of old ones are free again. A write that was stalled for long enough would succeed, and
     /// its author would tell agents what another coordinator has long decided otherwise.
     async fn perform(self, ledger: &Ledger) -> Result<(), LedgerError> {
-        ledger.check_reign().await?;
+        ledger.check_leadership().await?;
         try_join_all(self.puts.into_iter().map(|(path, bytes)| async move { ledger.put(&path, bytes.into()).await })).await?;
         if self.runs.is_empty() && self.cluster.is_none() && self.removed.is_empty() {
             return Ok(());
@@ -328,7 +328,7 @@ impl Write {
         }
         let write = |(run, version, bytes): (RunName, u64, Vec<u8>)| async move { ledger.write(&run, version, bytes.into()).await };
         try_join_all(self.runs.into_iter().map(write)).await?;
-        ledger.check_reign().await?;
+        ledger.check_leadership().await?;
         // Only now is it decided: the note must not exist where another coordinator goes on with the run.
         try_join_all(self.removed.iter().map(|remains| ledger.note_removed(remains))).await?;
         Ok(())
@@ -352,7 +352,7 @@ async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits
         let all = cluster.runs().map(|run| run.record.name().clone()).collect();
         tries += 1;
         match Write::of(&mut cluster, vec![], &all).perform(ledger).await {
-            Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
+            Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_leadership().await?,
             // Something that is no file has the name of a run's next version: that costs this run, not all.
             Err(LedgerError::Store(StoreError::NotAFile { path, what })) => {
                 match paths::run_of(&path).filter(|run| !aside.contains_key(run)) {

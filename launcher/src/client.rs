@@ -148,7 +148,7 @@ impl Access {
         }
         match found {
             Found::Here(_) => Ok(found),
-            nobody => match self.reigning(own).await? {
+            nobody => match self.leading(own).await? {
                 Found::Nobody => Ok(nobody),
                 found => Ok(found),
             },
@@ -175,7 +175,7 @@ impl Access {
     }
 
     /// On another machine, or a standby that took over: the store knows where.
-    async fn reigning(&self, own: Option<PathBuf>) -> Outcome<Found> {
+    async fn leading(&self, own: Option<PathBuf>) -> Outcome<Found> {
         let (Some(file), Ok(store)) = (own.clone().or_else(default_token_file), self.open_store()) else { return Ok(Found::Nobody) };
         let token = match Token::load(&file) {
             Err(e) if own.is_some() => return Err(e.into()),

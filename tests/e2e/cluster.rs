@@ -134,10 +134,10 @@ impl Cluster {
         self.standby = Some(self.spawn_coordinator(&["--standby"]));
     }
 
-    /// Waits until the standby reigns. Gives the coordinator before.
+    /// Waits until the standby leads. Gives the coordinator before.
     pub fn wait_for_takeover(&mut self) -> Option<Child> {
         let standby = self.standby.take().unwrap();
-        wait_for("the standby reigns", || (self.listening() == Some(standby.id())).then_some(()));
+        wait_for("the standby leads", || (self.listening() == Some(standby.id())).then_some(()));
         self.coordinator.replace(standby)
     }
 

@@ -77,7 +77,7 @@ fn a_store_that_somebody_leads_is_refused_and_the_leader_goes_on() {
     rival.arg("--store").arg(cluster.store()).env("HOME", &home).stderr(Stdio::piped()).stdout(Stdio::null());
     let (code, words) = end(&mut rival);
     assert_eq!((code, words.contains("--take-over")), (Some(64), true), "{words}");
-    // It reigns as before.
+    // It leads as before.
     mode(0o600);
     assert!(cluster.osler(&["ps"]).contains("no runs"));
     let log = fs::read_to_string(cluster.folder.path().join("coordinator.log")).unwrap();

@@ -45,7 +45,7 @@ struct AgentArgs {
     /// The coordinator's address, HOST:PORT; with standbys theirs too, separated by commas.
     #[arg(long, env = "OSLER_COORDINATOR", value_delimiter = ',', conflicts_with = "endpoint_file")]
     coordinator: Vec<String>,
-    /// The coordinator's store: whoever reigns over it is found through it.
+    /// The coordinator's store: whoever leads it is found through it.
     #[arg(long, conflicts_with_all = ["coordinator", "endpoint_file"])]
     store: Option<String>,
     /// A file in which the coordinator keeps its address; read again after every lost connection.

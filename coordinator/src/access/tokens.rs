@@ -37,7 +37,7 @@ impl Tokens {
             tries += 1;
             match ledger.write_tokens(&book).await {
                 // The coordinator before may write once more in between.
-                Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_reign().await?,
+                Err(LedgerError::Fenced { .. }) if tries < TRIES => ledger.check_leadership().await?,
                 Err(e) => return Err(e),
                 Ok(()) => return Ok(Self { ledger, clock, book: watch::Sender::new(Arc::new(book)), writing: Mutex::default() }),
             }

@@ -32,7 +32,7 @@ impl Ledger {
 
     /// Creates the book's next version.
     pub async fn write_tokens(&self, book: &TokenBook) -> Result<(), LedgerError> {
-        self.check_reign().await?;
+        self.check_leadership().await?;
         let bytes = json::bytes(book);
         self.write_version(paths::TOKENS, book.version, bytes.into(), paths::tokens).await
     }

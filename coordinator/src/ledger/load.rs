@@ -204,7 +204,7 @@ impl Ledger {
         let path = paths::cluster(version);
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::CLUSTER };
         let Some(bytes) = self.object(&path, way_out::CLUSTER).await? else {
-            self.check_reign().await?; // as below
+            self.check_leadership().await?; // as below
             return Err(unreadable("it vanished".to_owned()));
         };
         self.chains.read(paths::CLUSTER, version, &bytes);
@@ -227,7 +227,7 @@ impl Ledger {
         let unreadable = |why: String| LedgerError::Unreadable { path: path.clone(), why, way_out: way_out::RUN };
         let Some(bytes) = self.object(&path, way_out::RUN).await? else {
             // A newer coordinator wrote so many versions since the listing that this one was cleaned away.
-            self.check_reign().await?;
+            self.check_leadership().await?;
             return Err(unreadable("it vanished".to_owned()));
         };
         self.chains.read(&paths::states(run), version, &bytes);

@@ -40,14 +40,14 @@ impl Ledger {
     /// Gives up a run whose record cannot be read: takes the name of its next version, so that nobody else goes on with it, and notes it as
     /// removed. By its objects' names alone: how far it came is what they say.
     pub async fn give_up(&self, run: &RunName) -> Result<Remains, LedgerError> {
-        self.check_reign().await?;
+        self.check_leadership().await?;
         let listed = self.listed(run).await?;
         let version = listed.versions.iter().max().map_or(1, |newest| newest + 1);
         // A process may run that has written nothing yet.
         let used = listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(0, |used| used.0);
         let next_generation = Generation(used.saturating_add(UNSEEN));
         let version = self.take_version(run, version).await?;
-        self.check_reign().await?;
+        self.check_leadership().await?;
         let remains = Remains { run: run.clone(), version, next_generation };
         self.note_removed(&remains).await?;
         Ok(remains)

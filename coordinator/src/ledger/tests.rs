@@ -38,11 +38,11 @@ async fn write_next(ledger: &Ledger, cluster: &mut Cluster, run: &RunName) -> Re
 async fn every_start_is_a_new_epoch() {
     let (_folder, store) = folder();
     let first = Ledger::open(store.clone(), NOW).await.unwrap();
-    assert!(first.check_reign().await.is_ok());
+    assert!(first.check_leadership().await.is_ok());
     let second = Ledger::open(store, NOW).await.unwrap();
     assert_eq!((first.epoch(), second.epoch()), (Epoch(1), Epoch(2)));
-    assert!(matches!(first.check_reign().await, Err(LedgerError::Fenced { .. })));
-    assert!(second.check_reign().await.is_ok());
+    assert!(matches!(first.check_leadership().await, Err(LedgerError::Fenced { .. })));
+    assert!(second.check_leadership().await.is_ok());
 }
 
 #[tokio::test]

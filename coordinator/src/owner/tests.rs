@@ -19,7 +19,7 @@ use tokio::time::timeout;
 const NOW: Millis = Millis(5);
 const BOTH: Now = Now { moment: Moment(5), wall: NOW };
 
-/// Found by the simulation: the write is stalled while another coordinator reigns and writes so many versions that the name is free.
+/// Found by the simulation: the write is stalled while another coordinator leads and writes so many versions that the name is free.
 #[tokio::test]
 async fn a_version_whose_name_is_free_again_is_not_ours_to_write() {
     let folder = tempfile::tempdir().unwrap();

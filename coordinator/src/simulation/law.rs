@@ -39,7 +39,7 @@ pub type Life = (WorkerName, Incarnation);
 
 /// A coordinator as the law knows it.
 #[derive(Debug)]
-struct Reign {
+struct Leadership {
     since: Duration,
     /// When the latest call of each agent arrived that was answered.
     heard: BTreeMap<Life, Duration>,
@@ -49,8 +49,9 @@ struct Reign {
 #[derive(Debug)]
 struct Placed {
     generation: Generation,
+    at: Duration,
     /// Agents that may not run an earlier one any more: they were in touch with the coordinator that gave that one up, and with the
-    /// one that decided this one.
+    /// one that decided this one; and with that of each one before, or have been heard of since.
     in_touch: BTreeSet<Life>,
     /// Those that were in touch when it was given up in turn.
     given_up: Option<BTreeSet<Life>>,
@@ -80,7 +81,7 @@ struct Quota {
 
 #[derive(Debug, Default)]
 pub struct Law {
-    reigns: BTreeMap<Epoch, Reign>,
+    leaderships: BTreeMap<Epoch, Leadership>,
     records: BTreeMap<RunName, RunRecord>,
     /// Pages of records, by name.
     pages: BTreeMap<String, Vec<u8>>,
@@ -149,7 +150,7 @@ impl Law {
     pub fn written(&mut self, now: Duration, path: &str, whole_bytes: &[u8]) -> Result<(), String> {
         let number = osler_core::paths::number_of(path);
         if let Some(epoch) = number.map(Epoch).filter(|epoch| osler_core::paths::epoch(*epoch) == path) {
-            self.reigns.insert(epoch, Reign { since: now, heard: BTreeMap::new() });
+            self.leaderships.insert(epoch, Leadership { since: now, heard: BTreeMap::new() });
         }
         if path.contains("/history/") {
             self.pages.insert(path.to_owned(), whole_bytes.to_vec());
@@ -294,8 +295,10 @@ impl Law {
             self.may_take_work(&id, &attempt.places)?;
             let quota = record.spec.queue.team.as_ref().and_then(|team| self.quotas.get(team)).copied();
             let mut in_touch: BTreeSet<Life> = self.in_touch(now, record.epoch);
-            if let Some(then) = self.newest.get(&id).and_then(|earlier| earlier.given_up.as_ref()) {
-                in_touch.retain(|life| then.contains(life));
+            if let Some(earlier) = self.newest.get(&id) {
+                in_touch.retain(|life| earlier.given_up.as_ref().is_none_or(|then| then.contains(life)));
+                // Whoever was out of touch then may still hold an order of before, until it is heard of.
+                in_touch.retain(|life| earlier.in_touch.contains(life) || self.was_heard_since(earlier.at, life));
             }
             let earlier = self.alive.iter().filter(|(p, _)| p.id == id && p.generation < attempt.generation);
             if let Some((process, life)) = earlier.into_iter().find(|(_, life)| in_touch.contains(life)) {
@@ -304,7 +307,7 @@ impl Law {
                     attempt.generation, process.rank, process.generation, life.0
                 ));
             }
-            self.newest.insert(id.clone(), Placed { generation: attempt.generation, in_touch, given_up: None });
+            self.newest.insert(id.clone(), Placed { generation: attempt.generation, at: now, in_touch, given_up: None });
             self.places.insert((id, attempt.generation), Placement { places: attempt.places.clone(), quota });
         }
         Ok(())
@@ -332,16 +335,20 @@ impl Law {
         Ok(())
     }
 
+    fn was_heard_since(&self, then: Duration, life: &Life) -> bool {
+        self.leaderships.values().any(|leadership| leadership.heard.get(life).is_some_and(|heard| *heard > then))
+    }
+
     fn in_touch(&self, now: Duration, epoch: Epoch) -> BTreeSet<Life> {
-        let Some(reign) = self.reigns.get(&epoch) else { return BTreeSet::new() };
-        let silence = |life: &Life| now - reign.heard.get(life).copied().unwrap_or(reign.since).max(reign.since);
+        let Some(leadership) = self.leaderships.get(&epoch) else { return BTreeSet::new() };
+        let silence = |life: &Life| now - leadership.heard.get(life).copied().unwrap_or(leadership.since).max(leadership.since);
         self.lives.iter().filter(|life| silence(life) < LOST).cloned().collect()
     }
 
     /// A coordinator has answered a call that arrived then.
     pub fn answered(&mut self, epoch: Epoch, life: &Life, arrived: Duration, desired: &Desired, sent: &[Sent]) -> Result<(), String> {
-        if let Some(reign) = self.reigns.get_mut(&epoch) {
-            let heard = reign.heard.entry(life.clone()).or_default();
+        if let Some(leadership) = self.leaderships.get_mut(&epoch) {
+            let heard = leadership.heard.entry(life.clone()).or_default();
             *heard = arrived.max(*heard);
         }
         for wanted in &desired.wanted {

@@ -1,6 +1,6 @@
 //! The real owner, ledger and cluster, and the agents' real book, under random misfortune in virtual time: one seed decides all of it.
 //!
-//! Messages and agents ([`network`], [`node`]), coordinators ([`reign`]) and the store ([`disk`]) suffer what each file's first lines
+//! Messages and agents ([`network`], [`node`]), coordinators ([`leadership`]) and the store ([`disk`]) suffer what each file's first lines
 //! say. [`law`] judges every durable write, every answer and every start of a process. Then misfortune ends and every run must finish.
 //! A seed that breaks a law is run again with its trace. `OSLER_SEEDS=FIRST..LAST` chooses others.
 
@@ -9,15 +9,16 @@ mod disk;
 mod freeze;
 mod keeper;
 mod law;
+mod leadership;
 mod network;
 mod node;
 mod operator;
 mod plan;
 mod ranks;
-mod reign;
 mod world;
 
 use disk::Disk;
+use leadership::Leadership;
 use network::Network;
 use node::Node;
 use osler_core::audit::audit_stage;
@@ -28,7 +29,6 @@ use osler_core::reason::Cause;
 use osler_core::record::{RunRecord, RunState};
 use plan::Plan;
 use ranks::Gangs;
-use reign::Reign;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -82,7 +82,7 @@ fn begin(world: &Shared, plan: Plan) -> Disk {
     let (disk, network) = (Disk::new(world.clone()), Network::new(world.clone()));
     let gangs = Rc::new(RefCell::new(Gangs::default()));
     spawn_local(decay::decay(world.clone(), disk.clone()));
-    spawn_local(Reign::new(network.clone(), disk.clone(), &plan).run());
+    spawn_local(Leadership::new(network.clone(), disk.clone(), &plan).run());
     let names: Vec<WorkerName> = ["a", "b", "c"].into_iter().take(plan.nodes.len()).map(|name| WorkerName::new(name).unwrap()).collect();
     for (number, (name, slots)) in names.iter().cloned().zip(plan.nodes).enumerate() {
         let (network, disk, gangs) = (network.clone(), disk.clone(), gangs.clone());

@@ -107,7 +107,7 @@ macro_rules! number {
 
 number!(/// One attempt at a job, or one life of a gang. Allocated from the run's durable counter, never twice, so a stale message is known by it.
     Generation);
-number!(/// One coordinator's reign over a store. The next coordinator's is higher; a lower one may not write.
+number!(/// One coordinator's leadership of a store. The next coordinator's is higher; a lower one may not write.
     Epoch);
 number!(/// One life of a worker process, drawn when it starts: a restarted agent is a new incarnation under the same name.
     Incarnation);

@@ -134,7 +134,7 @@ pub struct JobResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "of", deny_unknown_fields)]
 pub enum Summary {
-    /// Output `documents`, `removed`, `records` (what merge needs of the records that were not kept).
+    /// Outputs `documents.jsonl`, `removed.jsonl` and `tombstones.jsonl` (what merge needs of the records that were not kept).
     Clean {
         source: String,
         source_bytes: u64,

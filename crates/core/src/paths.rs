@@ -1,7 +1,7 @@
 //! The only author of object names. Every name is below the store's prefix, built from checked names and numbers.
 //!
 //! ```text
-//! coordinator/epoch/00000001.json                    created once: who reigns
+//! coordinator/epoch/00000001.json                    created once: who leads
 //! coordinator/lease/00000001.json                    renewed by the coordinator of that epoch: that it lives, and where
 //! coordinator/tokens/0000000001.json                 created once per version: the book of tokens, without secrets
 //! coordinator/audit/00000003/0000000001.json         created once: a call that changed something or was refused; by epoch and number

@@ -1,4 +1,4 @@
-//! Where the reigning coordinator says that it lives and where it can be reached: one small object for each epoch.
+//! Where the leading coordinator says that it lives and where it can be reached: one small object for each epoch.
 //!
 //! It grants nothing. The right to write is the epoch's own object, which is created once; a lease only tells a standby whether to
 //! begin the next epoch, and agents and people where to call. So it needs no conditional write, and nobody compares clocks: whoever
@@ -76,7 +76,7 @@ pub async fn of(store: &Store, epoch: Epoch) -> Result<Option<Lease>, StoreError
     Ok(lease.filter(|lease| lease.epoch == epoch))
 }
 
-/// The newest epoch, and its lease once its coordinator has written one. None: nobody ever reigned over the store.
+/// The newest epoch, and its lease once its coordinator has written one. None: nobody ever led the store.
 pub async fn newest(store: &Store) -> Result<Option<(Epoch, Option<Lease>)>, StoreError> {
     match newest_epoch(store).await? {
         Epoch(0) => Ok(None),

@@ -43,7 +43,7 @@ pub enum StoreError {
     Url(&'static str),
     #[error(
         "store {store:?} ignores conditional writes: a second If-None-Match put of {path:?} succeeded. Two coordinators could both believe \
-         that they reign; use a store that honours If-None-Match"
+         that they lead; use a store that honours If-None-Match"
     )]
     Unconditional { store: String, path: String },
     #[error("{0:?} exists already in the store")]

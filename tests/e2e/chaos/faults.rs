@@ -55,7 +55,7 @@ impl Fault {
         // A host with something to lose, if there is one.
         let first = any(rng);
         let busy = (0..HOSTS).map(|i| 1 + (first - 1 + i) % HOSTS).find(|host| !lab.jobs(*host).is_empty()).unwrap_or(first);
-        let (reigning, standby) = lab.reigning();
+        let (leading, standby) = lab.leading();
         let struck = |seconds: u64, what: String, undo| Struck { lasts: Duration::from_secs(seconds), what, undo };
         let send = |pids: Vec<Pid>, which| {
             pids.iter().for_each(|pid| signal(*pid, which));
@@ -79,12 +79,12 @@ impl Fault {
                 struck(15, format!("the agent on h{busy} freezes for 15 s"), Undo::Wake(stopped))
             }
             Self::KillCoordinator => {
-                send(lab.coordinator(reigning).into_iter().collect(), SIGKILL);
-                struck(0, format!("the coordinator on h{reigning} is killed"), Undo::Nothing)
+                send(lab.coordinator(leading).into_iter().collect(), SIGKILL);
+                struck(0, format!("the coordinator on h{leading} is killed"), Undo::Nothing)
             }
             Self::StopCoordinator => {
-                let stopped = send(lab.coordinator(reigning).into_iter().collect(), SIGSTOP);
-                struck(15, format!("the coordinator on h{reigning} freezes for 15 s"), Undo::Wake(stopped))
+                let stopped = send(lab.coordinator(leading).into_iter().collect(), SIGSTOP);
+                struck(15, format!("the coordinator on h{leading} freezes for 15 s"), Undo::Wake(stopped))
             }
             Self::KillStandby => {
                 send(lab.coordinator(standby).into_iter().collect(), SIGKILL);

@@ -1,6 +1,6 @@
 //! Three hosts as network namespaces on one bridge, with the cluster's daemons on them and a store that they share.
 //!
-//! Host 1 and 2 have a coordinator each (whoever comes first reigns, the other stands by), all three an agent with one slot: a gang of
+//! Host 1 and 2 have a coordinator each (whoever comes first leads, the other stands by), all three an agent with one slot: a gang of
 //! two ranks and a hot spare. Everything off loopback is TLS. A daemon that ends is started again, as an init system would.
 
 use crate::cluster::{Cluster, binary, descendants, signal};
@@ -133,10 +133,10 @@ impl Lab {
     }
 
     /// The host whose coordinator wrote its endpoint last, and another one's.
-    pub fn reigning(&self) -> (u8, u8) {
+    pub fn leading(&self) -> (u8, u8) {
         let written = |host: &u8| fs::metadata(self.log(&format!("endpoint-{host}.json"))).and_then(|m| m.modified()).ok();
-        let reigns = (1..=COORDINATORS).max_by_key(written).unwrap_or(1);
-        (reigns, COORDINATORS + 1 - reigns)
+        let leads = (1..=COORDINATORS).max_by_key(written).unwrap_or(1);
+        (leads, COORDINATORS + 1 - leads)
     }
 
     pub fn coordinator(&self, host: u8) -> Option<Pid> {

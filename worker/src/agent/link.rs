@@ -42,7 +42,7 @@ impl Endpoint {
             Self::File(path) => in_file(path).ok_or_else(|| format!("{} is not there", path.display())),
             Self::Store(store) => match timeout(PATIENCE, lease::address(store)).await {
                 Ok(Ok(Some(address))) => Ok(address),
-                Ok(Ok(None)) => Err("no coordinator reigns over the store".to_owned()),
+                Ok(Ok(None)) => Err("no coordinator leads the store".to_owned()),
                 Ok(Err(e)) => Err(e.to_string()),
                 Err(_) => Err("the store does not answer".to_owned()),
             },

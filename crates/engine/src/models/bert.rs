@@ -2,7 +2,7 @@
 //!
 //! The transform before the decoder belongs to [`Bert::finish`], so that the head is a matrix and a bias as everywhere.
 
-use super::ops::{Pass, attend_both, embed, gelu_erf};
+use super::ops::{Pass, attend_both, embed, gelu_erf, sizes};
 use super::parts::{Linear, Norm};
 use osler_core::spec::ModelSpec;
 use tch::Tensor;
@@ -49,7 +49,7 @@ impl Bert {
 
     /// Every token is of the first type.
     pub fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
-        let time = ids_bt.size2().unwrap_or_default().1;
+        let [_, time] = sizes(ids_bt);
         let words = embed(&self.tokens, ids_bt, pass);
         let first_type = self.types.narrow(0, 0, 1).to_kind(pass.kind);
         self.norm.apply(&(words + first_type + self.positions.narrow(0, 0, time).to_kind(pass.kind)))
@@ -92,7 +92,7 @@ impl Layer {
     }
 
     fn attention(&self, x_btd: &Tensor, heads: i64, pass: &Pass) -> Tensor {
-        let (batch, time, dim) = x_btd.size3().unwrap_or_default();
+        let [batch, time, dim] = sizes(x_btd);
         let split = |x: Tensor| x.view([batch, time, heads, dim / heads]).transpose(1, 2);
         let (q, k, v) = (split(self.query.apply(x_btd)), split(self.key.apply(x_btd)), split(self.value.apply(x_btd)));
         self.out.apply(&attend_both(&q, &k, &v, pass))

@@ -1,6 +1,6 @@
 //! The GPT-2-style decoder: LayerNorm, learned positions, GELU (tanh), biases, tied head.
 
-use super::ops::{Pass, attend, embed, projection};
+use super::ops::{Pass, attend, embed, projection, sizes};
 use super::parts::Norm;
 use osler_core::spec::ModelSpec;
 use tch::Tensor;
@@ -47,7 +47,7 @@ impl Gpt2 {
     }
 
     pub fn embed(&self, ids_bt: &Tensor, pass: &Pass) -> Tensor {
-        let time = ids_bt.size2().unwrap_or_default().1;
+        let [_, time] = sizes(ids_bt);
         embed(&self.tokens, ids_bt, pass) + self.positions.narrow(0, 0, time).to_kind(pass.kind)
     }
 
@@ -72,7 +72,7 @@ impl Layer {
     }
 
     fn attention(&self, h_btd: &Tensor, heads: i64, pass: &Pass) -> Tensor {
-        let (batch, time, dim) = h_btd.size3().unwrap_or_default();
+        let [batch, time, dim] = sizes(h_btd);
         let qkv = self.qkv.apply(h_btd);
         let part = |i: i64| qkv.narrow(2, i * dim, dim).view([batch, time, heads, dim / heads]).transpose(1, 2);
         self.out.apply(&attend(&part(0), &part(1), &part(2), pass))

@@ -1,6 +1,6 @@
 //! The Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, gated feed-forward. Its relatives differ in what [`Style`] says.
 
-use super::ops::{Pass, add_norm, attend, embed, gelu_gate, linear, linears, rms_norm, stream_norm, swiglu};
+use super::ops::{Pass, add_norm, attend, embed, gelu_gate, linear, linears, rms_norm, sizes, stream_norm, swiglu};
 use super::parts::Linear;
 use super::rope::Rope;
 use osler_core::spec::{Family, ModelSpec};
@@ -75,7 +75,7 @@ impl Llama {
             return x_btd;
         }
         // The factor is rounded to the stream's kind, as the models were trained.
-        let (_, width) = self.embed.size2().unwrap_or_default();
+        let [_, width] = sizes(&self.embed);
         let factor = Tensor::from((width as f64).sqrt()).to_kind(x_btd.kind()).to_device(x_btd.device());
         x_btd * factor
     }
@@ -114,7 +114,7 @@ impl Layer {
     }
 
     fn attention(&self, h_btd: &Tensor, rope: &Rope, style: Style, pass: &Pass) -> Tensor {
-        let (batch, time, _) = h_btd.size3().unwrap_or_default();
+        let [batch, time, _] = sizes(h_btd);
         let split = |x: Tensor, heads: i64| x.view([batch, time, heads, style.head_dim]).transpose(1, 2);
         let [q, k, v] = Linear::apply_all([&self.wq, &self.wk, &self.wv], h_btd);
         let q = rope.turn(&split(q, style.heads));

@@ -46,7 +46,8 @@ impl Model {
             }
         }
         let mut parts = tensors.iter().map(Tensor::shallow_clone);
-        let mut next = || parts.next().unwrap_or_default();
+        // As many as were counted above; one more is a mistake in the family, and an undefined tensor would hide it.
+        let mut next = || parts.next().unwrap_or_else(|| panic!("{} takes more parameters than it names", spec.family));
         let net = match spec.family {
             Family::Llama | Family::Qwen2 | Family::Gemma => Net::Llama(Llama::new(spec, &mut next)),
             Family::Gpt2 => Net::Gpt2(Gpt2::new(spec, &mut next)),

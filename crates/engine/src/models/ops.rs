@@ -23,6 +23,15 @@ fn like(weight: &Tensor, x: &Tensor) -> Tensor {
     weight.to_kind(x.kind())
 }
 
+/// The sizes of a tensor of so many axes.
+///
+/// # Panics
+/// If it has another number of axes: a mistake in the layer that calls. To go on with sizes of 0 would hide it in an empty view.
+pub(super) fn sizes<const AXES: usize>(x: &Tensor) -> [i64; AXES] {
+    let sizes = x.size();
+    <[i64; AXES]>::try_from(sizes).unwrap_or_else(|sizes| panic!("a tensor of the sizes {sizes:?} has not {AXES} axes"))
+}
+
 /// As tch's own operations do when there is no memory: shapes were checked where they came in.
 fn settled<T>(outcome: Result<T, DistError>) -> T {
     outcome.unwrap_or_else(|error| panic!("{error}"))
@@ -37,8 +46,8 @@ pub(super) fn linear(x: &Tensor, weight_oi: &Tensor) -> Tensor {
 /// Several products of the same input, as [`linear`]; in one go where the weights are neighbours in memory.
 pub(super) fn linears<const N: usize>(x: &Tensor, weights_oi: [&Tensor; N]) -> [Tensor; N] {
     let weights = weights_oi.map(|weight| like(weight, x));
-    let mut outs = settled(fused::linears(x, &weights.each_ref())).into_iter();
-    std::array::from_fn(|_| outs.next().unwrap_or_default())
+    let outs = settled(fused::linears(x, &weights.each_ref()));
+    <[Tensor; N]>::try_from(outs).unwrap_or_else(|outs| panic!("{N} products were asked for, {} came", outs.len()))
 }
 
 /// `weight_oi` is `[out, in]`.
@@ -52,7 +61,7 @@ pub(super) fn shift(x: &Tensor, bias: &Tensor) -> Tensor {
 
 /// `weight_io` is `[in, out]`.
 pub(super) fn projection(x_btd: &Tensor, weight_io: &Tensor, bias: &Tensor) -> Tensor {
-    let (batch, time, dim) = x_btd.size3().unwrap_or_default();
+    let [batch, time, dim] = sizes(x_btd);
     let flat = x_btd.reshape([batch * time, dim]);
     like(bias, x_btd).addmm(&flat, &like(weight_io, x_btd)).view([batch, time, -1])
 }
@@ -102,15 +111,16 @@ pub(super) fn embed(table_vd: &Tensor, ids_bt: &Tensor, pass: &Pass) -> Tensor {
 
 /// Attention to both sides, `[batch, heads, time, head_dim]` to `[batch, time, heads * head_dim]`; without a mask every position sees all.
 pub(super) fn attend_both(q_bhtd: &Tensor, k_bhtd: &Tensor, v_bhtd: &Tensor, pass: &Pass) -> Tensor {
-    let (batch, heads, time, width) = q_bhtd.size4().unwrap_or_default();
+    let [batch, heads, time, width] = sizes(q_bhtd);
     let out = Tensor::scaled_dot_product_attention(q_bhtd, k_bhtd, v_bhtd, pass.mask.as_ref(), 0.0, false, None, false);
     out.transpose(1, 2).reshape([batch, time, heads * width])
 }
 
 /// Attention over `[batch, heads, time, head_dim]`, back as `[batch, time, heads * head_dim]`.
 pub(super) fn attend(q_bhtd: &Tensor, k_bgtd: &Tensor, v_bgtd: &Tensor, pass: &Pass) -> Tensor {
-    let (batch, heads, time, width) = q_bhtd.size4().unwrap_or_default();
-    let grouped = k_bgtd.size4().unwrap_or_default().1 != heads;
+    let [batch, heads, time, width] = sizes(q_bhtd);
+    let [_, groups, _, _] = sizes(k_bgtd);
+    let grouped = groups != heads;
     let mask = pass.mask.as_ref();
     let out = Tensor::scaled_dot_product_attention(q_bhtd, k_bgtd, v_bgtd, mask, 0.0, mask.is_none(), None, grouped);
     out.transpose(1, 2).reshape([batch, time, heads * width])

@@ -7,7 +7,7 @@ use osler_core::ids::Epoch;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How often a lease is renewed and looked at, and how long it may stay as it is. From the active one's death to the standby's reign:
+/// How often a lease is renewed and looked at, and how long it may stay as it is. From the active one's death to the standby's leadership:
 /// at most `expiry` and two looks.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
@@ -48,7 +48,7 @@ impl Sight {
             Some(lease) if lease.released => Some(format!("{lease} ended")),
             Some(lease) if is_gone(lease) => Some(format!("the process of {lease} is gone")),
             Some(lease) if silent >= terms.expiry => Some(format!("no sign of {lease} for {silent:.1?}")),
-            None if self.epoch == Epoch::default() => Some("nobody has reigned over this store yet".to_owned()),
+            None if self.epoch == Epoch::default() => Some("nobody has led this store yet".to_owned()),
             None if silent >= terms.expiry => Some(format!("no sign of the coordinator of epoch {} for {silent:.1?}", self.epoch)),
             _ => None,
         }
@@ -73,7 +73,7 @@ pub async fn look(store: &Store, known: Option<Epoch>) -> Result<(Epoch, Option<
 #[derive(Debug)]
 pub enum Led {
     By(Lease),
-    /// The last one's epoch, and how one knows that its reign is over.
+    /// The last one's epoch, and how one knows that its leadership is over.
     ByNobody {
         last: Epoch,
         why: String,

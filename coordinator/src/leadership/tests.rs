@@ -13,12 +13,12 @@ fn folder() -> (tempfile::TempDir, Store) {
     (folder, store)
 }
 
-/// A coordinator that reigns until it is aborted.
+/// A coordinator that leads until it is aborted.
 async fn active(store: &Store) -> (Epoch, JoinHandle<Infallible>) {
     let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
     let epoch = ledger.epoch();
-    let mut reign = Reign::begin(store.clone(), epoch, "127.0.0.1:1".into(), None).await.unwrap();
-    (epoch, tokio::spawn(async move { reign.renew(Terms::default()).await }))
+    let mut leadership = Leadership::begin(store.clone(), epoch, "127.0.0.1:1".into(), None).await.unwrap();
+    (epoch, tokio::spawn(async move { leadership.renew(Terms::default()).await }))
 }
 
 fn standby(store: &Store) -> JoinHandle<Ledger> {
@@ -51,10 +51,10 @@ async fn a_standby_takes_over_from_a_dead_coordinator_and_not_from_one_that_live
 async fn nobody_waits_for_a_coordinator_that_ended_in_order() {
     let (_folder, store) = folder();
     let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
-    let reign = Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), None).await.unwrap();
+    let leadership = Leadership::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), None).await.unwrap();
     let standby = standby(&store);
     sleep(Duration::from_secs(2)).await;
-    reign.release(Terms::default()).await;
+    leadership.release(Terms::default()).await;
     let (_, waited) = within(standby).await;
     assert!(waited <= Duration::from_secs(1), "{waited:?}");
     assert_eq!(lease::address(&store).await.unwrap(), None, "the new one has not said where it is, and the old one is gone");
@@ -70,15 +70,15 @@ async fn of_two_standbys_one_reigns_and_the_other_waits_for_it() {
     let [a, b] = &mut standbys;
     let (first, other) = tokio::select! { ledger = a => (ledger, 1), ledger = b => (ledger, 0) };
     let first = first.unwrap();
-    let mut reign = Reign::begin(store.clone(), first.epoch(), "127.0.0.1:2".into(), None).await.unwrap();
-    let renewing = tokio::spawn(async move { reign.renew(Terms::default()).await });
+    let mut leadership = Leadership::begin(store.clone(), first.epoch(), "127.0.0.1:2".into(), None).await.unwrap();
+    let renewing = tokio::spawn(async move { leadership.renew(Terms::default()).await });
     sleep(Duration::from_secs(60)).await;
     assert!(!standbys[other].is_finished());
     assert_eq!(lease::address(&store).await.unwrap().as_deref(), Some("127.0.0.1:2"));
     renewing.abort();
     let second = (&mut standbys[other]).await.unwrap();
     assert_eq!(second.epoch(), Epoch(first.epoch().0 + 1));
-    assert!(matches!(first.check_reign().await, Err(LedgerError::Fenced { .. })));
+    assert!(matches!(first.check_leadership().await, Err(LedgerError::Fenced { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn a_store_that_is_led_is_not_taken_and_one_whose_leader_died_or_ended_is(
     assert_eq!(next.epoch(), Epoch(epoch.0 + 1));
     let waited = silent.elapsed();
     assert!(waited <= Terms::default().expiry + Terms::default().look * 2, "a dead leader blocked for {waited:?}");
-    Reign::begin(store.clone(), next.epoch(), "127.0.0.1:2".into(), None).await.unwrap().release(Terms::default()).await;
+    Leadership::begin(store.clone(), next.epoch(), "127.0.0.1:2".into(), None).await.unwrap().release(Terms::default()).await;
     let ended = Instant::now();
     begin(&store, &SystemClock, Terms::default()).await.unwrap();
     assert_eq!(ended.elapsed(), Duration::ZERO, "nobody waits for one that ended in order");
@@ -132,7 +132,7 @@ async fn a_leader_whose_process_is_gone_from_this_machine_is_not_waited_for() {
     let ledger = Ledger::open(store.clone(), Millis(1)).await.unwrap();
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let leader = Leader { process: Located::of(child.id()), ..Leader::own(Millis(7)) };
-    Reign::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), Some(leader)).await.unwrap();
+    Leadership::begin(store.clone(), ledger.epoch(), "127.0.0.1:1".into(), Some(leader)).await.unwrap();
     let begun = Instant::now();
     let looking = begin(&store, &SystemClock, Terms::default());
     assert!(timeout(Duration::from_secs(3), looking).await.is_err(), "it lives, and its lease is young");
@@ -148,8 +148,8 @@ async fn of_two_that_begin_at_once_one_leads_and_the_other_is_refused() {
     let both = [store.clone(), store.clone()].map(|store| {
         tokio::spawn(async move {
             let ledger = begin(&store, &SystemClock, Terms::default()).await?;
-            let mut reign = Reign::begin(store, ledger.epoch(), "127.0.0.1:3".into(), None).await.map_err(LedgerError::from)?;
-            reign.renew(Terms::default()).await;
+            let mut leadership = Leadership::begin(store, ledger.epoch(), "127.0.0.1:3".into(), None).await.map_err(LedgerError::from)?;
+            leadership.renew(Terms::default()).await;
             Ok::<_, NotBegun>(())
         })
     });

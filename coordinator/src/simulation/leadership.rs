@@ -8,9 +8,9 @@ use super::network::{Door, Network};
 use super::plan::Plan;
 use super::world::Shared;
 use crate::cluster::Limits;
+use crate::leadership::{self, Terms, stand_by};
 use crate::ledger::{Ledger, LedgerError};
 use crate::owner::Owner;
-use crate::reign::{self, Terms, stand_by};
 use osler_core::ids::{Epoch, Millis};
 use osler_core::time::Moment;
 use osler_runtime::clock::Clock;
@@ -44,13 +44,13 @@ struct Coordinator {
     task: JoinHandle<Result<(), LedgerError>>,
     frozen: Until,
     off: Arc<AtomicI64>,
-    /// None until it reigns.
+    /// None until it leads.
     epoch: Rc<Cell<Option<Epoch>>>,
     end: Rc<Notify>,
     asked: Cell<bool>,
 }
 
-pub struct Reign {
+pub struct Leadership {
     network: Network,
     store: Store,
     alive: Vec<Coordinator>,
@@ -59,7 +59,7 @@ pub struct Reign {
     standby: bool,
 }
 
-impl Reign {
+impl Leadership {
     pub fn new(network: Network, disk: Disk, plan: &Plan) -> Self {
         let seconds = Duration::from_secs;
         let remote = Patience { first: Duration::from_millis(100), longest: seconds(1), total: seconds(12), ..Patience::default() };
@@ -87,7 +87,7 @@ impl Reign {
         let epoch = Rc::new(Cell::new(None));
         let (network, store) = (self.network.clone(), self.store.clone());
         let clock = Arc::new(Wall { world: network.world.clone(), off: off.clone() });
-        let (reigns, end) = (epoch.clone(), Rc::new(Notify::new()));
+        let (leads, end) = (epoch.clone(), Rc::new(Notify::new()));
         let (limits, standby, asked) = (self.limits, self.standby, end.clone());
         let (task, frozen) = Freeze::new(async move {
             let terms = Terms::default();
@@ -95,10 +95,10 @@ impl Reign {
                 false => Ledger::open(store.clone(), clock.now()).await?,
                 true => tokio::select! { ledger = stand_by(&store, &*clock, terms) => ledger?, () = asked.notified() => return Ok(()) },
             };
-            let mut lease = reign::Reign::begin(store, ledger.epoch(), "simulated:7070".into(), None).await?;
+            let mut lease = leadership::Leadership::begin(store, ledger.epoch(), "simulated:7070".into(), None).await?;
             let (handle, owner) = Owner::start(ledger, clock, limits).await?;
-            reigns.set(Some(owner.epoch()));
-            network.world.lock().note(|| format!("coordinator {}: reigns", owner.epoch()));
+            leads.set(Some(owner.epoch()));
+            network.world.lock().note(|| format!("coordinator {}: leads", owner.epoch()));
             let door = Door { epoch: owner.epoch(), handle };
             let keep = async {
                 loop {

@@ -1,4 +1,4 @@
-//! Who reigns when there are several coordinators on one store: the active one renews its lease, a standby watches it and takes over.
+//! Who leads when there are several coordinators on one store: the active one renews its lease, a standby watches it and takes over.
 //!
 //! Taking over is creating the next epoch's object, which only one can. Everything that an older coordinator might still do is refused
 //! by that (see [`crate::ledger`]), so a wrong guess about its death costs a change of coordinator and never a record.
@@ -16,27 +16,27 @@ use osler_runtime::store::{Medium, Patience, Store, StoreError, lacks_room};
 use std::convert::Infallible;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The lease of a reign, to be renewed until it is given up.
+/// The lease of a leadership, to be renewed until it is given up.
 #[derive(Debug)]
-pub struct Reign {
+pub struct Leadership {
     store: Store,
     lease: Lease,
 }
 
-impl Reign {
-    /// Writes the lease for the first time, and removes the one before. `leader`: whose reign it is, for people.
+impl Leadership {
+    /// Writes the lease for the first time, and removes the one before. `leader`: whose leadership it is, for people.
     pub async fn begin(store: Store, epoch: Epoch, address: String, leader: Option<Leader>) -> Result<Self, StoreError> {
         let lease = Lease { epoch, address, beat: 0, released: false, leader };
-        let mut reign = Self { store, lease };
-        reign.write().await?;
+        let mut leadership = Self { store, lease };
+        leadership.write().await?;
         if let Some(before) = epoch.0.checked_sub(1).filter(|before| *before > 0) {
             // What somebody put in its place is not ours to delete, and does no harm.
-            match reign.store.delete(&paths::lease(Epoch(before))).await {
+            match leadership.store.delete(&paths::lease(Epoch(before))).await {
                 Err(StoreError::NotAFile { .. }) => {}
                 deleted => deleted?,
             }
         }
-        Ok(reign)
+        Ok(leadership)
     }
 
     async fn write(&mut self) -> Result<(), StoreError> {
@@ -86,7 +86,7 @@ pub enum NotBegun {
     Ledger(#[from] LedgerError),
 }
 
-/// Begins the next reign if nobody leads the store; waits no longer than it takes to know.
+/// Begins the next leadership if nobody leads the store; waits no longer than it takes to know.
 pub async fn begin(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<Ledger, NotBegun> {
     loop {
         match led(store, terms).await.map_err(LedgerError::from)? {
@@ -102,7 +102,7 @@ pub async fn begin(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<Led
     }
 }
 
-/// Waits until nobody reigns over the store, then begins the next reign. Of several standbys one does; the others go on waiting.
+/// Waits until nobody leads the store, then begins the next leadership. Of several standbys one does; the others go on waiting.
 pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<Ledger, LedgerError> {
     let (mut sight, mut failing): (Option<Sight>, bool) = (None, false);
     loop {
@@ -112,7 +112,7 @@ pub async fn stand_by(store: &Store, clock: &dyn Clock, terms: Terms) -> Result<
                 let now = Sight::update(sight.take(), found, Instant::now(), terms);
                 if let Some(why) = now.why_over(terms) {
                     if !has_room(store, clock).await {
-                        // Whoever reigns cannot renew its lease either: its silence proves nothing, and the wait begins anew.
+                        // Whoever leads cannot renew its lease either: its silence proves nothing, and the wait begins anew.
                         tracing::warn!("the store has no room: nobody takes over");
                         sleep(terms.look).await;
                         continue;
