@@ -228,7 +228,7 @@ impl Owner {
         notes.iter().for_each(|note| tracing::info!("{note}"));
         let ledger = self.ledger.clone();
         let mut undecided = Undecided::of(calls, self.cluster.take_news());
-        if !changed.is_empty() || cluster || !puts.is_empty() {
+        if !changed.is_empty() || cluster || !puts.is_empty() || self.cluster.any_unnoted() {
             let write = Write::of(&mut self.cluster, puts, &changed);
             self.meanwhile(&mut undecided, write.perform(&ledger)).await?;
             self.cluster.bury();

@@ -96,7 +96,7 @@ pub async fn add_older_events(store: &Store, record: &mut RunRecord) {
         {
             older.extend(found.into_events().into_iter().filter(|event| event.id < first));
         }
-        from = page.last + 1;
+        from = page.last.saturating_add(1);
     }
     older.append(&mut record.events);
     record.events = older;
@@ -107,10 +107,10 @@ pub fn lost_events(record: &RunRecord) -> Vec<&str> {
     let before = |id: u64| record.events.partition_point(|event| event.id < id);
     let (mut lost, mut from) = (vec![], 1);
     for page in record.history.of_events() {
-        if before(page.last + 1) - before(from) < page.entries {
+        if before(page.last.saturating_add(1)).saturating_sub(before(from)) < page.entries {
             lost.push(page.object.path.as_str());
         }
-        from = page.last + 1;
+        from = page.last.saturating_add(1);
     }
     lost
 }

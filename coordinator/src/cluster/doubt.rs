@@ -92,6 +92,7 @@ impl Run {
             self.happened(now, EventKind::Store, None, format!("{stage}: {damage}; nothing goes on from it, so it is retired"));
             let published = self.record.checkpoints.get_mut(stage).into_iter().flatten();
             published.filter(|c| c.step == step).for_each(|c| c.retired = true);
+            self.record.swept = false; // as when a pin goes
             let retired = self.record.checkpoints.get(stage).into_iter().flatten().filter(|c| c.step == step);
             effects.deletes.extend(retired.flat_map(|c| self.record.parts(stage, c)));
             return;

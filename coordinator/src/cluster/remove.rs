@@ -42,6 +42,11 @@ impl Removals {
         self.gone.get(name)
     }
 
+    /// Whether a run of this name was removed, and the note of it is due: the name is not free before.
+    pub fn is_unnoted(&self, name: &RunName) -> bool {
+        self.unnoted.contains_key(name)
+    }
+
     fn bury(&mut self, remains: Remains) {
         self.unswept.insert(remains.run.clone());
         self.waiting.insert(remains.run.clone());
@@ -58,6 +63,9 @@ impl Cluster {
     /// A run that lives is stopped first; what another run still reads stays. Asking twice is harmless.
     pub(super) fn remove(&mut self, now: Now, request: RemoveRequest, effects: &mut Effects) -> Result<RunState, Refused> {
         let RemoveRequest { run: name, by } = request;
+        if self.removals.is_unnoted(&name) {
+            return Ok(RunState::Removed);
+        }
         let decided = self.runs.get(&name).map(|run| run.record.state == RunState::Removed);
         if decided.unwrap_or_else(|| self.removals.unswept.contains(&name)) {
             return Ok(RunState::Removed);
@@ -106,14 +114,14 @@ impl Cluster {
                 continue;
             }
             match self.rests(&name) {
-                true => self.want(name), // its last version is made of the whole record, at the next look
+                true => self.want(now, name), // its last version is made of the whole record, at the next look
                 false => self.end_for_good(now, &name, &format!("by itself: {why}"), effects),
             }
         }
     }
 
     /// Another run that is not finished and whose run file names something of this one, for example a folder that a stage goes on from.
-    fn reader_of(&self, name: &RunName) -> Option<(RunName, String)> {
+    pub fn reader_of(&self, name: &RunName) -> Option<(RunName, String)> {
         let root = self.store.strip_prefix("file://")?.trim_end_matches('/');
         let folder = format!("{root}/{}/", osler_core::paths::run(name));
         let others = self.runs.iter().filter(|(other, run)| *other != name && run.record.state != RunState::Finished);
@@ -128,11 +136,19 @@ impl Cluster {
         removed.chain(self.removals.unnoted.values().cloned()).collect()
     }
 
+    /// Whether an earlier coordinator removed runs whose notes are due.
+    pub fn any_unnoted(&self) -> bool {
+        !self.removals.unnoted.is_empty()
+    }
+
     /// All notes are durable: nobody is shown these runs any more, and their names are free.
     pub fn bury(&mut self) {
         let removed: Vec<Remains> = self.to_note();
         for remains in removed {
-            self.runs.remove(&remains.run);
+            // A later run of that name would not be the one that was removed.
+            if self.runs.get(&remains.run).is_some_and(|run| run.record.state == RunState::Removed) {
+                self.runs.remove(&remains.run);
+            }
             self.removals.unnoted.remove(&remains.run);
             self.removals.bury(remains);
         }

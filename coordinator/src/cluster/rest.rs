@@ -7,11 +7,13 @@ use osler_core::ids::RunName;
 use osler_core::leftover::Claims;
 use osler_core::record::{RunRecord, RunState};
 use osler_core::rest::AtRest;
-use osler_core::time::{Age, Now};
+use osler_core::time::{Age, Moment, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A run that was read again stays in memory for so long, in milliseconds.
 const AWAKE: u64 = 60_000;
+/// Between two tries to read a run that is to be removed, in milliseconds.
+const TRIED_AGAIN: u64 = 600_000;
 /// So many runs are swept one after the other before the next pause.
 const SWEPT_TOGETHER: usize = 16;
 
@@ -20,6 +22,8 @@ pub(super) struct Resting {
     runs: BTreeMap<RunName, AtRest>,
     /// Those that have to be read again although nobody asks for them.
     wanted: BTreeSet<RunName>,
+    /// When such a one was last wanted: what cannot be read is not tried all the time.
+    tried: BTreeMap<RunName, Moment>,
 }
 
 /// What the newest version of a run's record says about objects.
@@ -90,8 +94,13 @@ impl Cluster {
         self.resting.runs.remove(run);
     }
 
-    pub(super) fn want(&mut self, run: RunName) {
-        self.resting.wanted.insert(run);
+    pub(super) fn want(&mut self, now: Now, run: RunName) {
+        let Resting { wanted, tried, runs } = &mut self.resting;
+        tried.retain(|run, at| runs.contains_key(run) && now.moment.since(*at) < TRIED_AGAIN);
+        if !tried.contains_key(&run) {
+            tried.insert(run.clone(), now.moment);
+            wanted.insert(run);
+        }
     }
 
     /// Lets finished runs rest that nobody has asked for lately, and has others swept for the last time.
@@ -100,7 +109,8 @@ impl Cluster {
         let mut tired = vec![];
         for (name, run) in self.runs.iter_mut().filter(|(_, run)| run.record.state == RunState::Finished) {
             if !run.record.swept {
-                run.untidy |= run.finished_ago(now) >= rest_after;
+                let lately = run.tidied.is_some_and(|at| now.moment.since(at) < rest_after);
+                run.untidy |= run.finished_ago(now) >= rest_after && !lately;
             } else if !run.is_busy() && run.since(now) >= AWAKE.min(rest_after) {
                 tired.push(name.clone());
             }
@@ -116,9 +126,10 @@ impl Cluster {
     /// durable.
     pub fn take_untidy(&mut self) -> Vec<Untidy> {
         let (live, over): (Vec<_>, Vec<_>) = self.runs.values_mut().filter(|run| run.untidy).partition(|run| run.record.state.is_live());
+        let now = self.last_event.moment;
         let told = live.into_iter().chain(over).take(SWEPT_TOGETHER);
         told.map(|run| {
-            run.untidy = false;
+            (run.untidy, run.tidied) = (false, Some(now));
             Untidy { claims: Claims::of(&run.record), version: run.record.version }
         })
         .collect()

@@ -53,6 +53,8 @@ pub struct Run {
     pub looks: Vec<Look>,
     /// Attempts may have left objects that nobody needs.
     pub untidy: bool,
+    /// When it was last swept, or that was tried.
+    pub tidied: Option<Moment>,
     /// For the good name of nodes, not yet counted.
     pub deeds: Vec<Deed>,
     /// Progress came in that watchers have not seen.
@@ -95,6 +97,7 @@ impl Run {
             doubted: BTreeSet::new(),
             looks: vec![],
             untidy: true,
+            tidied: None,
             deeds: vec![],
             moved: false,
             orders: BTreeMap::new(),

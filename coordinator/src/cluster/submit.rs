@@ -41,6 +41,9 @@ impl Cluster {
         if self.unreadable.contains_key(&submission.spec.name) {
             return Err(self.missing(&submission.spec.name));
         }
+        if self.removals.is_unnoted(&submission.spec.name) {
+            return Err(Refused::BeingRemoved(submission.spec.name));
+        }
         if let Some(run) = self.runs.get_mut(&submission.spec.name) {
             if run.record.state == RunState::Removed {
                 return Err(Refused::BeingRemoved(submission.spec.name)); // decided a moment ago, and not durable yet
@@ -195,6 +198,7 @@ impl Cluster {
             let verb = if pinned { "pinned" } else { "no longer pinned" };
             run.happened(now, EventKind::Checkpoint, Some((&train_key(stage), None)), format!("step {step} is {verb}"));
             run.retire(stage, effects);
+            run.record.swept = false; // should a delete be lost, the next sweep finds what it left
         }
         Ok(run.record.state.clone())
     }

@@ -60,7 +60,9 @@ pub enum Found {
 impl Listed {
     fn push(&mut self, run: &RunName, path: String) {
         let states = format!("{}/", paths::states(run));
-        match if path.starts_with(&states) { numbered(&path, |v| paths::state(run, v)) } else { 0 } {
+        // No record came so far: what bears such a number is foreign.
+        let version = |path: &str| Some(numbered(path, |v| paths::state(run, v))).filter(|version| *version < FAR).unwrap_or(0);
+        match if path.starts_with(&states) { version(&path) } else { 0 } {
             0 => self.others.push(path),
             version => self.versions.push(version),
         }
@@ -283,10 +285,19 @@ impl Ledger {
     }
 }
 
+/// Versions and generations that no run ever comes to.
+const FAR: u64 = 1 << 48;
+
+/// Of the attempts that these objects are of. Names of corpora and stages may look like generations, too.
+pub(super) fn newest_generation<'a>(paths: impl Iterator<Item = &'a str>) -> Option<Generation> {
+    paths.filter_map(paths::generation_of).filter(|generation| generation.0 < FAR).max()
+}
+
 /// A generation of which the store has objects and the record knows nothing: versions of it are gone that had given some away.
 fn unknown_generation(record: &RunRecord, others: &[String]) -> Option<Generation> {
     let manifests = format!("{}/", paths::manifests(record.name()));
-    let used = others.iter().filter(|path| !path.starts_with(&manifests)).filter_map(|path| paths::generation_of(path)).max();
+    let of_attempts = others.iter().filter(|path| !path.starts_with(&manifests));
+    let used = newest_generation(of_attempts.map(String::as_str));
     used.filter(|used| *used >= record.next_generation)
 }
 

@@ -1,6 +1,7 @@
 //! Runs that were removed: a note each, beside the runs, so that a sweep that was cut off is gone on with, and a later run of the same name
 //! takes nothing for its own that was the other's.
 
+use super::load::newest_generation;
 use super::{Ledger, LedgerError};
 use bytes::Bytes;
 use osler_core::ids::{Generation, RunName};
@@ -44,8 +45,8 @@ impl Ledger {
         let listed = self.listed(run).await?;
         let version = listed.versions.iter().max().map_or(1, |newest| newest + 1);
         // A process may run that has written nothing yet.
-        let used = listed.others.iter().filter_map(|path| paths::generation_of(path)).max().map_or(0, |used| used.0);
-        let next_generation = Generation(used.saturating_add(UNSEEN));
+        let used = newest_generation(listed.others.iter().map(String::as_str)).map_or(0, |used| used.0);
+        let next_generation = Generation(used + UNSEEN);
         let version = self.take_version(run, version).await?;
         self.check_leadership().await?;
         let remains = Remains { run: run.clone(), version, next_generation };

@@ -49,7 +49,9 @@ async fn every_start_is_a_new_epoch() {
 async fn an_epoch_whose_object_is_missing_is_not_begun_twice() {
     let (_folder, store) = folder();
     store.put("coordinator/audit/00000006/0000000001.json", Bytes::from_static(b"{}")).await.unwrap();
-    store.put("coordinator/audit/.DS_Store", Bytes::from_static(b"x")).await.unwrap();
+    for foreign in ["coordinator/audit/.DS_Store", "coordinator/audit/2024/0000000001.json", "coordinator/audit/00000009/notes.txt"] {
+        store.put(foreign, Bytes::from_static(b"x")).await.unwrap();
+    }
     assert_eq!(Ledger::open(store, NOW).await.unwrap().epoch(), Epoch(7));
 }
 

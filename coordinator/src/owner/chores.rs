@@ -45,6 +45,8 @@ pub(super) struct Chores {
 impl Chores {
     /// Begins what there is to do. Only while all decisions are durable.
     pub fn begin(&mut self, cluster: &mut Cluster, store: &Store) {
+        // A handle of its own: nobody waits for these calls, so they raise no alarm.
+        let store = &store.with_patience(store.patience());
         for look in cluster.take_looks() {
             let (store, of) = (store.clone(), look.clone());
             // The attempt's end waits for the answer: it comes also if the reading panics.

@@ -6,10 +6,23 @@ use super::handle::Request;
 use super::heartbeats::Undecided;
 use crate::cluster::{Event, Refused};
 use crate::ledger::{Found, LedgerError};
+use futures::FutureExt;
 use osler_core::ids::RunName;
+use osler_core::paths;
+use osler_runtime::store::StoreError;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// So many are read in one turn at most; agents do not wait for more.
 pub(super) const AT_ONCE: usize = 16;
+
+/// What is only asked for holds nothing up for longer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+fn no_answer(run: &RunName) -> LedgerError {
+    let (path, seconds, last) = (paths::states(run), LONGEST.as_secs_f64(), "no answer".to_owned());
+    StoreError::GaveUp { verb: "read", path, tries: 1, seconds, last }.into()
+}
 
 impl Owner {
     /// The run at rest that a request is about, or that is to be given up.
@@ -44,6 +57,9 @@ impl Owner {
     async fn wake(&mut self, run: &RunName) -> Result<Option<Refused>, LedgerError> {
         let ledger = self.ledger.clone();
         if self.cluster.is_put_aside(run) {
+            if let Some((reader, path)) = self.cluster.reader_of(run) {
+                return Ok(Some(Refused::StillRead { run: run.clone(), reader, path }));
+            }
             return match self.meanwhile(&mut Undecided::default(), ledger.give_up(run)).await {
                 Ok(remains) => {
                     tracing::info!(%run, "the run, whose record cannot be read, is removed");
@@ -54,7 +70,8 @@ impl Owner {
                 Err(error) => Err(error),
             };
         }
-        match self.meanwhile(&mut Undecided::default(), ledger.load_run(run)).await {
+        let read = timeout(LONGEST, ledger.load_run(run)).map(|read| read.unwrap_or_else(|_| Err(no_answer(run))));
+        match self.meanwhile(&mut Undecided::default(), read).await {
             Ok(Found::Whole { record, changed }) => self.cluster.wake(*record, changed),
             Ok(Found::Unreadable(why)) => self.cluster.put_aside(run.clone(), why),
             Ok(Found::AtRest(_) | Found::Nothing) => self.cluster.forget_at_rest(run),

@@ -86,10 +86,25 @@ pub async fn newest(store: &Store) -> Result<Option<(Epoch, Option<Lease>)>, Sto
 
 /// The last epoch that began; 0: none did. Also one whose object somebody deleted: whoever led under it has noted the calls that it took.
 pub async fn newest_epoch(store: &Store) -> Result<Epoch, StoreError> {
-    let (objects, folders) = (store.list(paths::EPOCHS).await?, store.folders(paths::AUDIT).await?);
-    let begun = objects.iter().filter_map(|path| paths::numbered(path, |number| paths::epoch(Epoch(number))));
-    let noted = folders.iter().filter_map(|folder| folder.parse().ok());
-    Ok(Epoch(begun.chain(noted).max().unwrap_or(0)))
+    let objects = store.list(paths::EPOCHS).await?;
+    let begun = objects.iter().filter_map(|path| paths::numbered(path, |number| paths::epoch(Epoch(number)))).max().map(Epoch);
+    let begun = begun.unwrap_or_default();
+    // Folders sort by their numbers. One of another making has another name, or no entry.
+    for folder in store.folders(paths::AUDIT).await?.into_iter().rev() {
+        let epoch = Epoch(folder.parse().unwrap_or(0));
+        if paths::audits(epoch) != format!("{}/{folder}", paths::AUDIT) {
+            continue;
+        }
+        if epoch <= begun {
+            break;
+        }
+        let entries = store.list(&paths::audits(epoch)).await?;
+        if epoch.0 < u64::from(u32::MAX) && entries.iter().any(|path| paths::numbered(path, |number| paths::audit(epoch, number)).is_some())
+        {
+            return Ok(epoch);
+        }
+    }
+    Ok(begun)
 }
 
 /// Where the coordinator of a store can be called, as far as the store knows.

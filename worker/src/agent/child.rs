@@ -22,7 +22,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
@@ -32,8 +32,8 @@ const TAIL_LINES: usize = 20;
 const TAIL_LINE_BYTES: usize = 2000;
 /// A process that says why it fails is about to end; its log is added to its last word if it does.
 const LAST_WORD: Duration = Duration::from_secs(2);
-/// Whoever stops a process to look at it has so long.
-const STOPPED: Duration = Duration::from_secs(30);
+/// Whoever stops a process to look at it has so many seconds.
+const STOPPED: u32 = 30;
 const STOPPED_LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -172,15 +172,13 @@ impl Log {
 /// the time is over in which that word must come.
 async fn say_if_stopped(pid: Option<u32>, id: ProcessId, events: mpsc::Sender<(ProcessId, ChildEvent)>) {
     let Some(pid) = pid else { return };
-    let mut since = None;
+    // Looks in a row, not time: the agent may have been stopped with it.
+    let mut looks = 0;
     loop {
         sleep(STOPPED_LOOK).await;
-        match threads::is_stopped(pid) {
-            true => since = since.or_else(|| Some(Instant::now())),
-            false => since = None,
-        }
-        if since.is_some_and(|since: Instant| since.elapsed() >= STOPPED) {
-            let message = format!("its process was stopped by a signal {} s ago and does not go on", STOPPED.as_secs());
+        looks = if threads::is_stopped(pid) { looks + 1 } else { 0 };
+        if looks >= STOPPED {
+            let message = format!("its process was stopped by a signal {STOPPED} s ago and does not go on");
             let report = Report::Failed { fault: Fault::new(FaultClass::Infrastructure, message) };
             let _agent_gone = events.send((id, ChildEvent::Report(report))).await;
             return;
@@ -394,6 +392,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_was_stopped_before_its_first_word_is_told_of() {
         use nix::sys::signal::{Signal, kill};
+        use tokio::time::Instant;
         let mut sleeper = std::process::Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap();
         let pid = nix::unistd::Pid::from_raw(sleeper.id() as i32);
         let id = JobId { run: RunName::new("r").unwrap(), job: JobKey::from("tokenizer") };

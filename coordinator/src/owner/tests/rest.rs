@@ -146,7 +146,7 @@ async fn whatever_is_asked_of_a_run_at_rest_is_done_as_if_it_were_not() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_written_after_it_was_taken_over_counts_when_a_run_is_read_again() {
-    let store = at_rest(&["a", "b", "c"]).await;
+    let store = at_rest(&["a", "b", "c", "d"]).await;
     let (handle, owner) = lead(&store, limits()).await;
     // By a coordinator that stood still in a write and must tell nobody of it.
     let mut late = newest(&store, "a").await;
@@ -154,6 +154,20 @@ async fn what_was_written_after_it_was_taken_over_counts_when_a_run_is_read_agai
     store.create(&paths::state(&name("a"), late.version), serde_json::to_vec(&late).unwrap().into()).await.unwrap();
     assert_eq!(seen(&handle, "a").await.unwrap().state, RunState::Stopped);
     assert_eq!(newest(&store, "a").await.version, late.version + 1, "it is fenced now");
+    // The same of a removal: it is completed, and its name is not free before.
+    let mut late = newest(&store, "d").await;
+    (late.version, late.state) = (late.version + 1, RunState::Removed);
+    store.create(&paths::state(&name("d"), late.version), serde_json::to_vec(&late).unwrap().into()).await.unwrap();
+    let first = handle.submit(spec("d")).await;
+    assert!(matches!(first, Err(HandleError::Refused(Refused::BeingRemoved(_))) | Ok((true, _))), "{first:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    handle.submit(spec("d")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let again = newest(&store, "d").await;
+    assert!(again.version > late.version && again.state == RunState::Submitted, "{} {:?}", again.version, again.state);
+    handle.stop(StopRequest { run: name("d"), kind: StopKind::ByHand, by: "ann".into() }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    handle.remove(RemoveRequest { run: name("d"), by: "ann".into() }).await.unwrap();
     // Damage costs one run.
     for version in 1..=3 {
         store.put(&paths::state(&name("b"), version), "{".into()).await.unwrap();
