@@ -67,7 +67,7 @@ impl Ledger {
         }
     }
 
-    /// Begins the leadership right after `before`. None: somebody else has begun it.
+    /// Starts the leadership right after `before`. None: somebody else was first.
     pub async fn succeed(store: Store, before: Epoch, now: Millis) -> Result<Option<Self>, LedgerError> {
         let epoch = Epoch(before.0 + 1);
         let leadership = json::bytes(&Leadership { epoch, since: now });

@@ -335,7 +335,7 @@ impl Write {
     }
 }
 
-/// Loads every run and writes a version of each under the new epoch, but for finished ones at rest: nobody is told what an older coordinator
+/// Loads every run and writes a version of each under the new epoch, but for finished ones at rest: nobody hears what an older coordinator
 /// may still write of these, and whoever wakes one reads it again. An older coordinator may write once more in between; then what
 /// it wrote is loaded again.
 async fn take_over(ledger: &Ledger, url: &str, clock: &dyn Clock, limits: Limits) -> Result<Cluster, LedgerError> {

@@ -1,7 +1,7 @@
 //! A store that another user keeps to themselves: said in one line, with whose it is, before a command runs into it.
 
 use crate::failure::{Failure, Outcome, usage};
-use nix::unistd::{Uid, User};
+use osler_runtime::lease::user_of;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -17,16 +17,10 @@ pub fn refuse(folder: &Path) -> Outcome {
 
 /// The owner is that of the store, or of the folder above it that is closed.
 fn closed(folder: &Path) -> Failure {
-    let owner = folder.ancestors().find_map(|at| at.metadata().ok()).map(|about| user(about.uid()));
+    let owner = folder.ancestors().find_map(|at| at.metadata().ok()).map(|about| user_of(about.uid()));
     let whose = owner.map(|owner| format!(" is {owner}'s and")).unwrap_or_default();
     usage(format!("the store {}{whose} is closed to you", folder.display()))
         .hint("ask its owner, or use a store of your own: --store DIR (or OSLER_STORE)")
-}
-
-/// A name, or a number where the machine knows none.
-fn user(id: u32) -> String {
-    let known = User::from_uid(Uid::from_raw(id)).ok().flatten();
-    known.map_or_else(|| format!("uid {id}"), |user| user.name)
 }
 
 #[cfg(test)]
@@ -47,6 +41,6 @@ mod tests {
 
     #[test]
     fn an_owner_without_a_name_is_a_number() {
-        assert_eq!(user(4_000_000_123), "uid 4000000123");
+        assert_eq!(user_of(4_000_000_123), "uid 4000000123");
     }
 }

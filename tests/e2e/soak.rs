@@ -141,6 +141,7 @@ fn end(cluster: &Cluster, number: usize, run: &str) {
 
 /// No figure of the last third is beyond the largest of the middle one by more than a tenth, and a little.
 fn is_flat(samples: &[Sample]) {
+    assert!(samples.len() >= 3, "too few runs to compare: {} looks", samples.len());
     let third = samples.len() / 3;
     let (middle, last) = (&samples[third..2 * third], &samples[2 * third..]);
     /// Its name, how much of it is noise, and where it stands.

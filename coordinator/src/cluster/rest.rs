@@ -122,17 +122,18 @@ impl Cluster {
         }
     }
 
-    /// What runs whose attempts may have left something say about objects, a few at a time; told once. Only while all that was decided is
+    /// What runs whose attempts may have left something say about objects, a few at a time, each once. Only while all that was decided is
     /// durable.
     pub fn take_untidy(&mut self) -> Vec<Untidy> {
         let (live, over): (Vec<_>, Vec<_>) = self.runs.values_mut().filter(|run| run.untidy).partition(|run| run.record.state.is_live());
         let now = self.last_event.moment;
-        let told = live.into_iter().chain(over).take(SWEPT_TOGETHER);
-        told.map(|run| {
-            (run.untidy, run.tidied) = (false, Some(now));
-            Untidy { claims: Claims::of(&run.record), version: run.record.version }
-        })
-        .collect()
+        let chosen = live.into_iter().chain(over).take(SWEPT_TOGETHER);
+        chosen
+            .map(|run| {
+                (run.untidy, run.tidied) = (false, Some(now));
+                Untidy { claims: Claims::of(&run.record), version: run.record.version }
+            })
+            .collect()
     }
 
     /// All that a version of a record leaves to nobody was deleted. For the last time, if the run had been over for long enough.

@@ -60,11 +60,11 @@ pub enum Found {
 impl Listed {
     fn push(&mut self, run: &RunName, path: String) {
         let states = format!("{}/", paths::states(run));
-        // No record came so far: what bears such a number is foreign.
-        let version = |path: &str| Some(numbered(path, |v| paths::state(run, v))).filter(|version| *version < FAR).unwrap_or(0);
-        match if path.starts_with(&states) { version(&path) } else { 0 } {
-            0 => self.others.push(path),
-            version => self.versions.push(version),
+        let version = if path.starts_with(&states) { numbered(&path, |v| paths::state(run, v)) } else { 0 };
+        // No record ever has a version beyond these: such an object is foreign.
+        match version {
+            1..FAR => self.versions.push(version),
+            _ => self.others.push(path),
         }
     }
 }
@@ -301,7 +301,7 @@ fn unknown_generation(record: &RunRecord, others: &[String]) -> Option<Generatio
     used.filter(|used| *used >= record.next_generation)
 }
 
-/// No generation is used twice. Whether the record had to be told.
+/// No generation is used twice. Gives whether the record had to be changed.
 fn know_generations(record: &mut RunRecord, others: &[String]) -> bool {
     let Some(used) = unknown_generation(record, others) else { return false };
     let message = format!(

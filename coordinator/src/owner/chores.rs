@@ -30,7 +30,7 @@ pub(super) struct Chores {
     looks: JoinSet<Event>,
     /// One at a time, of a few runs.
     sweep: JoinSet<Vec<Event>>,
-    /// What sweeps have done and nobody was told of yet.
+    /// Results of sweeps that the cluster has not taken in yet.
     tidied: VecDeque<Event>,
     /// What no record names any more, and of it what is being deleted.
     doomed: Vec<String>,
@@ -141,7 +141,10 @@ impl Chores {
                 biased;
                 Some(swept) = self.sweep.join_next() => {
                     self.swept = Some(Instant::now());
-                    self.tidied.extend(swept.unwrap_or_default()); // a panic: none of them, and all are swept again
+                    match swept {
+                        Ok(tidied) => self.tidied.extend(tidied),
+                        Err(error) => tracing::error!(%error, "a sweep ended early: these runs are swept again later"),
+                    }
                     continue;
                 }
                 Some(done) = self.looks.join_next() => done,

@@ -1,5 +1,5 @@
 //! A store's disk that damages objects: outputs of jobs, parts and manifests of checkpoints, those that something may still read. Records
-//! and their pages are left alone here: what happens when these are damaged is told in the ledger's own tests, run by run.
+//! and their pages are left alone here: damage to these is tested in the ledger's own tests.
 
 use super::disk::Disk;
 use super::world::Shared;

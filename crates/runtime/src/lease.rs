@@ -59,9 +59,14 @@ pub fn host() -> String {
     nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Who runs this process: a name, or a number where the machine knows none.
+/// Who runs this process, see [`user_of`].
 pub fn user() -> String {
-    let id = nix::unistd::geteuid();
+    user_of(nix::unistd::geteuid().as_raw())
+}
+
+/// A user's name, or a number where the machine knows none.
+pub fn user_of(id: u32) -> String {
+    let id = nix::unistd::Uid::from_raw(id);
     let known = nix::unistd::User::from_uid(id).ok().flatten();
     known.map_or_else(|| format!("uid {id}"), |user| user.name)
 }
@@ -87,15 +92,15 @@ pub async fn newest(store: &Store) -> Result<Option<(Epoch, Option<Lease>)>, Sto
 /// The last epoch that began; 0: none did. Also one whose object somebody deleted: whoever led under it has noted the calls that it took.
 pub async fn newest_epoch(store: &Store) -> Result<Epoch, StoreError> {
     let objects = store.list(paths::EPOCHS).await?;
-    let begun = objects.iter().filter_map(|path| paths::numbered(path, |number| paths::epoch(Epoch(number)))).max().map(Epoch);
-    let begun = begun.unwrap_or_default();
+    let started = objects.iter().filter_map(|path| paths::numbered(path, |number| paths::epoch(Epoch(number)))).max();
+    let started = Epoch(started.unwrap_or(0));
     // Folders sort by their numbers. One of another making has another name, or no entry.
     for folder in store.folders(paths::AUDIT).await?.into_iter().rev() {
         let epoch = Epoch(folder.parse().unwrap_or(0));
         if paths::audits(epoch) != format!("{}/{folder}", paths::AUDIT) {
             continue;
         }
-        if epoch <= begun {
+        if epoch <= started {
             break;
         }
         let entries = store.list(&paths::audits(epoch)).await?;
@@ -104,7 +109,7 @@ pub async fn newest_epoch(store: &Store) -> Result<Epoch, StoreError> {
             return Ok(epoch);
         }
     }
-    Ok(begun)
+    Ok(started)
 }
 
 /// Where the coordinator of a store can be called, as far as the store knows.

@@ -1,6 +1,6 @@
 //! What lies in the folder of a local store: its objects, everything, and folders that hold nothing.
 //!
-//! Links are followed, never round a loop. What cannot be an object is passed over and told, so that one odd entry hides nothing else. A
+//! Links are followed, never round a loop. What cannot be an object is passed over with a warning, so that one odd entry hides nothing else. A
 //! folder that cannot be read is an error that names it: it may hold what is needed.
 
 use super::local::leads_nowhere;
@@ -162,10 +162,10 @@ fn is_temporary(name: &str) -> bool {
     name.split_once('#').is_some_and(|(_, suffix)| !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Told once, however often its folder is listed.
+/// Warns once, however often its folder is listed.
 fn pass_over(path: &Path, why: &str) {
-    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
         tracing::warn!("{path:?} is passed over: {why}");
     }
 }
